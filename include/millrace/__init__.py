@@ -1,0 +1,1 @@
+"""Millrace turns event streams into trusted numbers."""

@@ -1,0 +1,1 @@
+"""Alert rules in PromQL, their state machine and their notifications."""

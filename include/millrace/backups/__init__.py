@@ -1,0 +1,1 @@
+"""Backups, restore drills, restores, and the expiry and erasure of data."""

@@ -1,0 +1,17 @@
+"""The command line: ``./millrace --help``."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="millrace",
+    help="Event analytics with proofs: Kafka to ClickHouse exactly once, rollups in dbt.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals hold passwords
+)
+
+
+@app.callback()
+def main() -> None:
+    """Keep the commands below as subcommands."""

@@ -1,0 +1,1 @@
+"""Parquet exports, the raw archive and on-demand exports."""

@@ -1,0 +1,1 @@
+"""A user's own files, sent through Kafka like everything else."""

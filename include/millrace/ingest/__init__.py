@@ -1,0 +1,1 @@
+"""Kafka offset ranges into ClickHouse, exactly once, and the rebuild of days."""

@@ -1,0 +1,1 @@
+"""Great Expectations checkpoints, quality metrics and the publication of windows."""

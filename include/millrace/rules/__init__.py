@@ -1,0 +1,1 @@
+"""Validation and transformation rules: kept as data, compiled to SQL."""

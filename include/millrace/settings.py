@@ -1,0 +1,136 @@
+"""Every setting of Millrace, in one place.
+
+A setting is read, first match wins, from an environment variable ``MILLRACE_<NAME>``, from
+``$MILLRACE_HOME/secrets.env`` (written by ``./millrace up``, mode 0600), from
+``$MILLRACE_HOME/millrace.toml``, or from the defaults below. Addresses of servers default to the
+embedded stack on loopback; setting one (``MILLRACE_CLICKHOUSE_URL=…``) points Millrace at a real
+server and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+"""The checkout that this package belongs to (the folder that holds ``dags/`` and ``dbt/``)."""
+
+
+def default_home() -> Path:
+    """Return the folder that keeps a stack's data, logs and secrets."""
+    return Path(os.environ.get("MILLRACE_HOME", REPOSITORY / ".millrace")).resolve()
+
+
+class Settings(BaseSettings):
+    """The settings of one Millrace stack.
+
+    Raises ``pydantic.ValidationError`` when a value does not fit, naming the setting.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_", extra="ignore")
+
+    home: Path = Field(default_factory=default_home, description="Data, logs and secrets.")
+    port_base: PositiveInt = Field(18080, description="First of the 20 ports of an embedded stack.")
+
+    clickhouse_url: str = Field("", description="ClickHouse over HTTP, with user and database.")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="Password for ClickHouse.")
+    clickhouse_cluster: str = Field("", description="Cluster name; set, tables are replicated.")
+    postgres_url: str = Field("", description="PostgreSQL database of Millrace (not Airflow's).")
+    postgres_password: SecretStr = Field(SecretStr(""), description="Password for PostgreSQL.")
+    kafka_bootstrap_servers: str = Field("", description="Kafka brokers, comma separated.")
+    redis_url: str = Field("", description="Redis, the hot cache.")
+    s3_endpoint: str = Field("", description="Object storage (MinIO or any S3), as a URL.")
+    s3_region: str = Field("us-east-1", description="Region of the object storage.")
+    s3_access_key: SecretStr = Field(SecretStr("millrace"), description="Access key.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key.")
+    s3_bucket: str = Field("millrace", description="Bucket for exports, archive and reports.")
+    s3_backup_bucket: str = Field("millrace-backups", description="Bucket for backups.")
+    airflow_url: str = Field("", description="Airflow as people open it, for links.")
+
+    events_topic: str = Field("events", description="Topic of the default source.")
+    dead_letter_topic: str = Field("events.dead_letter", description="Topic for what is rejected.")
+    topic_partitions: PositiveInt = Field(6, description="Partitions of a topic we create.")
+    topic_replication: PositiveInt = Field(1, description="Replication factor; production 3.")
+    topic_retention_hours: PositiveInt = Field(168, description="Retention of a topic we create.")
+
+    raw_retention_days: PositiveInt = Field(7, description="How long raw_events is kept.")
+    events_retention_days: PositiveInt = Field(90, description="How long events are kept.")
+    duplicate_window_hours: PositiveInt = Field(24, description="Window of duplicate detection.")
+
+    ingest_tasks: PositiveInt = Field(2, description="Mapped load tasks per source.")
+    ingest_run_seconds: PositiveFloat = Field(600, description="How long an ingest run loops.")
+    ingest_batch_rows: PositiveInt = Field(200_000, description="Rows that close a micro-batch.")
+    ingest_batch_bytes: PositiveInt = Field(64 << 20, description="Bytes that close a micro-batch.")
+    ingest_linger_ms: PositiveInt = Field(200, description="Age that closes a micro-batch.")
+    ingest_lease_seconds: PositiveFloat = Field(30, description="A worker's lease on partitions.")
+    message_max_bytes: PositiveInt = Field(1 << 20, description="A longer message is rejected.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources as the module's docstring says."""
+        home = default_home()
+        return (
+            init_settings,
+            env_settings,
+            DotEnvSettingsSource(settings_cls, env_file=home / "secrets.env"),
+            TomlConfigSettingsSource(settings_cls, toml_file=home / "millrace.toml"),
+        )
+
+    def port(self, name: str) -> int:
+        """Return the port of an embedded server, by its name in ``PORTS``."""
+        return self.port_base + PORTS[name]
+
+    def model_post_init(self, _context: object) -> None:
+        """Fill the addresses that were not set with those of the embedded stack."""
+        host = "127.0.0.1"
+        self.clickhouse_url = (
+            self.clickhouse_url or f"http://millrace@{host}:{self.port('clickhouse')}/millrace"
+        )
+        self.postgres_url = (
+            self.postgres_url or f"postgresql://millrace@{host}:{self.port('postgres')}/millrace"
+        )
+        self.kafka_bootstrap_servers = (
+            self.kafka_bootstrap_servers or f"{host}:{self.port('kafka')}"
+        )
+        self.redis_url = self.redis_url or f"redis://{host}:{self.port('redis')}/0"
+        self.s3_endpoint = self.s3_endpoint or f"http://{host}:{self.port('s3')}"
+        self.airflow_url = self.airflow_url or f"http://{host}:{self.port('airflow')}"
+
+    @cached_property
+    def sql_folder(self) -> Path:
+        """The folder that holds every ``.sql`` file, by store."""
+        return REPOSITORY / "include" / "sql"
+
+
+PORTS: dict[str, int] = {
+    "airflow": 0,
+    "clickhouse": 1,
+    "kafka": 2,
+    "kafka_controller": 3,
+    "postgres": 4,
+    "redis": 5,
+    "s3": 6,
+    "airflow_scheduler_health": 7,
+    "airflow_worker_logs": 8,
+    "airflow_trigger_logs": 9,
+    "ingestion_api": 10,
+    "query_api": 11,
+}
+"""Each embedded server's port, as an offset from ``port_base``."""

@@ -1,0 +1,1 @@
+"""Deterministic product traffic with every fault kind, and the manifest of what was sent."""

@@ -1,0 +1,1 @@
+"""One thin client per server; every feature reaches a server through here."""

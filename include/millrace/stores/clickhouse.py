@@ -1,0 +1,97 @@
+"""ClickHouse: connections, and the migration of its base tables."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+
+from millrace.settings import Settings
+from millrace.stores import sql
+
+MIGRATIONS = "clickhouse/migrations"
+
+
+def connect(
+    settings: Settings, *, database: str | None = None, session_id: str | None = None
+) -> Client:
+    """Open a client on ``settings.clickhouse_url``.
+
+    A ``session_id`` gives the client temporary tables of its own and forbids concurrent use;
+    without one the client may be shared between threads. Raises
+    ``clickhouse_connect.driver.exceptions.OperationalError`` when no server answers.
+    """
+    url = urlsplit(settings.clickhouse_url)
+    return clickhouse_connect.get_client(
+        interface=url.scheme,
+        host=url.hostname or "127.0.0.1",
+        port=url.port or 8123,
+        username=url.username or "default",
+        password=url.password or settings.clickhouse_password.get_secret_value(),
+        database=database or url.path.lstrip("/") or "default",
+        session_id=session_id,
+        autogenerate_session_id=False,
+        compress=False,  # loopback and LAN: compression costs more than it saves
+        connect_timeout=10,
+        send_receive_timeout=300,
+    )
+
+
+def database(settings: Settings) -> str:
+    """Return the name of the database that holds the base tables."""
+    return urlsplit(settings.clickhouse_url).path.lstrip("/") or "default"
+
+
+def engine(settings: Settings, family: str = "MergeTree") -> str:
+    """Return an engine name that follows the deployment: replicated on a cluster, plain elsewhere.
+
+    ``family`` is ``MergeTree`` or one of its relatives (``SummingMergeTree``, …).
+    """
+    return f"Replicated{family}" if settings.clickhouse_cluster else family
+
+
+def deduplication_setting(settings: Settings) -> str:
+    """Return the table setting that makes an engine remember insert tokens."""
+    return (
+        "replicated_deduplication_window"
+        if settings.clickhouse_cluster
+        else "non_replicated_deduplication_window"
+    )
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Apply the migrations under ``include/sql/clickhouse/migrations`` that were not yet applied.
+
+    A file is applied once, in the order of its number, and recorded in ``schema_migrations``.
+    Statements inside a file must bear repetition (``IF NOT EXISTS``), since a crash may fall
+    between a file and its record. Returns the names applied now.
+    """
+    name = database(settings)
+    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    variables: dict[str, object] = {
+        "database": name,
+        "on_cluster": on_cluster,
+        "engine": lambda family="MergeTree": engine(settings, family),
+        "deduplication_setting": deduplication_setting(settings),
+        "raw_retention_days": settings.raw_retention_days,
+        "events_retention_days": settings.events_retention_days,
+    }
+    bootstrap = connect(settings, database="default")
+    for statement in sql.render_all("clickhouse/bootstrap.sql", **variables):
+        bootstrap.command(statement)
+    bootstrap.close()
+
+    client = connect(settings)
+    done = {row[0] for row in client.query("SELECT name FROM schema_migrations").result_rows}
+    folder = settings.sql_folder / MIGRATIONS
+    applied = []
+    for path in sorted(folder.glob("*.sql")):
+        if path.stem in done:
+            continue
+        for statement in sql.render_all(f"{MIGRATIONS}/{path.name}", **variables):
+            client.command(statement)
+        client.insert("schema_migrations", [[path.stem]], column_names=["name"])
+        applied.append(path.stem)
+    client.close()
+    return applied

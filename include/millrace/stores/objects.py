@@ -1,0 +1,32 @@
+"""Object storage (MinIO, or any S3)."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from minio import Minio
+
+from millrace.settings import Settings
+
+
+def connect(settings: Settings) -> Minio:
+    """Return a client of ``settings.s3_endpoint``."""
+    url = urlsplit(settings.s3_endpoint)
+    return Minio(
+        url.netloc,
+        access_key=settings.s3_access_key.get_secret_value(),
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=url.scheme == "https",
+        region=settings.s3_region,
+    )
+
+
+def ensure_buckets(settings: Settings) -> list[str]:
+    """Create the buckets that Millrace writes to; return those created now."""
+    client = connect(settings)
+    created = []
+    for bucket in (settings.s3_bucket, settings.s3_backup_bucket):
+        if not client.bucket_exists(bucket):
+            client.make_bucket(bucket)
+            created.append(bucket)
+    return created

@@ -1,0 +1,1 @@
+"""The dbt project seen from Airflow and the command line: deploys, state, docs."""

@@ -1,0 +1,10 @@
+CREATE DATABASE IF NOT EXISTS {{ database }} {{ on_cluster }}
+;
+CREATE TABLE IF NOT EXISTS {{ database }}.schema_migrations {{ on_cluster }}
+(
+    name LowCardinality(String) COMMENT 'File name of the migration, without .sql',
+    applied_at DateTime('UTC') DEFAULT now('UTC')
+)
+ENGINE = {{ engine('ReplacingMergeTree') }}
+ORDER BY name
+COMMENT 'Migrations of the base tables that were applied here'
