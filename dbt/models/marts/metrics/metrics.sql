@@ -1,0 +1,10 @@
+{#
+  engine     none, a view over the rollups: nothing is stored twice, and a new metric has its past
+  why        a condition on metric_name or timestamp reaches each branch, so that one metric costs no
+             more than its own rollup
+#}
+{{ metric('events', ref('metrics_1min'), 'sum(events)', ['event_type', 'country', 'device']) }}
+union all
+{{ metric('page_views', ref('page_views_1min'), 'sum(page_views)', ['page', 'country', 'device']) }}
+union all
+{{ metric('rejected_events', ref('rejections_1min'), 'sum(rejected_events)', ['source_id', 'reason']) }}

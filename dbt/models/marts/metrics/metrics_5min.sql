@@ -1,0 +1,27 @@
+{#
+  engine     SummingMergeTree, as metrics_1min
+  order key  time first
+  partition  day (UTC)
+  ttl        180 days
+  why        on insert, from the block that was just added to metrics_1min: sums cascade exactly, and
+             the block is already small. A swapped partition of metrics_1min fires no view, so
+             rebuilding a day refills this from it.
+#}
+{{ config(
+    materialized='materialized_view',
+    engine='SummingMergeTree',
+    order_by=['window_start', 'event_type', 'country', 'device'],
+    partition_by='toDate(window_start)',
+    ttl='window_start + interval 180 day',
+    settings=rollup_settings(),
+    catchup=(target.name != 'shadow'),
+) }}
+
+select
+    toStartOfFiveMinutes(minutes.window_start) as window_start,
+    event_type,
+    country,
+    device,
+    sum(minutes.events) as events
+from {{ ref('metrics_1min') }} as minutes
+group by window_start, event_type, country, device

@@ -1,0 +1,26 @@
+{#
+  engine     SummingMergeTree
+  order key  time first
+  partition  day (UTC)
+  ttl        2 years
+  why        on insert, from the block that was just added to page_views_1min. No 5-minute step: it
+             would save little and cost every insert a part.
+#}
+{{ config(
+    materialized='materialized_view',
+    engine='SummingMergeTree',
+    order_by=['window_start', 'page', 'country', 'device'],
+    partition_by='toDate(window_start)',
+    ttl='window_start + interval 730 day',
+    settings=rollup_settings(),
+    catchup=(target.name != 'shadow'),
+) }}
+
+select
+    toStartOfHour(minutes.window_start) as window_start,
+    page,
+    country,
+    device,
+    sum(minutes.page_views) as page_views
+from {{ ref('page_views_1min') }} as minutes
+group by window_start, page, country, device

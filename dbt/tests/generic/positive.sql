@@ -1,0 +1,4 @@
+{#- Greater than zero. -#}
+{% test positive(model, column_name) %}
+select {{ column_name }} from {{ model }} where {{ column_name }} <= 0
+{% endtest %}
