@@ -71,8 +71,9 @@ def ensure_topic(
             **config,
         },
     )
+    client = admin(settings)  # lives until the answer is there
     try:
-        admin(settings).create_topics([wanted], operation_timeout=30)[topic].result()
+        client.create_topics([wanted], operation_timeout=30)[topic].result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False

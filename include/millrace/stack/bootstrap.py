@@ -1,0 +1,124 @@
+"""Bringing an embedded stack up: the order in which its servers start and what each then gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from millrace.stack import airflow, postgres
+from millrace.stack.kafka import ensure_jars
+from millrace.stack.stack import Stack
+from millrace.stores import clickhouse, kafka, objects
+from millrace.stores import postgres as metadata
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named piece of work that begins when the steps it comes ``after`` are done."""
+
+    name: str
+    run: Callable[[], object]
+    after: tuple[str, ...] = ()
+
+
+def steps(stack: Stack) -> list[Step]:
+    """Return the steps that bring up ``stack``; each skips what is already done."""
+    settings, secrets = stack.settings, stack.secrets
+
+    def serve(name: str) -> Callable[[], None]:
+        def run() -> None:
+            stack.start(name)
+            stack.wait_healthy(name)
+
+        return run
+
+    def make_topics() -> None:
+        kafka.ensure_topic(settings, settings.events_topic)
+        kafka.ensure_topic(settings, settings.dead_letter_topic)
+
+    plan = [
+        Step("kafka jars", ensure_jars),
+        Step("supervisor", stack.configure),
+        *(
+            Step(name, serve(name), ("supervisor", *(["kafka jars"] if name == "kafka" else [])))
+            for name in stack.names("store")
+        ),
+        Step("topics", make_topics, _known(stack, "kafka")),
+        Step("buckets", lambda: objects.ensure_buckets(settings), _known(stack, "s3")),
+    ]
+    if "postgres" in stack.servers:
+        plan.append(
+            Step(
+                "databases",
+                lambda: postgres.ensure_databases(settings, secrets),
+                ("postgres",),
+            )
+        )
+    plan.append(
+        Step(
+            "metadata schema",
+            lambda: metadata.migrate(settings),
+            ("databases",) if "postgres" in stack.servers else (),
+        )
+    )
+    if "clickhouse" in stack.servers:
+        plan.append(Step("warehouse schema", lambda: clickhouse.migrate(settings), ("clickhouse",)))
+    if stack.names("airflow"):
+        plan += _airflow_steps(stack, serve)
+    return plan
+
+
+def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> list[Step]:
+    settings, secrets = stack.settings, stack.secrets
+    ready = tuple(
+        step for step in ("topics", "buckets", "metadata schema", "airflow schema")
+    ) + _known(stack, "clickhouse", step="warehouse schema")
+
+    def migrate() -> None:
+        airflow.write_password(settings, secrets)
+        airflow.migrate(stack.child_environment)
+
+    return [
+        Step("airflow schema", migrate, ("databases",)),
+        *(
+            Step(name, serve(name), ("airflow schema",) if name == "api-server" else ready)
+            for name in stack.names("airflow")
+        ),
+        Step(
+            "pools", lambda: airflow.ensure_pools(airflow.api(settings, secrets)), ("api-server",)
+        ),
+    ]
+
+
+def _known(stack: Stack, server: str, step: str | None = None) -> tuple[str, ...]:
+    """Return the step to wait for, or nothing where the server is someone else's."""
+    return (step or server,) if server in stack.servers else ()
+
+
+def run(plan: list[Step], report: Callable[[str, str], None] = lambda _name, _state: None) -> None:
+    """Run steps side by side, each as soon as those before it are done.
+
+    ``report`` gets a step's name and ``"running"``, ``"done"``, ``"failed"`` or ``"skipped"`` (one
+    before it failed). Raises the first error after the steps under way have ended.
+    """
+    with ThreadPoolExecutor(max_workers=len(plan)) as pool:
+        futures: dict[str, Future[None]] = {}
+
+        def perform(step: Step) -> None:
+            for name in step.after:
+                if futures[name].exception() is not None:
+                    report(step.name, "skipped")
+                    raise futures[name].exception()  # type: ignore[misc]
+            report(step.name, "running")
+            try:
+                step.run()
+            except BaseException:
+                report(step.name, "failed")
+                raise
+            report(step.name, "done")
+
+        for step in plan:
+            futures[step.name] = pool.submit(perform, step)
+        for future in futures.values():
+            future.result()

@@ -1,0 +1,76 @@
+"""What the supervisor needs to know about an embedded server."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class StackError(RuntimeError):
+    """The stack can't do what was asked; the message says why and what to do next."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One supervised process.
+
+    ``prepare`` makes what the process needs on disk and is harmless when repeated; ``check``
+    raises while the server can't serve; ``group`` is ``"store"`` or ``"airflow"``.
+    """
+
+    name: str
+    command: list[str]
+    check: Callable[[], None]
+    directory: Path
+    port: int | None = None
+    group: str = "store"
+    prepare: Callable[[], None] = lambda: None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    stop_seconds: int = 20
+
+
+def check_port(port: int) -> None:
+    """Raise ``ConnectionError`` unless something listens on loopback at ``port``."""
+    with socket.create_connection(("127.0.0.1", port), timeout=2):
+        pass
+
+
+def find_program(name: str, *folders: Path, package: str) -> str:
+    """Return the path of a program on ``PATH`` or in ``folders``.
+
+    Raises ``StackError`` naming the Debian ``package`` that brings it.
+    """
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", ""), "/usr/sbin"])
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise StackError(f"{name} is not installed: apt-get install {package}")
+    return found
+
+
+def unprivileged(command: list[str], home: Path) -> list[str]:
+    """Return ``command`` changed so that it runs as an ordinary user when we are root.
+
+    PostgreSQL refuses root. The user may not be able to enter ``home`` (``/root`` is closed to
+    others); then the process keeps the one capability that lets it pass.
+    """
+    if os.geteuid() != 0:
+        return command
+    user = database_user()
+    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+    if not all(folder.stat().st_mode & 0o001 for folder in [home, *home.parents]):
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return [*prefix, "--", *command]
+
+
+def database_user() -> str:
+    """Return the user that PostgreSQL runs as when we are root."""
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        return "nobody"

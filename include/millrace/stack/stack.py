@@ -1,0 +1,185 @@
+"""One embedded stack: its servers, by name, and what can be done to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from millrace.settings import REPOSITORY, Settings
+from millrace.stack import airflow, clickhouse, kafka, postgres, redis, s3
+from millrace.stack import secrets as stack_secrets
+from millrace.stack.server import Server, StackError, check_port
+from millrace.stack.supervisor import Supervisor
+
+
+class Stack:
+    """The servers of the stack that the current environment names.
+
+    Reads ``Settings`` once its secrets exist. A store whose address was set to a server elsewhere
+    is not started here. ``with_airflow`` adds Airflow's processes.
+    """
+
+    def __init__(self, *, with_airflow: bool = True) -> None:
+        home = Settings().home
+        home.mkdir(parents=True, exist_ok=True)
+        self.secrets = stack_secrets.ensure(home)
+        self.settings = Settings()
+        self.supervisor = Supervisor(home)
+        self.servers = {server.name: server for server in self._describe(with_airflow)}
+        self.environment = self._environment()
+
+    def _describe(self, with_airflow: bool) -> Iterable[Server]:
+        settings = self.settings
+        if with_airflow or self._is_embedded(settings.postgres_url, "postgres"):
+            yield postgres.server(settings)
+        if self._is_embedded(settings.redis_url, "redis"):
+            yield redis.server(settings)
+        if self._is_embedded(f"//{settings.kafka_bootstrap_servers}", "kafka"):
+            yield kafka.server(settings)
+        if self._is_embedded(settings.s3_endpoint, "s3"):
+            yield s3.server(settings)
+        if find_spec("millrace.stack.engine") and self._is_embedded(
+            settings.clickhouse_url, "clickhouse"
+        ):
+            yield clickhouse.server(settings)
+        if with_airflow:
+            yield from airflow.servers(settings)
+
+    def _is_embedded(self, url: str, server: str) -> bool:
+        return urlsplit(url).netloc.rpartition("@")[2] == f"127.0.0.1:{self.settings.port(server)}"
+
+    def _environment(self) -> dict[str, str]:
+        """Return what every process of the stack finds in its environment."""
+        own = {name: value for name, value in os.environ.items() if name.startswith("MILLRACE_")}
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return {
+            **own,
+            "MILLRACE_HOME": str(self.settings.home),
+            "MILLRACE_PORT_BASE": str(self.settings.port_base),
+            "PATH": programs,
+            "PYTHONPATH": str(REPOSITORY / "include"),
+            "TZ": "UTC",
+            **airflow.environment(self.settings, self.secrets),
+            **airflow.connections(self.settings),
+        }
+
+    @property
+    def child_environment(self) -> dict[str, str]:
+        """The whole environment for a command run beside the stack (``airflow``, ``dbt``, …)."""
+        return {**os.environ, **self.environment}
+
+    def names(self, group: str) -> list[str]:
+        """Return the names of the servers of a group, ``"store"`` or ``"airflow"``."""
+        return [server.name for server in self.servers.values() if server.group == group]
+
+    def configure(self) -> None:
+        """Write the supervisor's configuration and see that the supervisor runs."""
+        for server in self.servers.values():
+            server.directory.mkdir(parents=True, exist_ok=True)
+        self.supervisor.configure(list(self.servers.values()), self.environment)
+        self.supervisor.launch()
+
+    def start(self, name: str) -> None:
+        """Prepare and start one server unless it runs."""
+        self.servers[name].prepare()
+        self.supervisor.start(name)
+
+    def stop(self, name: str) -> None:
+        """Stop one server in good order; it stays stopped until it is started again."""
+        self.supervisor.stop(name)
+
+    def kill(self, name: str) -> None:
+        """Kill one server's process (SIGKILL); the supervisor starts it again."""
+        os.kill(self.pid(name), signal.SIGKILL)
+
+    def pause(self, name: str) -> None:
+        """Freeze a server's process (SIGSTOP) until ``resume``."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a frozen server go on."""
+        os.kill(self.pid(name), signal.SIGCONT)
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a running server; raises ``StackError`` if it is down."""
+        pid = self.supervisor.processes().get(name, {}).get("pid", 0)
+        if not pid:
+            raise StackError(f"{name} is not running; its log is {self.log(name)}")
+        return int(pid)
+
+    def wait_gone(self, pid: int, timeout: float = 30) -> None:
+        """Wait until a process has ended; raises ``psutil.TimeoutExpired`` if it does not."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).wait(timeout)
+
+    def log(self, name: str) -> Path:
+        """Return the path of a server's log."""
+        return self.supervisor.logs / f"{name}.log"
+
+    def wait_healthy(self, name: str, timeout: float = 90) -> None:
+        """Wait until a server serves; raises ``StackError`` with the last reason if it never does.
+
+        ``timeout`` is in seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self.check(name)
+            except Exception as error:
+                state = self.supervisor.processes().get(name, {}).get("statename", "DOWN")
+                if state == "FATAL" or time.monotonic() > deadline:
+                    raise StackError(
+                        f"{name} does not serve ({state.lower()}): {error}\n"
+                        f"{self.tail(name)}\nIts log is {self.log(name)}."
+                    ) from error
+                time.sleep(0.05)
+            else:
+                return
+
+    def check(self, name: str) -> None:
+        """Raise an exception, of whatever kind its client knows, unless a server serves."""
+        server = self.servers[name]
+        if server.port is not None:
+            check_port(server.port)  # at once, where some clients would retry for long
+        server.check()
+
+    def tail(self, name: str, lines: int = 5) -> str:
+        """Return the last lines of a server's log."""
+        path = self.log(name)
+        if not path.exists():
+            return ""
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+    def shutdown(self) -> None:
+        """Stop everything, stragglers of killed processes included."""
+        self.supervisor.shutdown()
+        left = self._stragglers()
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _gone, stubborn = psutil.wait_procs(left, timeout=10)
+        for process in stubborn:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _stragglers(self) -> list[psutil.Process]:
+        """Return live processes that the supervisor started for this home and does not know."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                variables = process.environ()
+                if (
+                    variables.get("MILLRACE_HOME") == str(self.settings.home)
+                    and "SUPERVISOR_PROCESS_NAME" in variables
+                ):
+                    found.append(process)
+        return found

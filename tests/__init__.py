@@ -1,0 +1,1 @@
+"""Tests; shared helpers are in `tests.helpers`."""

@@ -1,0 +1,56 @@
+"""Fixtures that every test may use: real servers, started once per session, on ports of their own.
+
+``stack`` is the data stack (PostgreSQL, Redis, Kafka, S3, ClickHouse), migrated, with topics and
+buckets; ``settings`` are its settings. ``airflow_stack`` is another, whole stack with Airflow
+running the repository's DAGs. Both start when a test first asks, and are always taken down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from millrace.settings import Settings
+from millrace.stack.stack import Stack
+from tests.helpers import embedded
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Point ``Settings()`` away from the developer's own stack, whatever a test imports."""
+    for name in [name for name in os.environ if name.startswith(("MILLRACE_", "AIRFLOW"))]:
+        del os.environ[name]
+    os.environ["MILLRACE_HOME"] = "/nonexistent/a-test-must-ask-for-the-fixture-settings"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The data stack, without Airflow; ``Settings()`` resolves to it from here on."""
+    with embedded.running(tmp_path_factory.mktemp("stack"), with_airflow=False) as started:
+        os.environ["MILLRACE_HOME"] = str(started.settings.home)
+        os.environ["MILLRACE_PORT_BASE"] = str(started.settings.port_base)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def settings(stack: Stack) -> Settings:
+    """The settings of the data stack."""
+    return stack.settings
+
+
+@pytest.fixture(scope="session")
+def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole stack with Airflow; reach it through its own ``settings`` and ``child_environment``.
+
+    It stands beside ``stack``, so that what its DAGs do is in no other test's way.
+    """
+    with embedded.running(tmp_path_factory.mktemp("airflow"), with_airflow=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout."""
+    return Path(__file__).parents[1]

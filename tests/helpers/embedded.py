@@ -1,0 +1,63 @@
+"""Private embedded stacks for tests."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from millrace.settings import PORTS
+from millrace.stack import bootstrap
+from millrace.stack.stack import Stack
+
+
+def free_port_base() -> int:
+    """Return a port base all of whose ports are free, below the range of outgoing connections."""
+    for base in random.SystemRandom().sample(range(12_000, 31_000, 20), 200):
+        if all(_is_free(base + offset) for offset in PORTS.values()):
+            return base
+    raise RuntimeError("no 20 neighbouring ports are free between 12000 and 31000")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a moment."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def running(home: Path, *, with_airflow: bool, **extra: str) -> Iterator[Stack]:
+    """Bring up a stack of its own in ``home``; take it down whatever happens.
+
+    ``extra`` are further environment variables (``MILLRACE_…``) of the stack.
+    """
+    environment = {
+        "MILLRACE_HOME": str(home),
+        "MILLRACE_PORT_BASE": str(free_port_base()),
+        **extra,
+    }
+    with variables(environment):
+        stack = Stack(with_airflow=with_airflow)
+    try:
+        bootstrap.run(bootstrap.steps(stack))
+        yield stack
+    finally:
+        stack.shutdown()

@@ -1,0 +1,61 @@
+"""The embedded servers: each serves, and comes back by itself when it is killed."""
+
+from __future__ import annotations
+
+import pytest
+
+from millrace.settings import Settings
+from millrace.stack.stack import Stack
+from millrace.stores import kafka, objects, postgres
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "kafka", "s3", "clickhouse"])
+def test_a_killed_server_comes_back(stack: Stack, name: str) -> None:
+    before = stack.pid(name)
+    stack.kill(name)
+    stack.wait_gone(before)
+    stack.wait_healthy(name)
+    assert stack.pid(name) != before
+
+
+def test_a_stopped_server_stays_stopped(stack: Stack) -> None:
+    stack.stop("redis")
+    with pytest.raises(ConnectionError):
+        stack.check("redis")
+    stack.start("redis")
+    stack.wait_healthy("redis")
+
+
+def test_topics_and_buckets_exist(settings: Settings) -> None:
+    topics = kafka.admin(settings).list_topics(timeout=10).topics
+    assert len(topics[settings.events_topic].partitions) == settings.topic_partitions
+    assert settings.dead_letter_topic in topics
+    names = {bucket.name for bucket in objects.connect(settings).list_buckets()}
+    assert {settings.s3_bucket, settings.s3_backup_bucket} <= names
+
+
+def test_audit_triggers_see_every_writer(settings: Settings) -> None:
+    with postgres.connect(settings) as connection:
+        connection.execute(
+            "INSERT INTO event_types (event_type, description) VALUES ('audited', 'before')"
+        )
+        connection.execute(
+            "UPDATE event_types SET description = 'after' WHERE event_type = 'audited'"
+        )
+        connection.execute("DELETE FROM event_types WHERE event_type = 'audited'")
+        query = (
+            "SELECT action, old_value ->> 'description' AS old, new_value ->> 'description' AS new "
+            "FROM audit_logs WHERE table_name = 'event_types' AND row_key = 'audited' "
+            "ORDER BY audit_id"
+        )
+        rows = connection.execute(query).fetchall()
+    assert [(row["action"], row["old"], row["new"]) for row in rows] == [
+        ("INSERT", None, "before"),
+        ("UPDATE", "before", "after"),
+        ("DELETE", "after", None),
+    ]
+
+
+def test_secrets_are_private(settings: Settings) -> None:
+    for name in ("secrets.env", "supervisord.conf"):
+        assert (settings.home / name).stat().st_mode & 0o077 == 0
