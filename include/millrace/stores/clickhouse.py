@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import clickhouse_connect
+from clickhouse_connect.driver.binding import format_str
 from clickhouse_connect.driver.client import Client
 
 from millrace.settings import Settings
@@ -58,6 +59,31 @@ def deduplication_setting(settings: Settings) -> str:
         if settings.clickhouse_cluster
         else "non_replicated_deduplication_window"
     )
+
+
+def object_collection(client: Client, settings: Settings) -> str:
+    """See to a named collection for ``settings.s3_bucket`` and return its name.
+
+    ``s3(<name>, filename = …)`` reads and writes objects with it, so that statements and their logs
+    hold no credentials (the server masks them in the two statements that this runs).
+    """
+    return named_collection(client, settings, "millrace_objects", settings.s3_endpoint)
+
+
+def named_collection(
+    client: Client, settings: Settings, name: str, endpoint: str, bucket: str = ""
+) -> str:
+    """See to a named collection for a bucket (``settings.s3_bucket`` if none) at ``endpoint``."""
+    values = {
+        "url": f"{endpoint}/{bucket or settings.s3_bucket}/",
+        "access_key_id": settings.s3_access_key.get_secret_value(),
+        "secret_access_key": settings.s3_secret_key.get_secret_value(),
+    }
+    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    pairs = ", ".join(f"{key} = {format_str(value)}" for key, value in values.items())
+    client.command(f"CREATE NAMED COLLECTION IF NOT EXISTS {name} {on_cluster} AS {pairs}")
+    client.command(f"ALTER NAMED COLLECTION {name} {on_cluster} SET {pairs}")
+    return name
 
 
 def migrate(settings: Settings) -> list[str]:
