@@ -1,0 +1,69 @@
+{#
+  engine     ReplacingMergeTree(built_through, is_deleted)
+  order key  user, then time: a user's minutes are read together
+  partition  day (UTC)
+  ttl        90 days
+  why        incremental by touched (user, minute). On insert it would cost ingest more than all other
+             rollups together, since nearly every event is a key of its own. event_types is a set
+             that merges: the unique types of an hour are the union of its minutes' sets.
+#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    engine='ReplacingMergeTree(built_through, is_deleted)',
+    order_by=['user_id', 'window_start'],
+    partition_by='toDate(window_start)',
+    ttl='window_start + interval 90 day',
+    query_settings={'enable_materialized_cte': 1},
+) }}
+
+{% if is_incremental() %}
+with
+touched as materialized (
+    select user_id, toStartOfMinute(event_time) as window_start
+    from {{ ref('stg_events') }}
+    where {{ is_new_event() }}
+    union distinct
+    -- a rebuilt day may have lost events
+    select user_id, window_start
+    from {{ this }} final
+    where toDate(window_start) in {{ rebuilt_days() }}
+)
+{% endif %}
+
+select
+    user_id,
+    window_start,
+    events,
+    event_types,
+    {{ built_through() }} as built_through,
+    is_deleted
+from (
+    select
+        user_id,
+        toStartOfMinute(event_time) as window_start,
+        toUInt64(count()) as events,
+        arraySort(groupUniqArray(event_type)) as event_types,
+        toUInt8(0) as is_deleted
+    from {{ ref('stg_events') }}
+    {% if is_incremental() %}
+    where
+        user_id in (select user_id from touched)
+        and event_time >= (select min(window_start) from touched)
+        and event_time < (select max(window_start) from touched) + interval 1 minute
+        and (user_id, toStartOfMinute(event_time)) in (select user_id, window_start from touched)
+    {% endif %}
+    group by user_id, window_start
+    {% if is_incremental() %}
+    union all
+    select
+        user_id,
+        window_start,
+        toUInt64(0) as events,
+        cast([] as Array(String)) as event_types,
+        toUInt8(1) as is_deleted
+    from touched
+    {% endif %}
+)
+order by user_id, window_start, is_deleted
+limit 1 by user_id, window_start

@@ -1,0 +1,65 @@
+{#
+  engine     ReplacingMergeTree(built_through, is_deleted)
+  order key  day, then user: active users and retention count users by day
+  partition  month: a row a user and day is little
+  ttl        2 years
+  why        incremental by touched (user, day), from the minutes that user_activity_1min built since;
+             the sets of event types merge exactly
+#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    engine='ReplacingMergeTree(built_through, is_deleted)',
+    order_by=['day', 'user_id'],
+    partition_by='toStartOfMonth(day)',
+    ttl='day + interval 730 day',
+    query_settings={'enable_materialized_cte': 1},
+) }}
+
+{% if is_incremental() %}
+with
+touched as materialized (
+    select distinct user_id, toDate(window_start) as day
+    from {{ ref('int_user_activity_versions') }}
+    where built_through >= {{ built_since() }}
+)
+{% endif %}
+
+select
+    day,
+    user_id,
+    events,
+    active_minutes,
+    event_types,
+    {{ built_through_of(ref('int_user_activity_versions')) }} as built_through,
+    is_deleted
+from (
+    select
+        toDate(window_start) as day,
+        user_id,
+        toUInt64(sum(events)) as events,
+        toUInt64(count()) as active_minutes,
+        arraySort(groupUniqArrayArray(event_types)) as event_types,
+        toUInt8(0) as is_deleted
+    from {{ ref('int_user_activity_versions') }} final
+    {% if is_incremental() %}
+    where
+        user_id in (select user_id from touched)
+        and toDate(window_start) in (select day from touched)
+        and (user_id, toDate(window_start)) in (select user_id, day from touched)
+    {% endif %}
+    group by day, user_id
+    {% if is_incremental() %}
+    union all
+    select
+        day,
+        user_id,
+        toUInt64(0) as events,
+        toUInt64(0) as active_minutes,
+        cast([] as Array(String)) as event_types,
+        toUInt8(1) as is_deleted
+    from touched
+    {% endif %}
+)
+order by day, user_id, is_deleted
+limit 1 by day, user_id

@@ -1,0 +1,56 @@
+{#
+  engine     MergeTree
+  order key  day, then step
+  partition  month
+  ttl        2 years
+  why        incremental by touched days. An example to copy: users who, within a day of each other and in
+             this order, viewed a page, added to the cart, and purchased. windowFunnel needs all
+             events of a user and day, so a touched day is built anew, and its rows replaced.
+#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    on_schema_change='fail',
+    engine='ReplacingMergeTree(built_through)',
+    order_by=['day', 'step'],
+    partition_by='toStartOfMonth(day)',
+    ttl='day + interval 730 day',
+    query_settings={'enable_materialized_cte': 1},
+) }}
+{% set steps = ['page_view', 'add_to_cart', 'purchase'] %}
+
+with
+{% if is_incremental() %}
+touched as materialized (
+    select distinct toDate(event_time) as day
+    from {{ ref('stg_events') }}
+    where {{ is_new_event() }}
+),
+{% endif %}
+
+depths as (
+    select
+        toDate(event_time) as day,
+        user_id,
+        windowFunnel(86400000)(
+            toUInt64(toUnixTimestamp64Milli(event_time))
+            {%- for step in steps %}, event_type = '{{ step }}'{% endfor %}
+        ) as depth
+    from {{ ref('stg_events') }}
+    where
+        event_type in ('{{ steps | join("', '") }}')
+        {% if is_incremental() %}
+        and toDate(event_time) in (select day from touched)
+        {% endif %}
+    group by day, user_id
+)
+
+select
+    day,
+    toUInt8(step_number) as step,
+    toLowCardinality(['{{ steps | join("', '") }}'][step_number]) as event_type,
+    toUInt64(countIf(depth >= step_number)) as users,
+    {{ built_through() }} as built_through
+from depths
+array join range(1, {{ steps | length + 1 }}) as step_number
+group by day, step_number
