@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from millrace.cli import rules
+
 app = typer.Typer(
     name="millrace",
     help="Event analytics with proofs: Kafka to ClickHouse exactly once, rollups in dbt.",
@@ -15,3 +17,6 @@ app = typer.Typer(
 @app.callback()
 def main() -> None:
     """Keep the commands below as subcommands."""
+
+
+app.add_typer(rules.app, name="rules")

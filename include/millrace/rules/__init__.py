@@ -1,1 +1,1 @@
-"""Validation and transformation rules: kept as data, compiled to SQL."""
+"""Rules as data: what a message must be, how it is shaped, and the one statement made of them."""

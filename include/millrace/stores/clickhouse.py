@@ -36,6 +36,7 @@ def connect(
         compress=False,  # loopback and LAN: compression costs more than it saves
         connect_timeout=10,
         send_receive_timeout=300,
+        settings={"max_query_size": 16 << 20},  # a gate of many rules is a long statement
     )
 
 

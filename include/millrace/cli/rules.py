@@ -1,0 +1,184 @@
+"""``./millrace rules``: see, add, try out and switch the rules at the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from millrace.rules.store import Connection
+
+app = typer.Typer(
+    help="Rules at the gate: validation, transformation, aggregation.", no_args_is_help=True
+)
+
+Source = Annotated[str, typer.Option("--source", help="Source whose gate is meant.")]
+
+
+def _fail(error: Exception) -> typer.Exit:
+    typer.secho(str(error), fg="red", err=True)
+    return typer.Exit(1)
+
+
+def _change(work: Callable[[Connection], None]) -> None:
+    """Make a change and compile the gates in one transaction: a bad rule leaves no trace."""
+    from millrace.rules import gate, store
+    from millrace.rules.model import RuleError
+    from millrace.settings import Settings
+    from millrace.stores import postgres
+
+    settings = Settings()
+    with postgres.connect(settings) as connection:
+        try:
+            with store.change(connection):
+                work(connection)
+                gates = gate.compile_all(connection, settings)
+        except RuleError as error:
+            raise _fail(error) from error
+    for made in gates:
+        typer.echo(f"source {made.source_id}: gate {made.gate_id} in force")
+
+
+@app.command()
+def seed() -> None:
+    """Add the default source, event types and rules that are missing, and compile the gates."""
+    from millrace.rules import gate, store
+    from millrace.settings import Settings
+    from millrace.stores import postgres
+
+    settings = Settings()
+    with postgres.connect(settings) as connection:
+        for table, count in store.seed(connection, settings).items():
+            typer.echo(f"{table}: {count} added")
+        for made in gate.compile_all(connection, settings):
+            typer.echo(f"source {made.source_id}: gate {made.gate_id} in force")
+
+
+@app.command("compile")
+def compile_() -> None:
+    """Compile the gates again, after a change of tables or settings by other hands."""
+    _change(lambda connection: None)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show every rule."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from millrace.rules import store
+    from millrace.settings import Settings
+    from millrace.stores import postgres
+
+    table = Table("name", "what", "source", "event type", "mode", "priority", "version", "config")
+    with postgres.connect(Settings()) as connection:
+        for rule, active in store.all_rules(connection):
+            rest = {k: v for k, v in rule.config.items() if v != rule.kind}
+            table.add_row(
+                rule.name,
+                rule.kind,
+                rule.source_id or "all",
+                rule.event_type or "all",
+                rule.mode if active else "off",
+                str(rule.priority),
+                str(rule.version),
+                str(rest),
+            )
+    Console().print(table)
+
+
+def _read(path: Path) -> list[Any]:
+    import yaml
+
+    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return loaded if isinstance(loaded, list) else [loaded]
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="Rules as YAML or JSON; '-' reads stdin.")],
+) -> None:
+    """Add rules from a file, or change those of the same name. A bad rule is refused whole."""
+    from millrace.rules import store
+    from millrace.rules.model import Rule, RuleError
+
+    try:
+        rules = [Rule(**entry) for entry in _read(Path("/dev/stdin") if str(file) == "-" else file)]
+    except TypeError as error:
+        raise _fail(RuleError(f"{file}: {error}")) from error
+
+    def work(connection: Connection) -> None:
+        for rule in rules:
+            store.put_rule(connection, rule)
+
+    _change(work)
+
+
+@app.command()
+def remove(name: str) -> None:
+    """Delete a rule (audit_logs keeps it)."""
+    from millrace.rules import store
+
+    _change(lambda connection: store.remove_rule(connection, name))
+
+
+@app.command()
+def enable(name: str) -> None:
+    """Switch a rule on, in its mode."""
+    from millrace.rules import store
+
+    _change(lambda connection: store.set_column(connection, name, "is_active", True))
+
+
+@app.command()
+def disable(name: str) -> None:
+    """Switch a rule off."""
+    from millrace.rules import store
+
+    _change(lambda connection: store.set_column(connection, name, "is_active", False))
+
+
+@app.command()
+def mode(name: str, mode: Annotated[str, typer.Argument(help="enforce, warn or shadow")]) -> None:
+    """Set how a rule acts: enforce rejects, warn flags, shadow only counts."""
+    from millrace.rules import store
+    from millrace.rules.model import validate
+
+    def work(connection: Connection) -> None:
+        from dataclasses import replace
+
+        validate(replace(store.find_rule(connection, name), mode=mode))
+        store.set_column(connection, name, "mode", mode)
+
+    _change(work)
+
+
+@app.command()
+def explain(source: Source = "events") -> None:
+    """Print the statement that a source's messages go through now."""
+    from millrace.rules import gate
+    from millrace.settings import Settings
+    from millrace.stores import postgres
+
+    with postgres.connect(Settings()) as connection:
+        current = gate.current_gate(connection, source)
+    if current is None:
+        raise _fail(ValueError(f"no gate for {source!r}; run './millrace rules seed'"))
+    typer.echo(f"-- gate {current.gate_id} of source {source}")
+    typer.echo(current.statement)
+
+
+@app.command("register-event-type")
+def register_event_type(
+    event_type: str,
+    description: Annotated[str, typer.Option(help="What it means.")] = "",
+) -> None:
+    """Register an event type, so that its events pass."""
+    from millrace.rules import store
+
+    text = description or f"Registered as {event_type}."
+    _change(lambda connection: store.register_event_type(connection, event_type, text))

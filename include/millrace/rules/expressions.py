@@ -1,0 +1,153 @@
+"""ClickHouse expressions over an event's fields: quoting, reading, comparing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TIMESTAMP_PATTERN = (
+    r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[T ](?:[01]\d|2[0-3]):[0-5]\d"
+    r"(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
+)
+"""ISO 8601 (the profile of RFC 3339, with minutes as the coarsest): a zone is a must."""
+
+CONTRACT = {
+    "event_id": "event_id",
+    "event": "event_type",
+    "timestamp": "event_time",
+    "user_id": "user_id",
+    "page": "page",
+    "country": "country",
+    "device": "device",
+    "device_info": "device_info",
+    "geo_location": "geo_location",
+}
+"""The fields of the event contract, and the columns of ``staged`` they become."""
+
+COMPARISONS = {
+    "equals": "=",
+    "not_equals": "!=",
+    "less": "<",
+    "less_or_equal": "<=",
+    "greater": ">",
+    "greater_or_equal": ">=",
+}
+
+
+def literal(value: object) -> str:
+    """Return ``value`` as a ClickHouse literal; text is quoted and escaped."""
+    if isinstance(value, bool):
+        return literal("true" if value else "false")
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    return f"'{text}'"
+
+
+def text_of(value: object) -> str:
+    """Return a JSON scalar as the text that ClickHouse reads it as (12.0 is ``12``)."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
+        return str(int(value))
+    return str(value)
+
+
+class Fields:
+    """The text of each field as an expression, after the transformations so far.
+
+    ``aliases`` are the ``WITH`` clauses that the expressions refer to, in order; an expression
+    that was defined before is not defined again.
+    """
+
+    def __init__(self, names: dict[str, str] | None = None) -> None:
+        """``names`` maps the contract's field names to those that a source uses instead."""
+        self.names = names or {}
+        self.aliases: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
+        self.removed: set[str] = set()
+        self.device_info: list[str] = []
+        self._by_expression: dict[str, str] = {}
+
+    def define(self, hint: str, expression: str) -> str:
+        """Give ``expression`` an alias made from ``hint`` and return the alias."""
+        if expression in self._by_expression:
+            return self._by_expression[expression]
+        stem = "".join(c if c.isascii() and c.isalnum() else "_" for c in hint) or "field"
+        alias, number = f"_{stem}", 1
+        while alias in self.aliases:
+            number += 1
+            alias = f"_{stem}_{number}"
+        self.aliases[alias] = expression
+        self._by_expression[expression] = alias
+        return alias
+
+    def key(self, field: str) -> str:
+        """Return the JSON key that holds ``field`` in this source."""
+        return self.names.get(field, field)
+
+    def text(self, field: str) -> str:
+        """Return the field's text; empty where it is absent, null or empty."""
+        if field in self.changed:
+            return self.changed[field]
+        return self.define(f"{field}_text", f"fields[{literal(self.key(field))}]")
+
+    def number(self, field: str) -> str:
+        """Return the field as Float64; NaN where it is no number."""
+        text = self.text(field)
+        return self.define(f"{field}_number", f"ifNull(toFloat64OrNull({text}), nan)")
+
+    def time(self, field: str) -> str:
+        """Return the field as Nullable(DateTime64(3)); null where it is no ISO 8601 time."""
+        text = self.text(field)
+        parsed = self.define(
+            f"{field}_parsed", f"parseDateTime64BestEffortOrNull({text}, 3, 'UTC')"
+        )
+        is_iso = self.define(f"is_{field}_iso", f"match({text}, {literal(TIMESTAMP_PATTERN)})")
+        return self.define(f"{field}_time", f"if({is_iso}, {parsed}, NULL)")
+
+    def set(self, field: str, expression: str, event_type: str | None) -> None:
+        """Let ``field`` be ``expression`` from here on, for one event type or for all."""
+        before = self.text(field)
+        if event_type is not None:
+            event = self.text("event")
+            expression = f"if({event} = {literal(event_type)}, {expression}, {before})"
+        self.changed[field] = self.define(f"{field}_changed", expression)
+
+
+def compare(fields: Fields, field: str, op: str, test: dict[str, Any]) -> str:
+    """Return the comparison of a field with a value or another field; false where one is absent."""
+    sign, left = COMPARISONS[op], fields.text(field)
+    if "other_field" in test:
+        right = fields.text(test["other_field"])
+        a, b = fields.number(field), fields.number(test["other_field"])
+        return (
+            f"if(isFinite({a}) AND isFinite({b}), {a} {sign} {b}, "
+            f"{left} != '' AND {right} != '' AND {left} {sign} {right})"
+        )
+    value = test["value"]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = fields.number(field)
+        return f"(isFinite({number}) AND {number} {sign} {literal(float(value))})"
+    return f"({left} != '' AND {left} {sign} {literal(value)})"
+
+
+def predicate(fields: Fields, test: dict[str, Any]) -> str:
+    """Return a predicate of the rule schema as a boolean expression."""
+    if "all" in test:
+        return "(" + " AND ".join(predicate(fields, part) for part in test["all"]) + ")"
+    if "any" in test:
+        return "(" + " OR ".join(predicate(fields, part) for part in test["any"]) + ")"
+    if "not" in test:
+        return f"(NOT {predicate(fields, test['not'])})"
+    field, op = test["field"], test["op"]
+    text = fields.text(field)
+    if op == "present":
+        return f"({text} != '')"
+    if op == "absent":
+        return f"({text} = '')"
+    if op == "in":
+        values = ", ".join(literal(text_of(value)) for value in test["values"])
+        return f"({text} != '' AND {text} IN ({values}))"
+    if op == "matches":
+        return f"({text} != '' AND match({text}, {literal(test['pattern'])}))"
+    return compare(fields, field, op, test)

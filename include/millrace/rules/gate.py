@@ -1,0 +1,164 @@
+"""Gates: the statement a micro-batch goes through, compiled from the rules and kept by version.
+
+A micro-batch names its gate in the ingest ledger, so that a replay of its offsets is judged by the
+same statement, whatever the rules have become.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from millrace.rules import store
+from millrace.rules.checks import Surroundings
+from millrace.rules.compiler import compile_statement, fingerprint
+from millrace.rules.expressions import literal
+from millrace.rules.model import Rule, RuleError
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+
+Connection = psycopg.Connection[DictRow]
+
+
+class Engine(Protocol):
+    """What a gate is tried on: a ClickHouse client."""
+
+    def command(self, cmd: str, /) -> Any:
+        """Run a statement."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A compiled gate as kept in ``gates``."""
+
+    gate_id: int
+    source_id: str
+    statement: str
+    fingerprint: str
+
+
+def surroundings(connection: Connection, settings: Settings, source_id: str) -> Surroundings:
+    """Return what a source's gate is compiled with besides its rules.
+
+    Raises ``RuleError`` when the source is not in ``data_sources``.
+    """
+    source = connection.execute(
+        "SELECT config FROM data_sources WHERE source_id = %s", [source_id]
+    ).fetchone()
+    if source is None:
+        raise RuleError(f"source {source_id!r} is not in data_sources; register it first")
+    found = connection.execute(
+        "SELECT event_type FROM event_types WHERE is_active ORDER BY event_type"
+    ).fetchall()
+    return Surroundings(
+        event_types=tuple(row["event_type"] for row in found),
+        message_max_bytes=settings.message_max_bytes,
+        events_retention_days=settings.events_retention_days,
+        field_names=dict(source["config"].get("fields", {})),
+    )
+
+
+def compile_gate(
+    connection: Connection, settings: Settings, source_id: str, engine: Engine | None = None
+) -> Gate:
+    """Compile a source's active rules, try the statement, keep it and make it the current gate.
+
+    Nothing is written, and the engine is not asked, while the current gate already is what the
+    rules say. ``engine`` is a ClickHouse client to try the statement on; without one a connection
+    is opened. Raises ``RuleError`` when the rules make no statement that runs; the gate in force
+    stays.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('millrace.gates'))")
+        rules = store.rules_of(connection, source_id)
+        around = surroundings(connection, settings, source_id)
+        statement = compile_statement(rules, around)
+        mark = fingerprint(statement)
+        current = current_gate(connection, source_id)
+        if current is not None and current.fingerprint == mark:
+            return current
+        try_rules(engine or clickhouse.connect(settings), rules, around)
+        kept = [rule.as_json() for rule in rules]
+        row = connection.execute(
+            sql.render("postgres/rules/keep_gate.sql"),
+            {
+                "source_id": source_id,
+                "statement": statement,
+                "fingerprint": mark,
+                "rules": Jsonb({"rules": kept, "event_types": list(around.event_types)}),
+            },
+        ).fetchone()
+    if row is None:
+        raise RuleError(f"the gate of {source_id!r} could not be kept")
+    return Gate(row["gate_id"], source_id, statement, mark)
+
+
+def current_gate(connection: Connection, source_id: str) -> Gate | None:
+    """Return the gate in force for a source, if one was compiled."""
+    row = connection.execute(
+        "SELECT gate_id, source_id, statement, fingerprint "
+        "FROM current_gates JOIN gates USING (gate_id, source_id) WHERE source_id = %s",
+        [source_id],
+    ).fetchone()
+    return None if row is None else Gate(**row)
+
+
+def compile_all(
+    connection: Connection, settings: Settings, engine: Engine | None = None
+) -> list[Gate]:
+    """Compile the gate of every active source (cheap where nothing changed)."""
+    found = connection.execute(
+        "SELECT source_id FROM data_sources WHERE is_active ORDER BY source_id"
+    ).fetchall()
+    return [compile_gate(connection, settings, row["source_id"], engine) for row in found]
+
+
+def try_rules(engine: Engine, rules: list[Rule], around: Surroundings) -> None:
+    """Run the rules on sample messages, and where that fails find the rule at fault.
+
+    Raises ``RuleError`` naming it.
+    """
+    failed = _trial(engine, rules, around)
+    if failed is None:
+        return
+    for rule in rules:
+        alone = _trial(engine, [rule], around)
+        if alone is not None:
+            place = "config.pattern" if "pattern" in rule.config else "config"
+            raise RuleError(f"rule {rule.name}: {place}: ClickHouse refuses it: {alone}")
+    raise RuleError(f"the rules do not run together: {failed}")
+
+
+def _trial(engine: Engine, rules: list[Rule], around: Surroundings) -> str | None:
+    """Return what ClickHouse says against the rules, or nothing where they run."""
+    samples = sql.render("clickhouse/rules/sample_messages.sql")
+    for pattern in _patterns([rule.config for rule in rules]):
+        failed = _attempt(engine, f"SELECT match(materialize('x'), {pattern})")
+        if failed:
+            return failed
+    statement = compile_statement(rules, around, table=f"(\n{samples}\n)")
+    return _attempt(engine, f"SELECT sum(cityHash64(*)) FROM (\n{statement}\n)")  # noqa: S608
+
+
+def _attempt(engine: Engine, statement: str) -> str | None:
+    """Run a statement; return the first line of the engine's complaint, if it has one."""
+    try:
+        engine.command(statement)
+    # Whatever driver stands behind the engine, its complaint is the answer wanted here.
+    except Exception as error:
+        return str(error).strip().splitlines()[0][:500]
+    return None
+
+
+def _patterns(value: Any) -> list[str]:
+    """Return every pattern anywhere in a config, as literals."""
+    if isinstance(value, list):
+        return [found for item in value for found in _patterns(item)]
+    if isinstance(value, dict):
+        own = [literal(value["pattern"])] if isinstance(value.get("pattern"), str) else []
+        return own + [found for item in value.values() for found in _patterns(item)]
+    return []

@@ -1,0 +1,112 @@
+"""A processing rule as stored in ``processing_rules``, and the checking of its config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+SCHEMA_FILE = Path(__file__).with_name("processing_rule.schema.json")
+
+REASONS = (
+    "empty_message",
+    "message_too_large",
+    "malformed_json",
+    "missing_field",
+    "invalid_type",
+    "invalid_value",
+    "out_of_range",
+    "unknown_event_type",
+    "unknown_reference",
+    "condition_failed",
+    "event_too_old",
+    "event_in_future",
+    "anomalous",
+    "duplicate_event_id",
+)
+"""The closed list of reasons in their order (docs/rejection-reasons.md)."""
+
+KEY_OF_TYPE = {"validation": "check", "transformation": "transform", "aggregation": "aggregate"}
+"""The key of a config that names what the rule does, by the rule's type."""
+
+
+class RuleError(ValueError):
+    """A rule that can't be taken. The message names the rule, the field of it and the reason."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of ``processing_rules``."""
+
+    name: str
+    rule_type: str
+    config: dict[str, Any]
+    source_id: str | None = None
+    event_type: str | None = None
+    mode: str = "enforce"
+    priority: int = 100
+    version: int = field(default=1)
+
+    @property
+    def kind(self) -> str:
+        """What the rule does: ``range``, ``mask``, ``sum`` and so on."""
+        return str(self.config[KEY_OF_TYPE[self.rule_type]])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the rule as it is kept beside the gate that was made of it."""
+        return asdict(self)
+
+
+@lru_cache(maxsize=1)
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return schema
+
+
+def _branches(key: str) -> dict[str, dict[str, Any]]:
+    """Return the schema's branches that have ``key``, by the value it must have."""
+    found: dict[str, dict[str, Any]] = {}
+    for branch in _schema()["oneOf"]:
+        wanted = branch["properties"].get(key)
+        if wanted:
+            for value in wanted.get("enum", [wanted.get("const")]):
+                found[value] = branch
+    return found
+
+
+def validate(rule: Rule) -> None:
+    """Check a rule's config against the published JSON Schema.
+
+    The branch is picked by the rule's type first, so that a message speaks of the field that is
+    wrong and not of every other kind of rule. Raises ``RuleError``.
+    """
+    if rule.rule_type not in KEY_OF_TYPE:
+        raise RuleError(
+            f"rule {rule.name}: rule_type is {rule.rule_type!r}, must be one of "
+            f"{', '.join(KEY_OF_TYPE)}"
+        )
+    if rule.mode not in ("enforce", "warn", "shadow"):
+        raise RuleError(f"rule {rule.name}: mode is {rule.mode!r}, must be enforce, warn or shadow")
+    if rule.rule_type != "validation" and rule.mode == "warn":
+        raise RuleError(f"rule {rule.name}: mode warn is for validations only")
+    key = KEY_OF_TYPE[rule.rule_type]
+    branches = _branches(key)
+    kind = rule.config.get(key)
+    if kind not in branches:
+        raise RuleError(
+            f"rule {rule.name}: config.{key} is {kind!r}, must be one of {', '.join(branches)}"
+        )
+    branch = {"$defs": _schema()["$defs"], **branches[kind]}
+    faults = [
+        f"{'.'.join(['config', *(str(part) for part in error.absolute_path)])}: {error.message}"
+        for error in Draft202012Validator(branch).iter_errors(rule.config)
+    ]
+    if faults:
+        raise RuleError(f"rule {rule.name}: {'; '.join(faults)}")
+    low, high = rule.config.get("min"), rule.config.get("max")
+    if low is not None and high is not None and low > high:
+        raise RuleError(f"rule {rule.name}: config.min is {low}, above config.max, {high}")

@@ -1,0 +1,144 @@
+"""Rules and event types in PostgreSQL: reading, changing (audited), and the seeds."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import yaml
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from millrace.rules.model import Rule, RuleError, validate
+from millrace.settings import REPOSITORY, Settings
+from millrace.stores import sql
+
+Connection = psycopg.Connection[DictRow]
+SEEDS = REPOSITORY / "include" / "seeds"
+
+
+def all_rules(connection: Connection) -> list[tuple[Rule, bool]]:
+    """Return every rule and whether it is active, in the order of priority."""
+    found = connection.execute(sql.render("postgres/rules/rules.sql")).fetchall()
+    pairs = []
+    for row in found:
+        active = row.pop("is_active")
+        row.pop("rule_id")
+        pairs.append((Rule(**row), active))
+    return pairs
+
+
+def rules_of(connection: Connection, source_id: str) -> list[Rule]:
+    """Return the active rules that hold for a source."""
+    return [
+        rule
+        for rule, active in all_rules(connection)
+        if active and rule.source_id in (None, source_id)
+    ]
+
+
+def find_rule(connection: Connection, name: str) -> Rule:
+    """Return a rule by its name. Raises ``RuleError`` when there is none."""
+    for rule, _ in all_rules(connection):
+        if rule.name == name:
+            return rule
+    raise RuleError(f"there is no rule {name!r}; './millrace rules list' shows all")
+
+
+@contextmanager
+def change(connection: Connection, actor: str | None = None) -> Iterator[Connection]:
+    """Open a transaction whose changes ``audit_logs`` puts down to ``actor`` (or the login)."""
+    with connection.transaction():
+        connection.execute(
+            "SELECT set_config('millrace.actor', %s, true)", [actor or getpass.getuser()]
+        )
+        yield connection
+
+
+def put_rule(connection: Connection, rule: Rule) -> None:
+    """Add a rule, or change the one of its name; its version grows with every change.
+
+    Call it within ``change`` together with the compilation of the gates, so that a rule that
+    makes no statement leaves no trace. Raises ``RuleError`` when the rule is not valid.
+    """
+    validate(rule)
+    values = {**rule.as_json(), "config": Jsonb(rule.config)}
+    try:
+        connection.execute(sql.render("postgres/rules/put_rule.sql"), values)
+    except psycopg.errors.ForeignKeyViolation as error:
+        raise RuleError(
+            f"rule {rule.name}: source_id {rule.source_id!r} is not in data_sources"
+        ) from error
+    except psycopg.errors.CheckViolation as error:
+        raise RuleError(
+            f"rule {rule.name}: name must be lower-case letters, digits and underscores"
+        ) from error
+
+
+def set_column(connection: Connection, name: str, column: str, value: object) -> None:
+    """Set ``mode``, ``is_active`` or ``priority`` of a rule. Raises ``RuleError`` if unknown."""
+    find_rule(connection, name)
+    statement = psycopg.sql.SQL(
+        "UPDATE processing_rules SET {column} = %s, version = version + 1, updated_at = now() "
+        "WHERE name = %s AND {column} IS DISTINCT FROM %s"
+    ).format(column=psycopg.sql.Identifier(column))
+    connection.execute(statement, [value, name, value])
+
+
+def remove_rule(connection: Connection, name: str) -> None:
+    """Delete a rule; ``audit_logs`` keeps what it was."""
+    find_rule(connection, name)
+    connection.execute("DELETE FROM processing_rules WHERE name = %s", [name])
+
+
+def register_event_type(connection: Connection, event_type: str, description: str) -> None:
+    """Register an event type, or make it active again."""
+    connection.execute(
+        "INSERT INTO event_types (event_type, description) VALUES (%s, %s) "
+        "ON CONFLICT (event_type) DO UPDATE SET is_active = true",
+        [event_type, description],
+    )
+
+
+def _seed_file(name: str) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = yaml.safe_load((SEEDS / name).read_text(encoding="utf-8"))
+    return loaded
+
+
+def seeded_rules() -> list[Rule]:
+    """Return the rules that every installation starts with."""
+    return [Rule(**entry) for entry in _seed_file("processing_rules.yaml")]
+
+
+def seeded_event_types() -> list[dict[str, Any]]:
+    """Return the event types that are registered from the start."""
+    return _seed_file("event_types.yaml")
+
+
+def seed(connection: Connection, settings: Settings) -> dict[str, int]:
+    """Add the default source, the event types and the rules that are missing.
+
+    What is there stays as it is, whoever changed it. Returns how many of each were added.
+    """
+    added = {"data_sources": 0, "event_types": 0, "processing_rules": 0}
+    with change(connection, "seed"):
+        added["data_sources"] = connection.execute(
+            "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic) "
+            "VALUES ('events', 'Product events', %s, %s) ON CONFLICT DO NOTHING",
+            [settings.events_topic, settings.dead_letter_topic],
+        ).rowcount
+        for entry in seeded_event_types():
+            added["event_types"] += connection.execute(
+                "INSERT INTO event_types (event_type, description) VALUES (%s, %s) "
+                "ON CONFLICT DO NOTHING",
+                [entry["event_type"], entry["description"]],
+            ).rowcount
+        known = {rule.name for rule, _ in all_rules(connection)}
+        for rule in seeded_rules():
+            if rule.name not in known:
+                put_rule(connection, rule)
+                added["processing_rules"] += 1
+    return added

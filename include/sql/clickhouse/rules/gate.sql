@@ -1,0 +1,38 @@
+WITH
+    JSONExtract(value, 'Map(String, String)') AS fields,
+{% for alias, expression in aliases.items() %}
+    {{ expression }} AS {{ alias }},
+{% endfor %}
+    -- What can't be read at all has that one failure; the others would only repeat it.
+    multiIf(
+        match(value, '^[ \\t\\r\\n]*$'), 'empty_message||contract',
+        length(value) > {{ message_max_bytes }}, 'message_too_large||contract',
+        empty(fields) AND JSONType(value) != 'Object', 'malformed_json||contract',
+        ''
+    ) AS unreadable,
+    -- One boolean for each row; the list of failures is made for those that have any.
+    (length(value) > {{ message_max_bytes }} OR {{ is_broken }}) AS is_broken,
+    ({{ is_warned }}) AS is_warned
+SELECT
+    topic,
+    topic_incarnation,
+    partition,
+    offset,
+    kafka_timestamp,
+    ifNull({{ event_id }}, toUUID('00000000-0000-0000-0000-000000000000')) AS event_id,
+    ifNull({{ event_time }}, toDateTime64(0, 3, 'UTC')) AS event_time,
+    {{ event_type }} AS event_type,
+    {{ user_id }} AS user_id,
+    {{ page }} AS page,
+    {{ country }} AS country,
+    {{ device }} AS device,
+    {{ properties }} AS properties,
+    {{ device_info }} AS device_info,
+    {{ geo_location }} AS geo_location,
+    if(
+        is_broken,
+        if(unreadable != '', [unreadable], arrayFilter(failure -> failure != '', {{ failures }})),
+        []
+    ) AS failures,
+    if(is_warned AND NOT is_broken, arrayFilter(warning -> warning != '', {{ warnings }}), []) AS warnings
+FROM {{ table }}

@@ -1,0 +1,87 @@
+"""The real engine in this process, for statements that need no server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from chdb import _chdb
+
+from millrace.rules import store
+from millrace.rules.checks import Surroundings
+from millrace.rules.compiler import compile_statement
+from millrace.rules.model import Rule
+
+KAFKA_TIME = "2026-01-01 12:00:00.000"
+AROUND = Surroundings(
+    event_types=("click", "page_view", "purchase"),
+    message_max_bytes=1 << 20,
+    events_retention_days=90,
+)
+
+
+class ChdbEngine:
+    """A ClickHouse engine held in this process, with the one method that a gate's trial needs."""
+
+    def __init__(self) -> None:
+        self.connection = _chdb.connect(":memory:")
+
+    def command(self, statement: str) -> str:
+        """Run a statement."""
+        return bytes(self.connection.query(statement, "TSV").bytes()).decode()
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """Return a query's rows."""
+        answer = bytes(self.connection.query(statement, "JSONEachRow").bytes())
+        return [json.loads(line) for line in answer.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[ChdbEngine]:
+    held = ChdbEngine()
+    held.command("SET output_format_json_quote_64bit_integers = 1, max_query_size = 100000000")
+    yield held
+    held.connection.close()
+
+
+Judge = Callable[..., list[dict[str, Any]]]
+
+
+def messages(values: list[bytes]) -> str:
+    """Return a FROM expression with ``incoming``'s columns that yields these values."""
+    literals = ", ".join(f"unhex('{value.hex()}')" for value in values)
+    return (
+        "(SELECT 'events' AS topic, 0::UInt8 AS topic_incarnation, 0::UInt32 AS partition, "
+        f"number AS offset, toDateTime64('{KAFKA_TIME}', 3, 'UTC') AS kafka_timestamp, "
+        f"'' AS key, [{literals}][number + 1] AS value, '' AS headers "
+        f"FROM numbers({len(values)}))"
+    )
+
+
+@pytest.fixture
+def judge(engine: ChdbEngine) -> Judge:
+    """Put messages through the gate made of some rules (the seeded ones unless told)."""
+
+    def run(*values: bytes | dict[str, Any], rules: list[Rule] | None = None) -> list[dict]:
+        encoded = [v if isinstance(v, bytes) else json.dumps(v).encode() for v in values]
+        used = store.seeded_rules() if rules is None else rules
+        statement = compile_statement(used, AROUND, table=messages(encoded))
+        return engine.rows(f"SELECT * FROM ({statement}) ORDER BY offset")
+
+    return run
+
+
+@pytest.fixture
+def event() -> dict[str, Any]:
+    """A valid event; tests spoil copies of it."""
+    return {
+        "event_id": "7d444840-9dc0-11d1-b245-5ffdce74fad2",
+        "event": "page_view",
+        "timestamp": "2026-01-01T11:59:59.5Z",
+        "user_id": 123,
+        "page": "/product",
+        "country": "US",
+        "device": "mobile",
+    }

@@ -1,0 +1,264 @@
+"""What the gate says of single messages, on the real engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.rules.conftest import AROUND
+
+from millrace.rules import gate
+from millrace.rules.model import REASONS, Rule, RuleError, validate
+from millrace.settings import REPOSITORY
+
+
+def rule(name: str = "tested", **config: Any) -> Rule:
+    kind = "transformation" if "transform" in config else "validation"
+    scope = {key: config.pop(key) for key in ("event_type", "mode", "priority") if key in config}
+    made = Rule(name=name, rule_type=kind, config=config, **scope)
+    validate(made)
+    return made
+
+
+def test_a_valid_event_passes_with_every_column(judge, event):
+    event |= {"referrer": "google", "amount": 12.50, "geo_location": {"city": "Berlin"}}
+    (row,) = judge(event)
+    assert row["failures"] == []
+    assert row["event_time"] == "2026-01-01 11:59:59.500"
+    assert row["user_id"] == "123"
+    assert row["event_type"] == "page_view"
+    assert row["properties"] == {"referrer": "google", "amount": "12.5"}
+    assert row["geo_location"] == {"city": "Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("value", "failure"),
+    [
+        (b"", "empty_message||contract"),
+        (b" \n\t\r", "empty_message||contract"),
+        (b"\xff\xfe", "malformed_json||contract"),
+        (b"{", "malformed_json||contract"),
+        (b"[1]", "malformed_json||contract"),
+        (b"null", "malformed_json||contract"),
+        (b'{"a": NaN}', "malformed_json||contract"),
+        (b'{"a": "\xc0\xaf"}', "malformed_json||contract"),
+        (b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}", "malformed_json||contract"),
+        (b'{"a": "' + b"x" * (1 << 20) + b'"}', "message_too_large||contract"),
+    ],
+    ids=lambda value: str(value[:12]),
+)
+def test_what_cannot_be_read_has_that_one_failure(judge, value, failure):
+    assert judge(value)[0]["failures"] == [failure]
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "failures"),
+    [
+        ({"event_id": None}, ["missing_field|event_id|contract"]),
+        ({"event_id": "7d4448409dc011d1b2455ffdce74fad"}, ["invalid_type|event_id|contract"]),
+        ({"timestamp": "2026-01-01T11:00:00"}, ["invalid_type|timestamp|contract"]),
+        ({"timestamp": "2026-02-30T11:00:00Z"}, ["invalid_type|timestamp|contract"]),
+        ({"timestamp": 1767268800}, ["invalid_type|timestamp|contract"]),
+        (
+            {"timestamp": "2026-01-01T12:10:00.001Z"},
+            ["event_in_future|timestamp|event_not_in_future"],
+        ),
+        ({"timestamp": "2026-01-01T12:10:00Z"}, []),
+        ({"timestamp": "2025-10-03T11:59:59.999Z"}, ["event_too_old|timestamp|event_not_too_old"]),
+        ({"timestamp": "2025-10-03T12:00:00Z"}, []),
+        ({"timestamp": "2026-01-01T13:00:00+02:00"}, []),
+        ({"user_id": 0}, ["invalid_type|user_id|contract"]),
+        ({"user_id": -1}, ["invalid_type|user_id|contract"]),
+        ({"user_id": "123"}, []),
+        ({"user_id": 12.0}, []),
+        ({"user_id": 1.5}, ["invalid_type|user_id|contract"]),
+        ({"user_id": "0123"}, ["invalid_type|user_id|contract"]),
+        ({"user_id": 2**64 - 1}, []),
+        ({"user_id": 2**64}, ["invalid_type|user_id|contract"]),
+        ({"event": "nonsense"}, ["unknown_event_type|event|event_type_registered"]),
+        ({"country": "usa"}, ["invalid_value|country|country_code"]),
+        ({"page": "é" * 2048}, []),
+        ({"page": "é" * 2049}, ["invalid_value|page|page_length"]),
+        ({"amount": "NaN"}, ["invalid_type|amount|amount_in_range"]),
+        ({"amount": -0.01}, ["out_of_range|amount|amount_in_range"]),
+        ({"amount": "7"}, []),
+        (
+            {"amount": -1, "event": "x", "user_id": "?", "country": "1", "event_id": ""},
+            [
+                "missing_field|event_id|contract",
+                "invalid_type|user_id|contract",
+                "invalid_value|country|country_code",
+                "out_of_range|amount|amount_in_range",
+                "unknown_event_type|event|event_type_registered",
+            ],
+        ),
+    ],
+    ids=str,
+)
+def test_each_reason(judge, event, spoiled, failures):
+    assert judge(event | spoiled)[0]["failures"] == failures
+
+
+def test_a_warning_lets_the_event_pass(judge, event):
+    (row,) = judge(event | {"event": "purchase", "device": "fridge"})
+    assert row["failures"] == []
+    assert row["warnings"] == [
+        "invalid_value|device|device_known",
+        "condition_failed|amount|purchase_has_amount",
+    ]
+
+
+def test_the_first_of_two_equal_keys_counts(judge, event):
+    text = b'{"event_id":"7d444840-9dc0-11d1-b245-5ffdce74fad2","event":"click","user_id":5,'
+    (row,) = judge(text + b'"timestamp":"2026-01-01T11:00:00Z","event":"nonsense","user_id":-1}')
+    assert (row["failures"], row["event_type"], row["user_id"]) == ([], "click", "5")
+
+
+@pytest.mark.parametrize(
+    ("config", "passing", "failing", "reason"),
+    [
+        ({"check": "required", "field": "sku"}, "a", "", "missing_field"),
+        ({"check": "type", "field": "sku", "type": "string"}, "5", 5, "invalid_type"),
+        ({"check": "type", "field": "sku", "type": "string"}, "true", True, "invalid_type"),
+        ({"check": "type", "field": "sku", "type": "string"}, "{", {}, "invalid_type"),
+        ({"check": "type", "field": "sku", "type": "number"}, "1e3", "1e", "invalid_type"),
+        ({"check": "type", "field": "sku", "type": "integer"}, -5, 5.5, "invalid_type"),
+        ({"check": "type", "field": "sku", "type": "boolean"}, True, "yes", "invalid_type"),
+        ({"check": "type", "field": "sku", "type": "object"}, {"a": 1}, "{}", "invalid_type"),
+        ({"check": "type", "field": "sku", "type": "array"}, [1], "[1]", "invalid_type"),
+        (
+            {"check": "type", "field": "sku", "type": "timestamp"},
+            "2026-01-01T00:00Z",
+            "2026",
+            "invalid_type",
+        ),
+        ({"check": "length", "field": "sku", "min": 2, "max": 3}, "öö", "öööö", "invalid_value"),
+        ({"check": "allowed_values", "field": "sku", "values": [1, "b"]}, 1, "c", "invalid_value"),
+        (
+            {"check": "pattern", "field": "sku", "pattern": r"^\d+'\\$"},
+            "1'\\",
+            "1",
+            "invalid_value",
+        ),
+        ({"check": "range", "field": "sku", "max": 5}, 5, 5.01, "out_of_range"),
+        (
+            {"check": "time_range", "field": "sku", "min": "2026-01-01T00:00:00Z"},
+            "2026-01-01T01:00:00+01:00",
+            "2026-01-01T00:59:59+01:00",
+            "out_of_range",
+        ),
+        (
+            {
+                "check": "condition",
+                "when": {"field": "page", "op": "present"},
+                "then": {
+                    "any": [
+                        {"field": "sku", "op": "greater", "other_field": "user_id"},
+                        {"not": {"field": "sku", "op": "matches", "pattern": "^[0-9]"}},
+                    ]
+                },
+            },
+            124,
+            123,
+            "condition_failed",
+        ),
+    ],
+    ids=str,
+)
+def test_each_kind_of_check(judge, event, config, passing, failing, reason):
+    rows = judge(event | {"sku": passing}, event | {"sku": failing}, rules=[rule(**config)])
+    assert rows[0]["failures"] == []
+    assert [f.split("|")[0] for f in rows[1]["failures"]] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "made"),
+    [
+        ({"transform": "trim", "field": "sku"}, " \ta b\n", "a b"),
+        ({"transform": "case", "field": "sku", "to": "upper"}, "äb", "ÄB"),
+        ({"transform": "default", "field": "sku", "value": 7}, None, "7"),
+        ({"transform": "map", "field": "sku", "values": {"a": "b"}}, "a", "b"),
+        ({"transform": "map", "field": "sku", "values": {"a": "b"}, "otherwise": "?"}, "x", "?"),
+        ({"transform": "mask", "field": "sku", "keep_last": 2}, "abcä", "**cä"),
+        ({"transform": "mask", "field": "sku", "keep_last": 9}, "abc", "***"),
+        (
+            {"transform": "hash", "field": "sku", "salt": "s"},
+            "abc",
+            "f14bbbbc68f6ab1f8d99d4bf45b6a6f7ae44cfcd36aa3ac6a6efb7c9d5d6a45b",
+        ),
+    ],
+    ids=str,
+)
+def test_each_transformation(judge, event, config, given, made):
+    if config["transform"] == "hash":
+        import hashlib
+
+        made = hashlib.sha256(b"sabc").hexdigest()
+    (row,) = judge(event | {"sku": given, "kept": "x"}, rules=[rule(**config)])
+    assert row["properties"] == {"sku": made, "kept": "x"}
+
+
+def test_rename_moves_a_field_into_the_contract(judge, event):
+    del event["page"]
+    renamed = rule(transform="rename", field="url", to="page")
+    first, second = judge(
+        event | {"url": "/a"}, event | {"url": "/a", "page": "/b"}, rules=[renamed]
+    )
+    assert (first["page"], first["properties"]) == ("/a", {})
+    assert (second["page"], second["properties"]) == ("/b", {"url": "/a"})
+
+
+def test_user_agent_becomes_device(judge, event):
+    del event["device"]
+    agent = (
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605 Mobile Safari/604"
+    )
+    (row,) = judge(event | {"ua": agent}, rules=[rule(transform="user_agent", field="ua")])
+    assert row["device"] == "mobile"
+    assert row["device_info"] == {"os": "ios", "browser": "safari"}
+
+
+def test_a_validation_sees_what_transformations_made(judge, event):
+    rules = [
+        rule("upper", transform="case", field="country", to="upper"),
+        rule("code", check="pattern", field="country", pattern="^[A-Z]{2}$"),
+    ]
+    (row,) = judge(event | {"country": "de"}, rules=rules)
+    assert (row["country"], row["failures"]) == ("DE", [])
+
+
+def test_a_rule_of_one_event_type_leaves_others_alone(judge, event):
+    only = rule(check="required", field="sku", event_type="click")
+    rows = judge(event, event | {"event": "click"}, rules=[only])
+    assert [len(row["failures"]) for row in rows] == [0, 1]
+
+
+def test_a_shadow_rule_is_not_in_the_statement(judge, event):
+    (row,) = judge(event, rules=[rule(check="required", field="sku", mode="shadow")])
+    assert row["failures"] == row["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"check": "range", "field": "a", "min": "x"}, "config.min"),
+        ({"check": "range", "field": "a", "min": 5, "max": 1}, "above config.max"),
+        ({"check": "rnage", "field": "a"}, "config.check"),
+        ({"check": "required", "feild": "a"}, "feild"),
+    ],
+)
+def test_a_bad_config_is_refused_with_the_field_named(config, message):
+    with pytest.raises(RuleError, match=message):
+        rule(**config)
+
+
+def test_a_pattern_that_the_engine_refuses_is_named(engine):
+    bad = rule("bad_pattern", check="pattern", field="a", pattern="(?=x)")
+    with pytest.raises(RuleError, match=r"bad_pattern: config\.pattern"):
+        gate.try_rules(engine, [rule(check="required", field="a"), bad], AROUND)
+
+
+def test_the_reasons_are_the_documented_ones():
+    text = (REPOSITORY / "docs" / "rejection-reasons.md").read_text()
+    documented = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert tuple(documented[: len(REASONS)]) == REASONS
