@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.rules.conftest import AROUND
 
 from millrace.rules import gate
 from millrace.rules.model import REASONS, Rule, RuleError, validate
 from millrace.settings import REPOSITORY
+from tests.unit.rules.conftest import AROUND
 
 
 def rule(name: str = "tested", **config: Any) -> Rule:
