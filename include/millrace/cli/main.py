@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from millrace.cli import rules
+from millrace.cli.simulate import simulate
 
 app = typer.Typer(
     name="millrace",
@@ -20,3 +21,4 @@ def main() -> None:
 
 
 app.add_typer(rules.app, name="rules")
+app.command()(simulate)

@@ -1,0 +1,97 @@
+"""``./millrace simulate``: send realistic traffic with every kind of fault."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    rate: Annotated[float, typer.Option(help="Messages a second; 0: as fast as possible.")] = 1000,
+    duration: Annotated[float, typer.Option(help="Seconds.")] = 30,
+    events: Annotated[int, typer.Option(help="Messages in all; 0: rate x duration.")] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same people and faults.")] = 1,
+    to: Annotated[str, typer.Option(help="'kafka', or a file to write instead.")] = "kafka",
+    topic: Annotated[str, typer.Option(help="Topic; default MILLRACE_EVENTS_TOPIC.")] = "",
+    start: Annotated[
+        datetime | None,
+        typer.Option(help="UTC time of the first event; events spread over --duration from there."),
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND=RATE, share of all messages; may be repeated.")
+    ] = None,
+    default_faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="Send every fault kind at its usual rate.")
+    ] = True,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Where the manifest goes; default $MILLRACE_HOME/manifests.")
+    ] = None,
+) -> None:
+    """Send product traffic with real-life faults, and write a manifest of what was sent.
+
+    People come in sessions, pages follow Zipf's law, countries wake and sleep. Everything follows
+    from the seed and the time of the start, so a run with the same --seed and --start sends the
+    same events again. Check the warehouse afterwards with `./millrace verify MANIFEST`.
+
+    Ctrl-C ends the run early: its manifest then tells what was sent until then.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from millrace.settings import Settings
+    from millrace.simulate import faults, send
+    from millrace.simulate.manifest import Tally
+
+    settings = Settings()
+    console = Console(stderr=True)
+    try:
+        changes = {kind: float(share) for kind, _, share in (f.partition("=") for f in fault or [])}
+        plan = send.Plan(
+            seed=seed,
+            rates=faults.rates(changes, with_defaults=default_faults),
+            rate=rate,
+            duration=duration,
+            total=events,
+            start=start.replace(tzinfo=UTC) if start else None,
+        )
+        plan.check(settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("connecting", total=plan.messages or None)
+
+        def show(tally: Tally) -> None:
+            progress.update(
+                task, completed=tally.acknowledged, description=f"{tally.acknowledged:,} sent"
+            )
+
+        sent = send.run(
+            plan,
+            settings,
+            topic=topic or settings.events_topic,
+            file=None if to == "kafka" else Path(to),
+            on_progress=show,
+        )
+    path = manifest or settings.home / "manifests" / f"{sent.run_id}.json"
+    sent.write(path)
+
+    seconds = (
+        datetime.fromisoformat(sent.finished_at) - datetime.fromisoformat(sent.started_at)
+    ).total_seconds()
+    console.print(
+        f"{sent.sent:,} messages ({sent.bytes_sent / 1e6:,.1f} MB) in {seconds:.1f} s: "
+        f"{sent.sent / max(seconds, 1e-3):,.0f}/s; {sent.accepted:,} to be accepted"
+    )
+    for reason, count in sent.rejected.items():
+        console.print(f"  {count:>8,} {reason}")
+    if sent.unconfirmed:
+        console.print(
+            f"[red]{sent.unconfirmed:,} messages were never confirmed by the broker; "
+            "the manifest is not exact"
+        )
+    typer.echo(path)
