@@ -82,8 +82,7 @@ class Tally:
         self.positions: dict[int, Ranges] = {}
         self.bytes_sent = 0
         self.handed_over = 0
-        self.acknowledged = 0
-        self.failures: Counter[str] = Counter()
+        self._last: dict[int, list[int]] = {}
 
     def add(self, chunk: Chunk) -> None:
         """Count a chunk that was handed to the producer whole."""
@@ -95,15 +94,19 @@ class Tally:
         self.bytes_sent += sum(map(len, filter(None, chunk.values)))
 
     def delivered(self, partition: int, offset: int) -> None:
-        """Note one acknowledged message."""
-        self.acknowledged += 1
-        ranges = self.positions.get(partition)
-        if ranges is None:
-            self.positions[partition] = [[offset, offset + 1]]
-        elif ranges[-1][1] == offset:
-            ranges[-1][1] = offset + 1
+        """Note one acknowledged message (called for each: it is kept short)."""
+        last = self._last.get(partition)
+        if last is not None and last[1] == offset:
+            last[1] = offset + 1
         else:
-            ranges.append([offset, offset + 1])
+            self._last[partition] = last = [offset, offset + 1]
+            self.positions.setdefault(partition, []).append(last)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many messages the broker confirmed."""
+        ranges = [one for several in self.positions.values() for one in several]
+        return sum(after - first for first, after in ranges)
 
     def fill(self, manifest: Manifest) -> None:
         """Write the sums into a manifest."""

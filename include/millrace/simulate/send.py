@@ -53,9 +53,9 @@ class Plan:
         age = (datetime.now(UTC) - self.start).days
         if age >= settings.events_retention_days - 7:
             raise ValueError(
-                f"--start lies {age} days back and late events up to 6 days further, but events are "
-                f"kept for {settings.events_retention_days}; raise MILLRACE_EVENTS_RETENTION_DAYS "
-                "or start later"
+                f"--start lies {age} days back and late events up to 6 days further, but events "
+                f"are kept for {settings.events_retention_days}; raise "
+                "MILLRACE_EVENTS_RETENTION_DAYS or start later"
             )
         if self.start.timestamp() + self.duration > time.time() + 300:
             raise ValueError("--start plus --duration lies in the future; start earlier")
@@ -84,9 +84,10 @@ class KafkaSink:
 
     def __init__(self, settings: Settings, topic: str, tally: Tally) -> None:
         kafka.ensure_topic(settings, topic)
-        described = kafka.admin(settings).describe_topics(TopicCollection([topic]))
+        admin = kafka.admin(settings)  # held until it has answered: its end cancels what it asked
+        described = admin.describe_topics(TopicCollection([topic]))[topic].result(timeout=30)
         self.topic = topic
-        self.topic_id = str(described[topic].result(timeout=30).topic_id)
+        self.topic_id = str(described.topic_id)
         self.tally = tally
         self.producer: Producer = kafka.producer(
             settings,
@@ -99,15 +100,14 @@ class KafkaSink:
             },
         )
 
-    def _report(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            self.tally.delivered(message.partition(), message.offset())
-        else:
-            self.tally.failures[error.str()] += 1
-
     def send(self, chunk: Chunk) -> None:
         """Queue a chunk; waits while the producer's queue is full."""
-        produce, topic, report = self.producer.produce, self.topic, self._report
+        produce, topic, delivered = self.producer.produce, self.topic, self.tally.delivered
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                delivered(message.partition(), message.offset())
+
         for key, value in zip(chunk.keys, chunk.values, strict=True):
             while True:
                 try:
@@ -144,6 +144,7 @@ class FileSink:
         self.file: BinaryIO = path.open("wb")
         self.topic = str(path)
         self.tally = tally
+        self.lines = 0
 
     def send(self, chunk: Chunk) -> None:
         """Append a chunk."""
@@ -151,7 +152,8 @@ class FileSink:
         for key, value in zip(chunk.keys, chunk.values, strict=True):
             text = b"null" if value is None else b'"%b"' % encode(value)
             self.file.write(b'{"key":"%b","value":%b}\n' % (encode(key), text))
-            self.tally.delivered(0, self.tally.acknowledged)
+            self.tally.delivered(0, self.lines)
+            self.lines += 1
 
     def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass: a file needs no pace, so there is nothing to wait for."""

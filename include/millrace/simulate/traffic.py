@@ -172,12 +172,20 @@ class Traffic:
 
     def _event_ids(self, count: int) -> list[bytes]:
         """Draw version 4 UUIDs as text."""
-        raw = np.frombuffer(self.numbers.bytes(16 * count), dtype=np.uint8).reshape(count, 16).copy()
+        raw = (
+            np.frombuffer(self.numbers.bytes(16 * count), dtype=np.uint8).reshape(count, 16).copy()
+        )
         raw[:, 6] = (raw[:, 6] & 0x0F) | 0x40
         raw[:, 8] = (raw[:, 8] & 0x3F) | 0x80
         text = HEX[raw].view("S1").reshape(count, 32)
         dashed = np.full((count, 36), b"-", dtype="S1")
-        for source, target, length in ((0, 0, 8), (8, 9, 4), (12, 14, 4), (16, 19, 4), (20, 24, 12)):
+        for source, target, length in (
+            (0, 0, 8),
+            (8, 9, 4),
+            (12, 14, 4),
+            (16, 19, 4),
+            (20, 24, 12),
+        ):
             dashed[:, target : target + length] = text[:, source : source + length]
         ids: list[bytes] = dashed.view("S36").ravel().tolist()
         return ids
@@ -222,7 +230,9 @@ class Traffic:
         return extras
 
     def _harmless(self) -> list[int]:
-        return [i for i, kind in enumerate(self.kinds) if kind in FAULTS and not FAULTS[kind].reason]
+        return [
+            i for i, kind in enumerate(self.kinds) if kind in FAULTS and not FAULTS[kind].reason
+        ]
 
     def _spoil(self, chunk: Chunk, kinds: Ints, times: Ints, sent_at: datetime) -> None:
         """Turn the messages that were drawn for a fault into what is sent instead."""
@@ -291,7 +301,12 @@ _ELEMENTS = [b"buy-button", b"menu", b"banner", b"footer-link", b"gallery-next"]
 
 
 def chunks(
-    traffic: Traffic, start: datetime, spread_seconds: float, total: int, size: int, sent_at: datetime
+    traffic: Traffic,
+    start: datetime,
+    spread_seconds: float,
+    total: int,
+    size: int,
+    sent_at: datetime,
 ) -> Iterator[Chunk]:
     """Yield ``total`` messages whose events are spread evenly over a time from ``start`` on.
 
