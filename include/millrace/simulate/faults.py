@@ -118,6 +118,17 @@ def _mistyped(fields: Fields, rng: random.Random, around: Surroundings) -> bytes
     return _encode({**fields, name: value})
 
 
+def _invalid_value(fields: Fields, rng: random.Random, _: Surroundings) -> bytes:
+    wrong: Fields = rng.choice(
+        [{"country": "Atlantis"}, {"country": "us"}, {"country": "U1"}, {"page": "/" + "x" * 2048}]
+    )
+    return _encode({**fields, **wrong})
+
+
+def _out_of_range(fields: Fields, rng: random.Random, _: Surroundings) -> bytes:
+    return _encode({**fields, "amount": rng.choice([-0.01, -500, 1_000_001, 1e300, "-3"])})
+
+
 def _unknown_type(fields: Fields, rng: random.Random, _: Surroundings) -> bytes:
     return _encode({**fields, "event": rng.choice(["pageview", "PAGE_VIEW", "telemetry_v0"])})
 
@@ -163,6 +174,8 @@ FAULTS: dict[str, Fault] = {
     "huge": Fault(0.00001, "message_too_large", _huge),
     "missing_field": Fault(0.003, "missing_field", _missing),
     "mistyped_field": Fault(0.003, "invalid_type", _mistyped),
+    "invalid_value": Fault(0.002, "invalid_value", _invalid_value),
+    "out_of_range": Fault(0.001, "out_of_range", _out_of_range),
     "unknown_event_type": Fault(0.002, "unknown_event_type", _unknown_type),
     "too_old": Fault(0.001, "event_too_old", _too_old),
     "future": Fault(0.001, "event_in_future", _future),
