@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from millrace.cli import rules
+from millrace.cli import rules, stack
 from millrace.cli.simulate import simulate
 
 app = typer.Typer(
@@ -20,5 +20,6 @@ def main() -> None:
     """Keep the commands below as subcommands."""
 
 
+stack.register(app)
 app.add_typer(rules.app, name="rules")
 app.command()(simulate)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -135,11 +136,15 @@ def write_password(settings: Settings, secrets: dict[str, str]) -> None:
         json.dump({USER: secrets["MILLRACE_AIRFLOW_PASSWORD"]}, file)
 
 
-def migrate(environment: dict[str, str]) -> None:
-    """Bring Airflow's metadata database to its newest schema.
+def migrate(settings: Settings, environment: dict[str, str]) -> None:
+    """Bring Airflow's metadata database to its newest schema, if this Airflow has not yet.
 
+    The version that did it is the database's comment, so that a restored database tells the truth.
     Raises ``StackError`` with the last line of what Airflow said.
     """
+    wanted = f"migrated by Airflow {version('apache-airflow-core')}"
+    if postgres.airflow_comment(settings) == wanted:
+        return
     program = str(Path(sys.executable).parent / "airflow")
     done = subprocess.run(
         [program, "db", "migrate"], env=environment, capture_output=True, text=True, check=False
@@ -147,6 +152,7 @@ def migrate(environment: dict[str, str]) -> None:
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
         raise StackError(f"Airflow could not migrate its database: {said[-1]}")
+    postgres.set_airflow_comment(settings, wanted)
 
 
 def api(settings: Settings, secrets: dict[str, str]) -> httpx.Client:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from millrace.rules import gate, store
 from millrace.stack import airflow, postgres
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
@@ -69,15 +70,22 @@ def steps(stack: Stack) -> list[Step]:
     return plan
 
 
+def seed_rules(stack: Stack) -> None:
+    """Add the default source, event types and rules that are missing, and compile the gates."""
+    with metadata.connect(stack.settings) as connection:
+        store.seed(connection, stack.settings)
+        gate.compile_all(connection, stack.settings)
+
+
 def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> list[Step]:
     settings, secrets = stack.settings, stack.secrets
     ready = tuple(
-        step for step in ("topics", "buckets", "metadata schema", "airflow schema")
+        step for step in ("topics", "buckets", "rules", "airflow schema")
     ) + _known(stack, "clickhouse", step="warehouse schema")
 
     def migrate() -> None:
         airflow.write_password(settings, secrets)
-        airflow.migrate(stack.child_environment)
+        airflow.migrate(settings, stack.child_environment)
 
     return [
         Step("airflow schema", migrate, ("databases",)),

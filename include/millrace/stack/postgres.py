@@ -78,6 +78,26 @@ def airflow_url(settings: Settings, secrets: dict[str, str]) -> str:
     return f"postgresql+psycopg2://airflow:{password}@127.0.0.1:{settings.port('postgres')}/airflow"
 
 
+def airflow_comment(settings: Settings) -> str:
+    """Return the comment on Airflow's database; empty if it has none."""
+    admin = settings.model_copy(update={"postgres_url": _admin_url(settings)})
+    query = (
+        "SELECT shobj_description(oid, 'pg_database') AS comment "
+        "FROM pg_database WHERE datname = 'airflow'"
+    )
+    with postgres.connect(admin) as connection:
+        row = connection.execute(query).fetchone()
+    return (row or {}).get("comment") or ""
+
+
+def set_airflow_comment(settings: Settings, comment: str) -> None:
+    """Put a comment on Airflow's database."""
+    admin = settings.model_copy(update={"postgres_url": _admin_url(settings)})
+    statement = sql.SQL("COMMENT ON DATABASE airflow IS {}").format(sql.Literal(comment))
+    with postgres.connect(admin) as connection:
+        connection.execute(statement)
+
+
 def _admin_url(settings: Settings) -> str:
     return f"postgresql://millrace@127.0.0.1:{settings.port('postgres')}/postgres"
 

@@ -50,7 +50,7 @@ class Stack:
         if find_spec("millrace.stack.engine") and self._is_embedded(
             settings.clickhouse_url, "clickhouse"
         ):
-            yield clickhouse.server(settings)
+            yield clickhouse.server(settings, self.secrets)
         if with_airflow:
             yield from airflow.servers(settings)
 
@@ -160,7 +160,9 @@ class Stack:
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
     def shutdown(self) -> None:
-        """Stop everything, stragglers of killed processes included."""
+        """Stop everything, Airflow first, stragglers of killed processes included."""
+        self.supervisor.stop_together(self.names("airflow"))
+        self.supervisor.stop_together(self.names("store"))
         self.supervisor.shutdown()
         left = self._stragglers()
         for process in left:

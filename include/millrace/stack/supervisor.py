@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -97,6 +98,12 @@ class Supervisor:
         except Fault as fault:
             if fault.faultCode != Faults.NOT_RUNNING:
                 raise StackError(f"{name} could not be stopped: {fault.faultString}") from fault
+
+    def stop_together(self, names: Sequence[str]) -> None:
+        """Stop several processes at once and wait for their end."""
+        known = [name for name in names if name in self.processes()]
+        with ThreadPoolExecutor(max_workers=max(1, len(known))) as pool:
+            list(pool.map(self.stop, known))
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """Return what the supervisor knows of each process, by name; nothing if it is down."""

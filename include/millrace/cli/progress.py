@@ -1,0 +1,70 @@
+"""What a person sees while steps run side by side, and when one fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+Report = Callable[[str, str], None]
+
+
+@contextmanager
+def steps(console: Console) -> Iterator[Report]:
+    """Yield a function that shows a step's state: spinners on a terminal, else a line a step."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, state: str) -> None:
+            if state == "running":
+                tasks[name] = progress.add_task(name, total=1)
+            elif state == "done":
+                progress.update(tasks[name], completed=1)
+            elif state == "failed":
+                progress.update(tasks[name], description=f"[red]✗ {name}")
+                progress.stop_task(tasks[name])
+
+        yield report
+
+
+def _lines(console: Console) -> Report:
+    started: dict[str, float] = {}
+
+    def report(name: str, state: str) -> None:
+        if state == "running":
+            started[name] = time.monotonic()
+        elif state in ("done", "failed"):
+            mark = "✓" if state == "done" else "✗"
+            console.print(f"{mark} {name} ({time.monotonic() - started[name]:.1f} s)")
+
+    return report
+
+
+@contextmanager
+def failing_clearly(console: Console) -> Iterator[None]:
+    """Turn the errors that a person can act on into a sentence on the screen and exit code 1."""
+    from pydantic import ValidationError
+
+    from millrace.stack.server import StackError
+
+    try:
+        yield
+    except StackError as error:
+        console.print(f"[red]millrace:[/] {error}", markup=True)
+        raise typer.Exit(1) from error
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "MILLRACE_" + "_".join(str(part) for part in problem["loc"]).upper()
+            console.print(f"[red]millrace:[/] {name}: {problem['msg']} (given: {problem['input']})")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        console.print("Interrupted. What was done stays; run the same command to go on.")
+        raise typer.Exit(130) from error

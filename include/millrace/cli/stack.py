@@ -1,0 +1,123 @@
+"""The embedded stack: up, down, status, logs, reset, and the tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from millrace.stack.stack import Stack
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    for command in (up, down, status, logs, reset):
+        app.command()(command)
+    passes_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=passes_on, add_help_option=False)(test)
+
+
+def up() -> None:
+    """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
+    from millrace.cli import progress
+    from millrace.stack import bootstrap, checks, summary
+
+    console = _console()
+    with progress.failing_clearly(console):
+        stack = _stack()
+        checks.check_machine(stack)
+        with progress.steps(console) as report:
+            bootstrap.run(bootstrap.steps(stack), report)
+        summary.show(stack, console)
+
+
+def down() -> None:
+    """Stop every server of this stack; the data stays."""
+    from millrace.cli import progress
+
+    console = _console()
+    with progress.failing_clearly(console):
+        stack = _stack()
+        if not stack.supervisor.is_running():
+            console.print("Nothing is running.")
+        stack.shutdown()
+        console.print(f"Stopped. The data is in {stack.settings.home}; ./millrace up starts again.")
+
+
+def status() -> None:
+    """Show each server: process, port, health and memory. Exits with 1 if one is not healthy."""
+    from millrace.cli import progress
+    from millrace.stack import report
+
+    console = _console()
+    with progress.failing_clearly(console):
+        rows = report.observe(_stack())
+    console.print(report.table(rows))
+    if not all(row.is_healthy for row in rows):
+        raise typer.Exit(1)
+
+
+def logs(
+    name: Annotated[str, typer.Argument(help="A server, as ./millrace status names it.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 100,
+) -> None:
+    """Show a server's log."""
+    from millrace.cli import progress
+
+    console = _console()
+    with progress.failing_clearly(console):
+        stack = _stack()
+        path = stack.log(name)
+        if name not in [*stack.servers, "supervisord"]:
+            raise typer.BadParameter(f"choose from {', '.join([*stack.servers, 'supervisord'])}")
+        if not path.exists():
+            console.print(f"{name} has not written a log yet; start it with ./millrace up")
+            raise typer.Exit(1)
+    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])
+
+
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop the stack and delete all of its data, secrets and logs."""
+    import shutil
+
+    from millrace.cli import progress
+
+    console = _console()
+    with progress.failing_clearly(console):
+        stack = _stack()
+        home = stack.settings.home
+        if not yes:
+            typer.confirm(f"Delete every event, setting and log in {home}?", abort=True)
+        stack.shutdown()
+        shutil.rmtree(home)
+        console.print(f"Deleted {home}.")
+
+
+def test(context: typer.Context) -> None:
+    """Run the tests on a stack of their own; further arguments go to pytest."""
+    from millrace.settings import REPOSITORY
+    from millrace.stack.kafka import ensure_jars
+
+    ensure_jars()
+    os.chdir(REPOSITORY)
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *context.args])
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _stack() -> Stack:
+    from millrace.stack.stack import Stack
+
+    return Stack()

@@ -1,0 +1,104 @@
+"""What ``./millrace status`` shows: each server's process, port, health and memory."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import psutil
+from rich.table import Table
+
+from millrace.stack.stack import Stack
+
+
+@dataclass(frozen=True)
+class Row:
+    """One server as observed; ``memory`` is in bytes, its children's included."""
+
+    name: str
+    state: str
+    pid: int
+    port: int | None
+    health: str
+    memory: int
+    uptime_seconds: int
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the server serves."""
+        return self.health == "healthy"
+
+
+def observe(stack: Stack) -> list[Row]:
+    """Look at every server of the stack, all at once."""
+    processes = stack.supervisor.processes()
+
+    def look(name: str) -> Row:
+        info = processes.get(name, {})
+        pid = int(info.get("pid", 0))
+        health = "down"
+        if pid:
+            try:
+                stack.check(name)
+                health = "healthy"
+            except Exception as error:  # each client has its own; the person reads the text
+                health = str(error).strip().splitlines()[0][:80]
+        return Row(
+            name=name,
+            state=str(info.get("statename", "stopped")).lower(),
+            pid=pid,
+            port=stack.servers[name].port,
+            health=health,
+            memory=memory(pid) if pid else 0,
+            uptime_seconds=int(info["now"] - info["start"]) if pid else 0,
+        )
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(look, stack.servers))
+
+
+def memory(pid: int) -> int:
+    """Return the bytes that a process and its children hold, shared pages counted in part."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.AccessDenied:
+                    total += process.memory_info().rss
+    return total
+
+
+def table(rows: list[Row]) -> Table:
+    """Lay rows out as a table with the sum of memory."""
+    mib = 1 << 20
+    total = f"{sum(row.memory for row in rows) / mib:,.0f} MiB"
+    result = Table(show_footer=True, box=None, pad_edge=False)
+    result.add_column("server", footer="all")
+    for title in ("process", "port"):
+        result.add_column(title, justify="right")
+    result.add_column("state")
+    result.add_column("health")
+    result.add_column("up for", justify="right")
+    result.add_column("memory", justify="right", footer=total)
+    for row in rows:
+        result.add_row(
+            row.name,
+            str(row.pid or "–"),  # noqa: RUF001
+            str(row.port or ""),
+            row.state,
+            f"[green]{row.health}" if row.is_healthy else f"[red]{row.health}",
+            _duration(row.uptime_seconds),
+            f"{row.memory / mib:,.0f} MiB" if row.pid else "",
+        )
+    return result
+
+
+def _duration(seconds: int) -> str:
+    if not seconds:
+        return ""
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
