@@ -79,9 +79,9 @@ def seed_rules(stack: Stack) -> None:
 
 def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> list[Step]:
     settings, secrets = stack.settings, stack.secrets
-    ready = tuple(
-        step for step in ("topics", "buckets", "rules", "airflow schema")
-    ) + _known(stack, "clickhouse", step="warehouse schema")
+    ready = tuple(step for step in ("topics", "buckets", "rules", "airflow schema")) + _known(
+        stack, "clickhouse", step="warehouse schema"
+    )
 
     def migrate() -> None:
         airflow.write_password(settings, secrets)
