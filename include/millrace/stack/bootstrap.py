@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from millrace.rules import gate, store
 from millrace.stack import airflow, postgres
 from millrace.stack.kafka import ensure_jars
+from millrace.stack.server import StackError
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, kafka, objects
 from millrace.stores import postgres as metadata
@@ -65,6 +66,8 @@ def steps(stack: Stack) -> list[Step]:
     )
     if "clickhouse" in stack.servers:
         plan.append(Step("warehouse schema", lambda: clickhouse.migrate(settings), ("clickhouse",)))
+    migrated = ("metadata schema", *_known(stack, "clickhouse", step="warehouse schema"))
+    plan.append(Step("rules", lambda: seed_rules(stack), migrated))
     if stack.names("airflow"):
         plan += _airflow_steps(stack, serve)
     return plan
@@ -79,9 +82,7 @@ def seed_rules(stack: Stack) -> None:
 
 def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> list[Step]:
     settings, secrets = stack.settings, stack.secrets
-    ready = tuple(step for step in ("topics", "buckets", "rules", "airflow schema")) + _known(
-        stack, "clickhouse", step="warehouse schema"
-    )
+    ready = ("topics", "buckets", "rules", "airflow schema")
 
     def migrate() -> None:
         airflow.write_password(settings, secrets)
@@ -107,8 +108,9 @@ def _known(stack: Stack, server: str, step: str | None = None) -> tuple[str, ...
 def run(plan: list[Step], report: Callable[[str, str], None] = lambda _name, _state: None) -> None:
     """Run steps side by side, each as soon as those before it are done.
 
-    ``report`` gets a step's name and ``"running"``, ``"done"``, ``"failed"`` or ``"skipped"`` (one
-    before it failed). Raises the first error after the steps under way have ended.
+    A step stands after those that it waits for. ``report`` gets a step's name and its state,
+    ``"running"``, ``"done"``, ``"failed"`` or ``"skipped"`` (one
+    before it failed). Raises ``StackError``, the first one, after the steps under way have ended.
     """
     with ThreadPoolExecutor(max_workers=len(plan)) as pool:
         futures: dict[str, Future[None]] = {}
@@ -121,9 +123,13 @@ def run(plan: list[Step], report: Callable[[str, str], None] = lambda _name, _st
             report(step.name, "running")
             try:
                 step.run()
-            except BaseException:
+            except StackError:
                 report(step.name, "failed")
                 raise
+            except Exception as error:
+                report(step.name, "failed")
+                reason = str(error).strip() or type(error).__name__
+                raise StackError(f"{step.name}: {reason}") from error
             report(step.name, "done")
 
         for step in plan:

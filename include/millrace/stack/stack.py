@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -47,9 +46,7 @@ class Stack:
             yield kafka.server(settings)
         if self._is_embedded(settings.s3_endpoint, "s3"):
             yield s3.server(settings)
-        if find_spec("millrace.stack.engine") and self._is_embedded(
-            settings.clickhouse_url, "clickhouse"
-        ):
+        if self._is_embedded(settings.clickhouse_url, "clickhouse"):
             yield clickhouse.server(settings, self.secrets)
         if with_airflow:
             yield from airflow.servers(settings)
