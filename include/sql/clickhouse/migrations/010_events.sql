@@ -42,7 +42,10 @@ CREATE TABLE IF NOT EXISTS events {{ on_cluster }}
     topic_incarnation UInt8,
     partition UInt32,
     offset UInt64,
-    batch_id UInt64
+    batch_id UInt64,
+    -- A part holds a short run of arrivals, so these skip almost all parts of the table.
+    INDEX arrival ingested_at TYPE minmax GRANULARITY 8,
+    INDEX origin offset TYPE minmax GRANULARITY 8
 )
 ENGINE = {{ engine() }}
 PARTITION BY toDate(event_time)
@@ -79,12 +82,12 @@ SETTINGS {{ deduplication_setting }} = 10000, ttl_only_drop_parts = 1
 COMMENT 'Consumed messages that are not in events, with their reasons'
 ;
 -- First writer wins: which position an event_id was first seen at. Held in memory, filled again
--- from `events` when the server starts (docs/decisions says why a Join table).
+-- from `events` when the server starts (docs/decisions/0003 says why a Join table).
 CREATE TABLE IF NOT EXISTS event_id_register {{ on_cluster }}
 (
-    event_hash UInt64 COMMENT 'sipHash64(event_id)',
-    position UInt64 COMMENT 'incarnation << 56 | partition << 40 | offset of its first arrival',
-    event_hour UInt32 COMMENT 'Hours since 1970 of its event_time, for expiry'
+    event_hash UInt64 COMMENT 'sipHash64(target table, event_id); 0 is the sentinel',
+    position UInt64 COMMENT 'source << 56 | incarnation << 52 | partition << 38 | offset',
+    ingested_hour UInt32 COMMENT 'Hours since 1970 of its arrival, for expiry'
 )
 ENGINE = Join(ANY, LEFT, event_hash)
 SETTINGS persistent = 0

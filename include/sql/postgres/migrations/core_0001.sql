@@ -41,6 +41,8 @@ CREATE TABLE event_types (
 
 CREATE TABLE data_sources (
     source_id text PRIMARY KEY CHECK (source_id ~ '^[a-z][a-z0-9_]*$'),
+    source_number smallint GENERATED ALWAYS AS IDENTITY UNIQUE
+        CHECK (source_number BETWEEN 1 AND 255),
     description text NOT NULL,
     kind text NOT NULL DEFAULT 'kafka' CHECK (kind IN ('kafka')),
     topic text NOT NULL UNIQUE,
@@ -50,8 +52,10 @@ CREATE TABLE data_sources (
     is_active boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN data_sources.source_number IS
+    'Stands for the source in a position of the register of event ids';
 COMMENT ON COLUMN data_sources.config IS
-    'Extra consumer settings and the names that this source gives to the contract''s fields';
+    'Extra consumer settings (as an object "consumer") and the names that this source gives to the contract''s fields';
 
 CREATE TABLE processing_rules (
     rule_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -106,14 +110,17 @@ CREATE TABLE ingest_positions (
     topic_id text NOT NULL,
     topic_incarnation smallint NOT NULL DEFAULT 0 CHECK (topic_incarnation BETWEEN 0 AND 255),
     next_offset bigint NOT NULL CHECK (next_offset >= 0),
+    reached_at timestamptz,
     epoch bigint NOT NULL DEFAULT 0,
     owner text NOT NULL DEFAULT '',
-    lease_until timestamptz NOT NULL DEFAULT '-infinity',
+    lease_until timestamptz NOT NULL DEFAULT 'epoch',
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (source_id, topic, partition)
 );
 COMMENT ON COLUMN ingest_positions.topic_id IS 'Kafka''s own UUID of the topic: tells a new one';
 COMMENT ON COLUMN ingest_positions.next_offset IS 'First offset that no micro-batch has claimed';
+COMMENT ON COLUMN ingest_positions.reached_at IS 'Kafka''s timestamp of the last message claimed';
+COMMENT ON COLUMN ingest_positions.owner IS 'run/task/try of the worker; empty: handed over';
 
 -- A micro-batch: at most one range per partition, claimed together, replayed together.
 CREATE TABLE ingest_batches (
@@ -132,6 +139,7 @@ CREATE TABLE ingest_batches (
     byte_count bigint,
     CHECK ((state = 'loaded') = (loaded_at IS NOT NULL))
 );
+CREATE INDEX ingest_batches_recent ON ingest_batches (source_id, batch_id);
 CREATE INDEX ingest_batches_open ON ingest_batches (source_id) WHERE state = 'claimed';
 CREATE INDEX ingest_batches_loaded ON ingest_batches (loaded_at);
 COMMENT ON COLUMN ingest_batches.generation IS 'Part of the insert token; grows when a range is loaded anew on purpose';
@@ -158,7 +166,8 @@ CREATE TABLE ingest_incidents (
     incident_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source_id text NOT NULL REFERENCES data_sources,
     kind text NOT NULL CHECK (kind IN (
-        'data_loss', 'topic_recreated', 'warehouse_ahead', 'warehouse_behind', 'partitions_added'
+        'data_loss', 'topic_recreated', 'topic_truncated', 'partitions_added',
+        'warehouse_ahead', 'warehouse_behind', 'rollups_unproven'
     )),
     topic text NOT NULL,
     topic_incarnation smallint NOT NULL,
@@ -168,6 +177,18 @@ CREATE TABLE ingest_incidents (
     detail text NOT NULL,
     occurred_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- The register of event ids in ClickHouse (one table for every source). Its sentinel row holds
+-- `instance`: another value, or none, says that the register was lost and must be filled anew.
+CREATE TABLE ingest_register (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    instance bigint NOT NULL DEFAULT 1,
+    horizon timestamptz NOT NULL DEFAULT 'epoch',
+    filled_at timestamptz,
+    expired_at timestamptz
+);
+INSERT INTO ingest_register DEFAULT VALUES;
+COMMENT ON COLUMN ingest_register.horizon IS 'Ids that arrived before it are no longer held';
 
 -- Which window of which dataset passed its audit. Exports, alerts and published marts wait for it.
 CREATE TABLE published_windows (

@@ -1,0 +1,88 @@
+"""### Load events from Kafka into ClickHouse, exactly once, without end.
+
+**What it does.** `plan` compiles the rules, follows the topics, brings the ledger (PostgreSQL) and
+the warehouse into line and splits each source's partitions among tasks. Each mapped `load` task
+owns its partitions until the run's time is up (`MILLRACE_INGEST_RUN_SECONDS`, 600) and loads
+micro-batches of 200 ms or more; then the next run begins by itself.
+
+**When it waits.** A task that can't reach Kafka, ClickHouse or PostgreSQL keeps trying until the
+run ends, and its log says every few seconds what it waits for. If the trouble lasts to the end of
+the run, the task fails and is retried. Nothing is lost or repeated by that.
+
+**When it fails.**
+- *`LeaseLostError`*: another worker took over (this one was paused too long). The retry waits.
+- *`has no gate`*: the rules don't compile; see `./millrace rules`.
+- *Data loss* is never silent: see the table `ingest_incidents`, or `./millrace ingest status`.
+
+**Safe to do at any time:** kill a task, mark it failed, clear it, pause the DAG (the run ends by
+itself, or at once when marked failed), restart the scheduler.
+
+**Add a source:** insert a row into `data_sources`; the next run ingests it.
+See docs/exactly-once.md.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Asset, dag, get_current_context, task
+
+EVENTS = Asset("events")
+
+
+@dag(
+    schedule="@continuous",
+    start_date=datetime(2024, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["ingest", "tier-1"],
+    default_args={
+        "owner": "data-engineering",
+        "pool": "ingest",
+        "retries": 8,
+        "retry_delay": timedelta(seconds=2),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=1),
+    },
+)
+def ingest_events() -> None:
+    """Plan, then load the shares side by side."""
+
+    @task(execution_timeout=timedelta(minutes=15))
+    def plan() -> list[dict[str, Any]]:
+        """Compile the rules, reconcile, and split the partitions of every active source."""
+        from millrace.ingest.plan import plan as plan_shares
+        from millrace.rules.gate import compile_all
+        from millrace.settings import Settings
+        from millrace.stores import postgres
+
+        settings = Settings()
+        context = get_current_context()
+        with postgres.connect(settings) as connection:
+            compile_all(connection, settings)
+        return plan_shares(settings, context["run_id"], context["ti"].try_number)
+
+    @task(outlets=[EVENTS], execution_timeout=timedelta(hours=1), map_index_template="{{ share }}")
+    def load(share: dict[str, Any], *, outlet_events: Any = None) -> dict[str, Any]:
+        """Load one share's partitions until the run's time is up."""
+        from datetime import UTC
+
+        from millrace.ingest.worker import Share, Worker
+        from millrace.settings import Settings
+
+        settings = Settings()
+        context = get_current_context()
+        mine = Share.from_dict(share)
+        context["share"] = mine.label  # type: ignore[typeddict-unknown-key]
+        elapsed = datetime.now(UTC) - context["dag_run"].start_date
+        worker = Worker(settings, mine, context["run_id"], context["ti"].try_number)
+        done = worker.run(settings.ingest_run_seconds - elapsed.total_seconds()).as_dict()
+        outlet_events[EVENTS].extra = done
+        return done
+
+    load.expand(share=plan())
+
+
+ingest_events()

@@ -1,0 +1,285 @@
+"""The ledger in PostgreSQL: who owns a partition, which ranges were claimed, which are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg import Connection
+from psycopg.rows import DictRow
+
+from millrace.ingest.model import Batch, Counts, LeaseLostError, Range, Source
+from millrace.settings import Settings
+from millrace.stores import postgres, sql
+
+PUBLISH_LOCK = "pg_advisory_xact_lock_shared(hashtext('millrace.publish'))"
+EXCLUSIVE_LOCK = "pg_advisory_xact_lock(hashtext('millrace.publish'))"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a partition stands, and the epoch that fences its owners."""
+
+    partition: int
+    epoch: int
+    next_offset: int
+    topic_id: str
+    incarnation: int
+
+
+def sources(connection: Connection[DictRow]) -> list[Source]:
+    """Return the active Kafka sources."""
+    rows = connection.execute(_statement("sources"))
+    return [
+        Source(r["source_id"], r["source_number"], r["topic"], r["target_table"], dict(r["config"]))
+        for r in rows
+    ]
+
+
+class Ledger:
+    """One source's ledger as one owner sees it, over a connection of its own.
+
+    ``owner`` is ``run/task/try``. Every change carries it and the partitions' epochs, so that what
+    an owner that lost its lease still sends has no effect.
+    """
+
+    def __init__(self, settings: Settings, source: Source, owner: str) -> None:
+        self.settings = settings
+        self.source = source
+        self.owner = owner
+        self._connection: Connection[DictRow] | None = None
+        self._gates: dict[int, str] = {}
+
+    @property
+    def connection(self) -> Connection[DictRow]:
+        """The connection; opened anew when it broke."""
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._connection = postgres.connect(self.settings)
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(self, name: str, **values: Any) -> list[DictRow]:
+        """Run ``ingest/<name>.sql`` with the source and owner bound; return its rows."""
+        bound: Mapping[str, Any] = {
+            "source_id": self.source.source_id,
+            "topic": self.source.topic,
+            "owner": self.owner,
+            "lease": self.settings.ingest_lease_seconds,
+            **values,
+        }
+        cursor = self.connection.execute(_statement(name), bound)
+        return cursor.fetchall() if cursor.description else []
+
+    def acquire(
+        self, partitions: Sequence[int], predecessors: Sequence[str]
+    ) -> tuple[dict[int, Position], datetime] | None:
+        """Take all of ``partitions``, or none of them and return ``None``.
+
+        Free are those that were handed over, whose lease is over, or whose owner's name starts
+        with one of ``predecessors``. Returns their positions and the end of the lease.
+        """
+        with self.connection.transaction() as transaction:
+            rows = self.run("acquire", partitions=list(partitions), predecessors=list(predecessors))
+            if len(rows) == len(partitions):
+                positions = {r["partition"]: _position(r) for r in rows}
+                return positions, min(r["lease_until"] for r in rows)
+            # All or nothing: a micro-batch may span them.
+            raise_rollback(transaction)
+        return None
+
+    def renew(self, held: int) -> tuple[datetime, bool]:
+        """Prolong the lease on the ``held`` partitions.
+
+        Returns the lease's end, and whether another worker of the source handed over already.
+        Raises ``LeaseLostError`` when any of them has another owner.
+        """
+        row = self.run("renew")[0]
+        if row["held"] != held:
+            raise LeaseLostError(f"{self.owner} lost {held - row['held']} of {held} partitions")
+        return row["lease_until"], row["has_released"]
+
+    def release(self) -> None:
+        """Hand the partitions over: whoever comes next need not wait for the lease to end."""
+        self.run("release")
+
+    def positions(self) -> list[DictRow]:
+        """Return every partition's row of the source."""
+        return self.run("positions")
+
+    def open_batches(self) -> list[Batch]:
+        """Return the micro-batches that were claimed and not completed, oldest first."""
+        return [
+            Batch(
+                batch_id=r["batch_id"],
+                gate_id=r["gate_id"],
+                generation=r["generation"],
+                attempts=r["attempts"],
+                claimed_at=r["claimed_at"],
+                incarnation=r["topic_incarnation"],
+                ranges=tuple(map(Range, r["partitions"], r["firsts"], r["nexts"])),
+            )
+            for r in self.run("open_batches")
+        ]
+
+    def claim(
+        self,
+        ranges: Sequence[Range],
+        positions: Mapping[int, Position],
+        reached: Mapping[int, datetime | None],
+    ) -> Batch:
+        """Claim ``ranges`` as one micro-batch, in one transaction.
+
+        Raises ``LeaseLostError`` when a range no longer starts where its partition stands.
+        """
+        columns = {
+            "partitions": [r.partition for r in ranges],
+            "firsts": [r.first_offset for r in ranges],
+            "nexts": [r.next_offset for r in ranges],
+        }
+        epochs = [positions[r.partition].epoch for r in ranges]
+        incarnation = positions[ranges[0].partition].incarnation
+        with self.connection.transaction():
+            moved = self.run(
+                "advance",
+                **columns,
+                epochs=epochs,
+                reached=[reached.get(r.partition) for r in ranges],
+            )
+            if len(moved) != len(ranges):
+                raise LeaseLostError(f"{self.owner} no longer owns what it tried to claim")
+            rows = self.run("claim", **columns, incarnation=incarnation, generation=0)
+            if not rows:
+                raise LookupError(no_gate(self.source))
+        return Batch(
+            batch_id=rows[0]["batch_id"],
+            gate_id=rows[0]["gate_id"],
+            generation=0,
+            attempts=1,
+            claimed_at=rows[0]["claimed_at"],
+            incarnation=incarnation,
+            ranges=tuple(ranges),
+        )
+
+    def retry(self, batch: Batch, *, rewrite: bool = False) -> Batch:
+        """Take an open micro-batch to load it once more; ``rewrite`` gives it new tokens.
+
+        Raises ``LeaseLostError`` when another worker took it first.
+        """
+        rows = self.run(
+            "retry_batch",
+            batch_id=batch.batch_id,
+            attempts=batch.attempts,
+            rewrite=int(rewrite),
+        )
+        if not rows:
+            raise LeaseLostError(f"another worker took micro-batch {batch.batch_id}")
+        return Batch(
+            **{**batch.__dict__, "attempts": rows[0]["attempts"]}
+            | {"generation": rows[0]["generation"]}
+        )
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Hold the publication lock, shared; released by the commit of what is done inside."""
+        with self.connection.transaction():
+            self.connection.execute(f"SELECT {PUBLISH_LOCK}")
+            yield
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the publication lock alone: nobody registers or publishes meanwhile."""
+        with self.connection.transaction():
+            self.connection.execute(f"SELECT {EXCLUSIVE_LOCK}")
+            yield
+
+    def complete(self, batch: Batch, counts: Counts, byte_count: int) -> None:
+        """Record that a micro-batch is loaded.
+
+        Raises ``LeaseLostError`` when it has meanwhile another owner.
+        """
+        rows = self.run(
+            "complete",
+            batch_id=batch.batch_id,
+            attempts=batch.attempts,
+            generation=batch.generation,
+            message_count=counts.messages,
+            event_count=counts.events,
+            rejected_count=counts.rejected,
+            byte_count=byte_count,
+        )
+        if not rows:
+            raise LeaseLostError(f"another worker took micro-batch {batch.batch_id}")
+
+    def gate(self, gate_id: int) -> str:
+        """Return the statement of a gate."""
+        if gate_id not in self._gates:
+            row = self.connection.execute(
+                "SELECT statement FROM gates WHERE gate_id = %s", [gate_id]
+            ).fetchone()
+            if row is None:
+                raise LookupError(f"gate {gate_id} is gone from the table gates; restore it")
+            self._gates[gate_id] = row["statement"]
+        return self._gates[gate_id]
+
+    def incident(self, kind: str, span: Range, incarnation: int, detail: str) -> None:
+        """Record what a person must know of."""
+        self.run(
+            "incident",
+            kind=kind,
+            partition=span.partition,
+            first_offset=span.first_offset,
+            next_offset=span.next_offset,
+            incarnation=incarnation,
+            detail=detail,
+        )
+
+    def skip(self, span: Range, *, incarnation: int, topic_id: str) -> bool:
+        """Move a position from ``span.first_offset`` to ``span.next_offset`` without claiming."""
+        return bool(
+            self.run(
+                "skip",
+                partition=span.partition,
+                first_offset=span.first_offset,
+                next_offset=span.next_offset,
+                incarnation=incarnation,
+                topic_id=topic_id,
+            )
+        )
+
+
+def no_gate(source: Source) -> str:
+    """Return what to tell when a source has no compiled gate."""
+    return (
+        f"source {source.source_id!r} has no gate in current_gates, so its messages can't be "
+        "judged; compile the rules (./millrace rules compile)"
+    )
+
+
+def raise_rollback(transaction: Any) -> None:
+    """Leave a psycopg transaction block and undo what it did."""
+    from psycopg import Rollback
+
+    raise Rollback(transaction)
+
+
+def _statement(name: str) -> LiteralString:
+    # Files of this repository are as trusted as its code.
+    return sql.render(f"postgres/ingest/{name}.sql")
+
+
+def _position(row: DictRow) -> Position:
+    return Position(
+        partition=row["partition"],
+        epoch=row["epoch"],
+        next_offset=row["next_offset"],
+        topic_id=row["topic_id"],
+        incarnation=row["topic_incarnation"],
+    )

@@ -1,0 +1,116 @@
+"""What ingest speaks of: sources, ranges of offsets, micro-batches, and how it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """An active row of ``data_sources``: a topic and the table that its events go to."""
+
+    source_id: str
+    source_number: int
+    topic: str
+    target_table: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The consumer group that the offsets are committed to, for lag tools."""
+        return f"millrace.{self.source_id}"
+
+
+@dataclass(frozen=True, order=True)
+class Range:
+    """Offsets of one partition, from ``first_offset`` up to but without ``next_offset``."""
+
+    partition: int
+    first_offset: int
+    next_offset: int
+
+    def __len__(self) -> int:
+        return self.next_offset - self.first_offset
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A claimed micro-batch: at most one range per partition, claimed and replayed together."""
+
+    batch_id: int
+    gate_id: int
+    generation: int
+    attempts: int
+    claimed_at: datetime
+    incarnation: int
+    ranges: tuple[Range, ...]
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that it has a range of."""
+        return frozenset(r.partition for r in self.ranges)
+
+    def token(self, source_id: str) -> str:
+        """Return the deduplication token of its inserts.
+
+        The claim's time is in it because a ledger restored from a backup gives batch numbers anew.
+        """
+        claimed = int(self.claimed_at.timestamp() * 1000)
+        return f"{source_id}:{self.batch_id}:{claimed}:{self.generation}"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a micro-batch's messages."""
+
+    messages: int
+    events: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``raw_events`` holds of one partition of a micro-batch."""
+
+    batch_id: int
+    partition: int
+    first_offset: int
+    next_offset: int
+    messages: int
+    claimed_at: datetime
+
+
+class LeaseLostError(RuntimeError):
+    """Another worker owns the partitions now; this one must stop."""
+
+
+class PlanOutdatedError(RuntimeError):
+    """The partitions are not as planned (topic changed, ledger restored); plan anew."""
+
+
+class StalledError(RuntimeError):
+    """The run's time was over while something it needs was down; nothing is lost."""
+
+
+class RepeatIncompleteError(RuntimeError):
+    """A repeated micro-batch is not whole, although its tokens were taken for known."""
+
+
+class RegisterLostError(RuntimeError):
+    """The register of event ids was emptied (the server restarted); fill it and go on."""
+
+
+def ranges_condition(ranges: Iterable[Range]) -> str:
+    """Return a ClickHouse condition that holds for the positions in ``ranges``."""
+    return any_of(
+        f"partition = {r.partition} AND offset >= {r.first_offset} AND offset < {r.next_offset}"
+        for r in ranges
+    )
+
+
+def any_of(conditions: Iterable[str]) -> str:
+    """Return a condition that holds where one of ``conditions`` does."""
+    return " OR ".join(f"({condition})" for condition in conditions) or "0"

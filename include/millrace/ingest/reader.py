@@ -1,0 +1,265 @@
+"""Kafka's side of a worker: messages of its partitions, in batches or by exact ranges."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from millrace.ingest.model import PlanOutdatedError, Range, Source
+from millrace.ingest.warehouse import MESSAGES
+from millrace.settings import Settings
+from millrace.stores import kafka
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 10.0
+CONSUMER: dict[str, Any] = {
+    "enable.partition.eof": True,  # tells when a range ends in control records, aborted messages…
+    "queued.min.messages": 200_000,
+    "queued.max.messages.kbytes": 131_072,
+    "max.partition.fetch.bytes": 8 << 20,
+    "fetch.max.bytes": 50 << 20,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 10,  # the default second would idle a worker whose queue was full
+    "fetch.error.backoff.ms": 100,
+    "reconnect.backoff.max.ms": 2_000,
+    "topic.metadata.refresh.interval.ms": 30_000,
+}
+PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+"""Errors that the client recovers from by itself."""
+
+
+class OffsetGoneError(RuntimeError):
+    """Kafka does not have the offset at which a partition should be read on."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"partition {partition}: Kafka no longer has the offset to go on from")
+        self.partition = partition
+
+
+class Reader:
+    """A consumer that is told its partitions and offsets, and gathers messages as Arrow."""
+
+    def __init__(self, settings: Settings, source: Source) -> None:
+        self.source = source
+        self.trouble = ""  # what the client last complained of, for the log
+        extra = source.config.get("consumer", {})
+        self._consumer: Consumer = kafka.consumer(
+            settings, source.group, error_cb=self._complain, **CONSUMER, **extra
+        )
+        self._next: dict[int, int] = {}
+        self._reached: dict[int, datetime] = {}
+        self._columns: list[tuple[Any, ...]] = []
+        self._message_bytes = 1_000
+        self.rows = 0
+        self.bytes = 0
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._consumer.close()
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        """Read on from these offsets; what was gathered and not taken is forgotten."""
+        self._forget()
+        self._next = dict(positions)
+        self._reached = {}
+        topic = self.source.topic
+        self._consumer.assign([TopicPartition(topic, p, o) for p, o in positions.items()])
+
+    def gather(self, max_rows: int, max_bytes: int, deadline: float) -> bool:
+        """Gather messages until a limit, or until ``deadline`` (``time.monotonic``).
+
+        Returns whether anything was gathered, be it only offsets without messages. Raises
+        ``OffsetGoneError``, ``PlanOutdatedError`` or ``KafkaException``.
+        """
+        start = dict(self._next)
+        while self.rows < max_rows and self.bytes < max_bytes:
+            wait = max(0.0, deadline - time.monotonic())
+            room = (max_bytes - self.bytes) // self._message_bytes
+            count = max(1, min(max_rows - self.rows, room, 50_000))
+            messages = self._consumer.consume(count, timeout=wait)
+            if messages:
+                self._absorb(messages)
+            if time.monotonic() >= deadline:
+                break
+        return self.rows > 0 or self._next != start
+
+    def take(self) -> tuple[pa.Table, dict[int, int], dict[int, datetime]]:
+        """Return the messages gathered, and per partition where it stands, as offset and time."""
+        table = self._table()
+        self._forget()
+        return table, dict(self._next), dict(self._reached)
+
+    def read(self, ranges: Sequence[Range], is_over: Callable[[], bool]) -> pa.Table:
+        """Return the messages of exactly ``ranges``.
+
+        Raises ``OffsetGoneError`` when Kafka lost the beginning of one, ``TimeoutError`` when
+        ``is_over`` says so first.
+        """
+        ends = {r.partition: r.next_offset for r in ranges}
+        self.seek({r.partition: r.first_offset for r in ranges})
+        while any(self._next[p] < end for p, end in ends.items()):
+            if is_over():
+                raise TimeoutError(f"Kafka did not deliver in time; {self.trouble or 'no error'}")
+            done = [p for p, end in ends.items() if self._next[p] >= end]
+            if done:
+                self._consumer.pause([TopicPartition(self.source.topic, p) for p in done])
+            messages = self._consumer.consume(10_000, timeout=0.2)
+            if messages:
+                self._absorb(messages)
+        table = self._table()
+        self._forget()
+        end_of = np.zeros(max(ends) + 1, np.int64)
+        for partition, end in ends.items():
+            end_of[partition] = end
+        inside = table["offset"].to_numpy() < end_of[table["partition"].to_numpy()]
+        return table.filter(pa.array(inside))
+
+    def watermarks(self, partition: int) -> tuple[int, int]:
+        """Ask Kafka for the first offset it has and the one after its last."""
+        asked = TopicPartition(self.source.topic, partition)
+        low, high = self._consumer.get_watermark_offsets(asked, timeout=TIMEOUT_SECONDS)
+        return low, high
+
+    def offset_since(self, partition: int, moment_ms: int) -> int:
+        """Return the first offset whose timestamp is at or after ``moment_ms``, else the end."""
+        asked = TopicPartition(self.source.topic, partition, moment_ms)
+        found = self._consumer.offsets_for_times([asked], timeout=TIMEOUT_SECONDS)[0].offset
+        return found if found >= 0 else self.watermarks(partition)[1]
+
+    def lag(self) -> int:
+        """Return how many offsets lie between what was read and the end, as last heard."""
+        total = 0
+        for partition, position in self._next.items():
+            asked = TopicPartition(self.source.topic, partition)
+            _, high = self._consumer.get_watermark_offsets(asked, cached=True)
+            if high != OFFSET_INVALID:
+                total += max(0, high - position)
+        return total
+
+    def commit(self, positions: Mapping[int, int]) -> None:
+        """Tell the consumer group where loading stands; lag tools read it, Millrace does not."""
+        topic = self.source.topic
+        self._consumer.commit(
+            offsets=[TopicPartition(topic, p, o) for p, o in positions.items()], asynchronous=True
+        )
+
+    def _complain(self, error: KafkaError) -> None:
+        self.trouble = error.str()
+
+    def _forget(self) -> None:
+        self._columns = []
+        self.rows = self.bytes = 0
+
+    def _absorb(self, messages: list[Message]) -> None:
+        # One pass of C per column: five calls of Python a message would cost more than Kafka.
+        if any(map(Message.error, messages)):
+            messages = self._without_errors(messages)
+            if not messages:
+                return
+        count = len(messages)
+        partitions = np.fromiter(map(Message.partition, messages), np.uint32, count)
+        offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
+        values = list(map(Message.value, messages))
+        times = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, count)
+        for index in np.flatnonzero(np.append(partitions[1:] != partitions[:-1], True)).tolist():
+            partition, last = int(partitions[index]), int(offsets[index])
+            self._next[partition] = max(self._next[partition], last + 1)
+            self._reached[partition] = datetime.fromtimestamp(max(0, times[index]) / 1000, UTC)
+        self._columns.append(
+            (
+                partitions,
+                offsets,
+                times,
+                list(map(Message.key, messages)),
+                values,
+                encoded_headers(map(Message.headers, messages), count),
+            )
+        )
+        size = sum(map(len, filter(None, values)))
+        self._message_bytes = max(1, size // count)
+        self.rows += count
+        self.bytes += size
+
+    def _without_errors(self, messages: list[Message]) -> list[Message]:
+        good = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                good.append(message)
+                continue
+            code, partition = error.code(), message.partition()
+            if code == KafkaError._PARTITION_EOF:
+                # Reached past control records, aborted messages and whatever compaction took.
+                self._next[partition] = max(self._next[partition], message.offset())
+            elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                raise OffsetGoneError(partition)
+            elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+                raise PlanOutdatedError(f"topic {self.source.topic}: {error.str()}")
+            elif code in PASSING or error.retriable():
+                self.trouble = error.str()
+            else:
+                raise KafkaException(error)
+        return good
+
+    def _table(self) -> pa.Table:
+        if not self._columns:
+            return MESSAGES.empty_table()
+        partitions, offsets, times, keys, values, headers = zip(*self._columns, strict=True)
+        stamps = np.concatenate(times)
+        stamps[stamps < 0] = 0
+        return pa.Table.from_arrays(
+            [
+                pa.array(np.concatenate(partitions)),
+                pa.array(np.concatenate(offsets).astype(np.uint64)),
+                pa.array(stamps).cast(MESSAGES.field("kafka_timestamp").type),
+                pa.chunked_array([pa.array(column, pa.binary()) for column in keys]),
+                pa.chunked_array([pa.array(column, pa.binary()) for column in values]),
+                pa.chunked_array(headers),
+            ],
+            schema=MESSAGES,
+        )
+
+
+def encoded_headers(headers: Iterable[Any], count: int) -> pa.Array:
+    """Return each message's headers as a JSON array of ``[name, base64 value]``; empty if none."""
+    found = list(headers)
+    if not any(found):
+        return pa.repeat(pa.scalar(b"", pa.binary()), count)
+    return pa.array([_encode(pairs) if pairs else b"" for pairs in found], pa.binary())
+
+
+def _encode(pairs: Sequence[tuple[str, bytes | None]]) -> bytes:
+    listed = [
+        [name, None if value is None else base64.b64encode(value).decode()] for name, value in pairs
+    ]
+    return json.dumps(listed, separators=(",", ":")).encode()

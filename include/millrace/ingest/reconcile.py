@@ -1,0 +1,110 @@
+"""Ledger and warehouse, brought into line: whichever was restored learns from the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from millrace.ingest import planning
+from millrace.ingest.ledger import Ledger, Position
+from millrace.ingest.planning import Held
+from millrace.ingest.warehouse import Warehouse, moment
+from millrace.settings import Settings
+from millrace.stores import sql
+
+log = logging.getLogger(__name__)
+
+PAGE = 1_000
+REPLAYED_ANYWAY = 100
+"""So many of the newest adopted micro-batches are replayed even if they look complete: one may have
+been cut between a table and its rollups."""
+
+
+def adopt_unknown(ledger: Ledger, warehouse: Warehouse, positions: dict[int, Position]) -> int:
+    """Enter into the ledger what only the warehouse remembers (PostgreSQL was restored).
+
+    Returns how many micro-batches were entered.
+    """
+    found = warehouse.ahead(positions.values())
+    if not found:
+        return 0
+    ranges = planning.adopt(found, {p: known.next_offset for p, known in positions.items()})
+    ids = sorted({r.batch_id for r in ranges})
+    counts = count_batches(warehouse, ids, min(f.claimed_at for f in found))
+    checked = set(ids[:-REPLAYED_ANYWAY])
+    held = {i: counts.get(i, Held(0, 0, 0)) for i in ids}
+    with ledger.connection.transaction():
+        ledger.run(
+            "adopt",
+            incarnation=warehouse.incarnation,
+            batch_ids=[r.batch_id for r in ranges],
+            claimed=[r.claimed_at for r in ranges],
+            partitions=[r.partition for r in ranges],
+            firsts=[r.first_offset for r in ranges],
+            nexts=[r.next_offset for r in ranges],
+            messages=[held[r.batch_id].raw for r in ranges],
+            events=[held[r.batch_id].events for r in ranges],
+            rejected=[held[r.batch_id].rejected for r in ranges],
+            complete=[
+                r.batch_id in checked and planning.is_complete(held[r.batch_id]) for r in ranges
+            ],
+        )
+        # A restored sequence would give numbers that the warehouse already has.
+        ledger.connection.execute(
+            "SELECT setval(pg_get_serial_sequence('ingest_batches', 'batch_id'), greatest("
+            "%s::bigint, (SELECT max(batch_id) FROM ingest_batches)))",
+            [max(ids)],
+        )
+    log.warning("the ledger was behind: entered %d micro-batches from raw_events", len(ids))
+    return len(ids)
+
+
+def reopen_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> int:
+    """Open loaded micro-batches of which the warehouse lacks rows (ClickHouse was restored).
+
+    Looks at the newest ones, and farther back only if any of those is short, since a restored
+    warehouse lacks what came last. Returns how many were opened.
+    """
+    opened, before = 0, 1 << 62
+    days = settings.raw_retention_days
+    while rows := ledger.run("loaded_batches", before=before, days=days, limit=PAGE):
+        before = rows[-1]["batch_id"]
+        expected = {
+            r["batch_id"]: Held(r["message_count"], r["event_count"], r["rejected_count"])
+            for r in rows
+        }
+        since = min(r["claimed_at"] for r in rows)
+        short = planning.incomplete(expected, count_batches(warehouse, list(expected), since))
+        if not short:
+            break
+        ledger.run("reopen", batch_ids=short)
+        opened += len(short)
+    if opened:
+        log.warning("the warehouse was behind: %d micro-batches will be loaded again", opened)
+    return opened
+
+
+def count_batches(
+    warehouse: Warehouse, batch_ids: Sequence[int], since: datetime
+) -> dict[int, Held]:
+    """Return what the warehouse holds of micro-batches claimed at or after ``since``."""
+    if not batch_ids:
+        return {}
+    statement = sql.render(
+        "clickhouse/ingest/batch_counts.sql", target=warehouse.source.target_table
+    )
+    rows: Iterable[Sequence[int]] = (
+        warehouse.client()
+        .query(
+            statement,
+            parameters={
+                "source_id": warehouse.source.source_id,
+                "first": min(batch_ids),
+                "last": max(batch_ids),
+                "since": moment(since.astimezone(UTC)),
+            },
+        )
+        .result_rows
+    )
+    return {int(b): Held(int(raw), int(events), int(rejected)) for b, raw, events, rejected in rows}

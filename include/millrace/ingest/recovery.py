@@ -1,0 +1,182 @@
+"""What a worker does when things are not as it left them: replay, skip what is lost, or give up.
+
+docs/exactly-once.md lists the cases.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from confluent_kafka import KafkaException
+
+from millrace.ingest import topics
+from millrace.ingest.ledger import Position
+from millrace.ingest.model import (
+    Batch,
+    Counts,
+    LeaseLostError,
+    PlanOutdatedError,
+    Range,
+    RepeatIncompleteError,
+)
+from millrace.ingest.reader import OffsetGoneError
+
+if TYPE_CHECKING:
+    from millrace.ingest.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+def check_ledger(worker: Worker) -> None:
+    """Take the positions from the ledger, after seeing that it is the ledger this worker knows.
+
+    Raises ``LeaseLostError`` when a partition has another owner, ``PlanOutdatedError`` when the
+    ledger went back (it was restored) or the warehouse is ahead of it.
+    """
+    rows = {row["partition"]: row for row in worker.ledger.positions()}
+    for partition, known in worker.positions.items():
+        row = rows.get(partition)
+        if row is None or row["next_offset"] < known.next_offset:
+            raise PlanOutdatedError(
+                f"partition {partition}: the ledger is behind this worker, so it was restored"
+            )
+        if row["owner"] != worker.ledger.owner or row["epoch"] != known.epoch:
+            raise LeaseLostError(f"partition {partition} belongs to {row['owner']!r} now")
+        worker.positions[partition] = Position(
+            partition, known.epoch, row["next_offset"], row["topic_id"], row["topic_incarnation"]
+        )
+    if worker.warehouse.ahead(worker.positions.values()):
+        raise PlanOutdatedError("raw_events holds offsets that the ledger has not claimed")
+
+
+def check_topic(worker: Worker) -> None:
+    """Raise ``PlanOutdatedError`` when the topic was made anew or has more partitions."""
+    try:
+        topic = topics.describe(worker.settings, worker.source.topic, timeout=3)
+    except KafkaException as error:
+        log.warning("could not ask Kafka for the topic: %s", error)
+        return
+    planned = next(iter(worker.positions.values())).topic_id
+    if topic is None or topic.topic_id != planned:
+        raise PlanOutdatedError(f"topic {worker.source.topic} was deleted or made anew")
+    if len(topic.partitions) != len(worker.ledger.positions()):
+        raise PlanOutdatedError(f"topic {worker.source.topic} has another number of partitions")
+
+
+def replay(worker: Worker, batch: Batch) -> None:
+    """Load an open micro-batch again: the same ranges, gate, time and tokens."""
+    log.info("replaying micro-batch %d (%d ranges)", batch.batch_id, len(batch.ranges))
+    batch = worker.ledger.retry(batch)
+    messages = _messages_of(worker, batch)
+    try:
+        worker.load(batch, messages)
+    except RepeatIncompleteError as missing:
+        log.warning("%s; writing it under new tokens", missing)
+        worker.load(worker.ledger.retry(batch, rewrite=True), messages)
+
+
+def needs_rewrite(worker: Worker, batch: Batch) -> bool:
+    """Decide how a repeat avoids doubles: by its old tokens, or by leaving out what is there.
+
+    The old tokens are better while the tables know them, since they also complete rollups of an
+    insert that was cut between a table and its views.
+    """
+    present = worker.warehouse.find_present(batch)
+    if batch.generation > 0:
+        return True
+    if worker.warehouse.remembers(batch):
+        return False
+    if present["event"]:
+        for span in batch.ranges:
+            worker.ledger.incident(
+                "rollups_unproven",
+                span,
+                batch.incarnation,
+                f"micro-batch {batch.batch_id} was cut off long ago: its events are there, but "
+                "rollups may lack them; rebuild the days of these events",
+            )
+    return True
+
+
+def prove(worker: Worker, batch: Batch, counts: Counts) -> Counts:
+    """After a repeat, see that everything is where it should be.
+
+    Returns the counts, less what has expired since. Raises ``RepeatIncompleteError`` when rows
+    are missing that tokens should have let in: a swap of partitions took them meanwhile.
+    """
+    present = worker.warehouse.find_present(batch)
+    if present["event"] >= counts.events and present["rejected"] >= counts.rejected:
+        return counts
+    if batch.generation == 0:
+        raise RepeatIncompleteError(f"micro-batch {batch.batch_id}: found only {present}")
+    log.warning("micro-batch %d: %s remain, the rest has expired", batch.batch_id, present)
+    return Counts(counts.messages, present["event"], present["rejected"])
+
+
+def go_on_behind(worker: Worker, partition: int) -> None:
+    """Record exactly which offsets Kafka lost before they were loaded, and go on after them.
+
+    Raises ``PlanOutdatedError`` when it is not retention that took them.
+    """
+    low, high = worker.reader.watermarks(partition)
+    position = worker.positions[partition]
+    check_topic(worker)
+    if position.next_offset > high:
+        raise PlanOutdatedError(
+            f"partition {partition} ends at {high}, before the position {position.next_offset}"
+        )
+    lost = Range(partition, position.next_offset, low)
+    if len(lost) <= 0:
+        return
+    with worker.ledger.connection.transaction():
+        if not worker.ledger.skip(
+            lost, incarnation=position.incarnation, topic_id=position.topic_id
+        ):
+            raise LeaseLostError(f"partition {partition} belongs to another worker")
+        worker.ledger.incident(
+            "data_loss",
+            lost,
+            position.incarnation,
+            "Kafka's retention removed these offsets before they were loaded",
+        )
+    log.error(
+        "DATA LOSS: %s partition %d, offsets %d to %d were removed by Kafka's retention",
+        worker.source.topic,
+        partition,
+        lost.first_offset,
+        lost.next_offset - 1,
+    )
+
+
+def _messages_of(worker: Worker, batch: Batch) -> pa.Table:
+    """Return a batch's messages from Kafka, or from ``raw_events`` where Kafka lost them."""
+    if any(worker.positions[p].incarnation == batch.incarnation for p in batch.partitions):
+        try:
+            return worker.reader.read(batch.ranges, worker.is_over)
+        except OffsetGoneError as gone:
+            log.warning("%s; taking what raw_events kept", gone)
+    parts, kept = [], worker.warehouse.kept_messages(batch, batch.ranges)
+    for span in batch.ranges:
+        mine = kept.filter(pa.compute.equal(kept["partition"], span.partition))
+        parts.append(mine)
+        if mine.num_rows:
+            continue  # a micro-batch is kept whole or not at all
+        current = worker.positions[span.partition].incarnation == batch.incarnation
+        low = worker.reader.watermarks(span.partition)[0] if current else span.next_offset
+        lost = Range(
+            span.partition, span.first_offset, min(max(low, span.first_offset), span.next_offset)
+        )
+        if len(lost):
+            worker.ledger.incident(
+                "data_loss",
+                lost,
+                batch.incarnation,
+                f"micro-batch {batch.batch_id} was claimed, but Kafka lost it before it was kept",
+            )
+            log.error("DATA LOSS: %s %s", worker.source.topic, lost)
+        rest = Range(span.partition, lost.next_offset, span.next_offset)
+        if len(rest):
+            parts.append(worker.reader.read([rest], worker.is_over))
+    return pa.concat_tables(parts)

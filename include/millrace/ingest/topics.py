@@ -1,0 +1,50 @@
+"""What Kafka says of a topic: its own id, its partitions, and how far each reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from millrace.settings import Settings
+from millrace.stores import kafka
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it is now; ``topic_id`` tells it from an earlier one of the same name."""
+
+    name: str
+    topic_id: str
+    partitions: tuple[int, ...]
+
+
+def describe(settings: Settings, name: str, *, timeout: float = 10) -> Topic | None:
+    """Return the topic, or ``None`` if there is none.
+
+    Raises ``confluent_kafka.KafkaException`` when no broker answers.
+    """
+    admin = kafka.admin(settings)
+    asked = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)
+    try:
+        found = asked[name].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    return Topic(name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
+
+
+def offsets(
+    settings: Settings, topic: str, partitions: Iterable[int], *, timeout: float = 10
+) -> dict[int, tuple[int, int]]:
+    """Return each partition's first offset and the one after its last."""
+    admin = kafka.admin(settings)
+    asked = [TopicPartition(topic, partition) for partition in partitions]
+    edges = []
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+        answer = admin.list_offsets(dict.fromkeys(asked, spec), request_timeout=timeout)
+        edges.append({p.partition: f.result().offset for p, f in answer.items()})
+    return {p: (edges[0][p], edges[1][p]) for p in edges[0]}

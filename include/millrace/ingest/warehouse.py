@@ -1,0 +1,252 @@
+"""The loader's side in ClickHouse: stage a micro-batch, keep it, judge it, publish it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from millrace.ingest.ledger import Position
+from millrace.ingest.model import (
+    Batch,
+    Counts,
+    Found,
+    Range,
+    RegisterLostError,
+    Source,
+    any_of,
+    ranges_condition,
+)
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+
+log = logging.getLogger(__name__)
+
+TOKENS_REMEMBERED = 5_000
+"""Half of the tables' deduplication window: a repeat after more blocks than this is not swallowed
+for sure."""
+
+INSERT_SETTINGS: dict[str, Any] = {
+    "max_threads": 1,  # workers are the parallelism, and one thread keeps rows in their order
+    "max_insert_threads": 1,
+    "async_insert": 0,
+    "deduplicate_insert": "enable",
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "max_partitions_per_insert_block": 0,  # a history of any length may arrive at once
+    # One block per micro-batch, so that each partition of a table gets all of it or nothing.
+    "min_insert_block_size_rows": 1 << 30,
+    "min_insert_block_size_bytes": 1 << 40,
+}
+
+
+class Warehouse:
+    """One worker's ClickHouse session for one source."""
+
+    def __init__(self, settings: Settings, source: Source, incarnation: int) -> None:
+        self.settings = settings
+        self.source = source
+        self.incarnation = incarnation
+        self.is_enriching = True
+        self._client: Client | None = None
+
+    def client(self) -> Client:
+        """Return the session's client; opens a session when there is none."""
+        if self._client is None:
+            client = clickhouse.connect(self.settings, session_id=f"ingest-{uuid.uuid4().hex}")
+            tables = sql.render_all(
+                "clickhouse/ingest/session.sql",
+                topic=self.source.topic,
+                incarnation=self.incarnation,
+                target=self.source.target_table,
+                source_number=self.source.source_number,
+            )
+            for table in tables:
+                client.command(table)
+            self._client = client
+        return self._client
+
+    def close(self) -> None:
+        """Forget the session; the server drops its temporary tables."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def stage(self, batch: Batch, gate: str, messages: pa.Table) -> None:
+        """Send the messages, judge them by the gate, and keep them as received."""
+        client = self.client()
+        for table in ("incoming", "staged", "refused", "present"):
+            client.command(f"TRUNCATE TABLE {table}")
+        if messages.num_rows:
+            client.raw_insert(
+                "incoming", messages.column_names, arrow_stream(messages), fmt="ArrowStream"
+            )
+        self._run("stage", batch, gate=gate, values={"message_count": messages.num_rows})
+
+    def keep(self, batch: Batch, lease_until: datetime, *, is_rewrite: bool) -> None:
+        """Write the staged messages to ``raw_events`` as they came."""
+        self._run("keep", batch, lease_until=lease_until, is_rewrite=is_rewrite)
+
+    def find_present(self, batch: Batch) -> dict[str, int]:
+        """On a repeat, note where the batch's positions already are; return how many where."""
+        client = self.client()
+        places = {
+            "raw": "raw_events",
+            "event": self.source.target_table,
+            "rejected": "rejected_events",
+        }
+        client.command("TRUNCATE TABLE present")
+        for place, table in places.items():
+            self._run(
+                "present", batch, place=place, table=table, ranges=ranges_condition(batch.ranges)
+            )
+        found = client.query("SELECT place, count() FROM present GROUP BY place").result_rows
+        return dict.fromkeys(places, 0) | {str(place): int(n) for place, n in found}
+
+    def ahead(self, positions: Iterable[Position]) -> list[Found]:
+        """Return what ``raw_events`` holds at or beyond ``positions``, by batch and partition."""
+        beyond = [f"partition = {p.partition} AND offset >= {p.next_offset}" for p in positions]
+        statement = sql.render("clickhouse/ingest/warehouse_ahead.sql", beyond=any_of(beyond))
+        rows = self.client().query(
+            statement,
+            parameters={
+                "source_id": self.source.source_id,
+                "topic": self.source.topic,
+                "incarnation": self.incarnation,
+            },
+        )
+        return [
+            Found(batch, partition, first, end, messages, claimed.replace(tzinfo=UTC))
+            for batch, partition, first, end, messages, claimed in rows.result_rows
+        ]
+
+    def remembers(self, batch: Batch) -> bool:
+        """Tell whether the tables surely still know the batch's tokens."""
+        return int(self._run("remembered", batch)) < TOKENS_REMEMBERED
+
+    def judge(
+        self, batch: Batch, message_count: int, register_instance: int, *, is_repeat: bool
+    ) -> int:
+        """Register the event ids and list what is refused; return how many.
+
+        Raises ``RegisterLostError`` when the register is not the one that ``register_instance``
+        names.
+        """
+        self._run("register", batch, is_repeat=is_repeat)
+        try:
+            self._run(
+                "judge",
+                batch,
+                is_repeat=is_repeat,
+                values={"message_count": message_count, "register_instance": register_instance},
+            )
+        except ClickHouseError as error:
+            if "millrace: register is lost" in str(error):
+                raise RegisterLostError(str(error)) from error
+            raise
+        counted = self.client().command("SELECT uniqExact(partition, offset) FROM refused")
+        return int(str(counted))
+
+    def publish(
+        self,
+        batch: Batch,
+        message_count: int,
+        refused: int,
+        lease_until: datetime,
+        *,
+        is_repeat: bool,
+        is_rewrite: bool,
+    ) -> Counts:
+        """Write what was judged to the target table and to ``rejected_events``."""
+        if refused < message_count:
+            self._run(
+                "publish_events",
+                batch,
+                lease_until=lease_until,
+                enrich=self.is_enriching,
+                has_refused=refused > 0,
+                is_rewrite=is_rewrite,
+            )
+        if refused:
+            self._run("publish_rejected", batch, lease_until=lease_until, is_repeat=is_repeat)
+        return Counts(message_count, message_count - refused, refused)
+
+    def kept_messages(self, batch: Batch, ranges: Sequence[Range]) -> pa.Table:
+        """Return the messages of ``ranges`` as ``raw_events`` kept them."""
+        statement = sql.render(
+            "clickhouse/ingest/kept_messages.sql", ranges=ranges_condition(ranges)
+        )
+        table = self.client().query_arrow(
+            statement,
+            parameters=self._parameters(batch),
+            settings={"output_format_arrow_string_as_string": 0},
+        )
+        return table.cast(MESSAGES)
+
+    def _run(
+        self,
+        name: str,
+        batch: Batch,
+        *,
+        values: dict[str, Any] | None = None,
+        lease_until: datetime | None = None,
+        **variables: Any,
+    ) -> Any:
+        """Run ``ingest/<name>.sql`` for a batch, under its token."""
+        statement = sql.render(
+            f"clickhouse/ingest/{name}.sql",
+            target=self.source.target_table,
+            source_number=self.source.source_number,
+            **variables,
+        )
+        parameters = self._parameters(batch) | (values or {})
+        if lease_until is not None:
+            parameters["lease_until"] = moment(lease_until)
+        return self.client().command(
+            statement,
+            parameters=parameters,
+            settings={
+                **INSERT_SETTINGS,
+                "insert_deduplication_token": batch.token(self.source.source_id),
+            },
+        )
+
+    def _parameters(self, batch: Batch) -> dict[str, Any]:
+        return {
+            "source_id": self.source.source_id,
+            "topic": self.source.topic,
+            "incarnation": batch.incarnation,
+            "batch_id": batch.batch_id,
+            "claimed_at": moment(batch.claimed_at),
+        }
+
+
+MESSAGES = pa.schema(
+    [
+        ("partition", pa.uint32()),
+        ("offset", pa.uint64()),
+        ("kafka_timestamp", pa.timestamp("ms", tz="UTC")),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("headers", pa.binary()),
+    ]
+)
+"""The columns of ``incoming``, as they are sent."""
+
+
+def arrow_stream(messages: pa.Table) -> bytes:
+    """Return a table in Arrow's streaming format."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, messages.schema) as writer:
+        writer.write_table(messages)
+    return bytes(sink.getvalue())
+
+
+def moment(value: datetime) -> str:
+    """Return a time as ClickHouse reads a ``DateTime64(3, 'UTC')`` parameter."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -1,0 +1,279 @@
+"""A worker: owns some partitions of a source and loads them, micro-batch after micro-batch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import urllib3
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import KafkaException
+
+from millrace.ingest import enrichment, recovery, register
+from millrace.ingest.lease import Lease
+from millrace.ingest.ledger import Ledger, Position
+from millrace.ingest.model import (
+    Batch,
+    Counts,
+    PlanOutdatedError,
+    Range,
+    RegisterLostError,
+    RepeatIncompleteError,
+    Source,
+    StalledError,
+)
+from millrace.ingest.progress import Progress, compact
+from millrace.ingest.reader import OffsetGoneError, Reader
+from millrace.ingest.warehouse import Warehouse
+from millrace.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PASSING_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    ClickHouseError,
+    KafkaException,
+    RegisterLostError,
+    RepeatIncompleteError,
+    TimeoutError,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
+"""What a server that is down, full, slow or read-only raises. Waiting is the answer."""
+
+LONGEST_PAUSE_SECONDS = 10.0
+CHECK_TOPIC_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the plan gives one task: a source's partitions, and the task's number in the run."""
+
+    source: Source
+    partitions: tuple[int, ...]
+    task: int
+
+    @property
+    def label(self) -> str:
+        """The share as people name it: ``events 0-2``."""
+        return f"{self.source.source_id} {compact(self.partitions)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the share as plain values, for Airflow to carry."""
+        return {
+            "source": {**asdict(self.source), "config": dict(self.source.config)},
+            "partitions": list(self.partitions),
+            "task": self.task,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Share:
+        """Return the share that ``as_dict`` made."""
+        return cls(Source(**values["source"]), tuple(values["partitions"]), values["task"])
+
+
+class Worker:
+    """Loads the partitions of a share until its time is up.
+
+    ``run_id`` and ``attempt`` name its owner in the ledger: a later attempt of the same task, and
+    any task of the same run's plan, may take its partitions over at once.
+    """
+
+    def __init__(self, settings: Settings, share: Share, run_id: str, attempt: int = 1) -> None:
+        self.settings = settings
+        self.source = share.source
+        self.partitions = share.partitions
+        mine = f"{run_id}/{share.task}/"
+        self.predecessors = [mine, f"{run_id}/plan"]
+        self.ledger = Ledger(settings, share.source, f"{mine}{attempt}")
+        self.progress = Progress(share.source.source_id, self.partitions)
+        self.positions: dict[int, Position] = {}
+        self.lease = Lease(settings, share.source, self.ledger.owner, len(self.partitions))
+        self._reader: Reader | None = None
+        self._warehouse: Warehouse | None = None
+        self._register_instance = 0
+        self._trouble: Exception | None = None
+        self._deadline = 0.0
+        self._topic_checked_at = 0.0
+
+    def run(self, seconds: float) -> Progress:
+        """Load for ``seconds``, then hand over; return what was done.
+
+        Raises ``LeaseLostError`` when another worker took the partitions, ``StalledError`` when
+        the time ended while a server that it needs was down.
+        """
+        self._deadline = time.monotonic() + seconds
+        try:
+            self._load_until_over()
+        except PlanOutdatedError as reason:
+            self.progress.note = str(reason)
+            log.warning("ending the run early, to plan anew: %s", reason)
+        finally:
+            self.lease.stop()
+            self._close()
+        self.progress.report()
+        if self._trouble is not None:
+            raise StalledError(f"the run ended in trouble: {self._trouble}") from self._trouble
+        return self.progress
+
+    def is_over(self) -> bool:
+        """Tell whether the time is up, or other workers of the source wait for a new plan."""
+        self.lease.check()
+        return time.monotonic() >= self._deadline or self.lease.has_others_released
+
+    def _load_until_over(self) -> None:
+        pause = 0.1
+        while not self.is_over():
+            try:
+                if not self.positions and not self._acquire():
+                    time.sleep(0.2)  # a lease ends by time alone
+                    continue
+                self._resynchronise()
+                pause = 0.1
+                while not self.is_over():
+                    self._step()
+            except OffsetGoneError as gone:
+                recovery.go_on_behind(self, gone.partition)
+            except PASSING_ERRORS as error:
+                self._wait_out(error, pause)
+                pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+            else:
+                return
+
+    def _acquire(self) -> bool:
+        taken = self.ledger.acquire(self.partitions, self.predecessors)
+        if taken is None:
+            self.progress.waiting("another worker's lease on the partitions")
+            return False
+        self.positions, lease_until = taken
+        self.lease.start(lease_until)
+        return True
+
+    def _wait_out(self, error: Exception, pause: float) -> None:
+        """After a failure: let go of connections, wait, and take stock of the ledger again."""
+        self._trouble = error
+        first_line = str(error).strip().split("\n")[0][:300]
+        log.warning("%s: %s; again in %.1f s", type(error).__name__, first_line, pause)
+        if self._warehouse is not None:
+            self._warehouse.close()  # the next attempt begins with a session of its own
+        if isinstance(error, RegisterLostError):
+            self._register_instance = 0
+            return
+        until = min(self._deadline, time.monotonic() + pause)
+        self.lease.wait(until - time.monotonic())
+
+    def _resynchronise(self) -> None:
+        """Make the ledger, the warehouse and the reader agree, completing what was left open."""
+        recovery.check_ledger(self)
+        if not self._register_instance:
+            self._register_instance = register.ensure(self.settings, self.ledger)
+        self.warehouse.is_enriching = enrichment.is_ready(self.warehouse.client())
+        for batch in self.ledger.open_batches():
+            if batch.partitions <= set(self.partitions):
+                recovery.replay(self, batch)
+            elif batch.partitions & set(self.partitions):
+                raise PlanOutdatedError(f"micro-batch {batch.batch_id} spans other tasks' shares")
+        self.reader.seek({p: position.next_offset for p, position in self.positions.items()})
+
+    def _step(self) -> None:
+        """Gather one micro-batch and load it."""
+        settings = self.settings
+        linger_until = time.monotonic() + settings.ingest_linger_ms / 1000
+        found = self.reader.gather(
+            settings.ingest_batch_rows, settings.ingest_batch_bytes, linger_until
+        )
+        if not found:
+            self._trouble = None
+            self.progress.tick(self.reader.lag(), self.reader.trouble)
+            self.check_topic()
+            return
+        messages, reached_offsets, reached_at = self.reader.take()
+        ranges = [
+            Range(p, self.positions[p].next_offset, end)
+            for p, end in sorted(reached_offsets.items())
+            if end > self.positions[p].next_offset
+        ]
+        batch = self.ledger.claim(ranges, self.positions, reached_at)
+        self._advance(ranges)
+        self.load(batch, messages)
+        self._trouble = None
+        self.reader.commit({r.partition: r.next_offset for r in ranges})
+        self.progress.tick(self.reader.lag(), "")
+        self.check_topic()
+
+    def _advance(self, ranges: Sequence[Range]) -> None:
+        for r in ranges:
+            before = self.positions[r.partition]
+            self.positions[r.partition] = Position(
+                r.partition, before.epoch, r.next_offset, before.topic_id, before.incarnation
+            )
+
+    def load(self, batch: Batch, messages: pa.Table) -> Counts:
+        """Take a claimed micro-batch through every step to its completion."""
+        started = time.monotonic()
+        counts = Counts(0, 0, 0)
+        if messages.num_rows == 0:
+            self.ledger.complete(batch, counts, 0)
+            return counts
+        warehouse = self.warehouse
+        warehouse.stage(batch, self.ledger.gate(batch.gate_id), messages)
+        is_repeat = batch.attempts > 1 or batch.generation > 0
+        is_rewrite = recovery.needs_rewrite(self, batch) if is_repeat else False
+        warehouse.keep(batch, self.lease.until, is_rewrite=is_rewrite)
+        with self.ledger.publishing():
+            refused = warehouse.judge(
+                batch, messages.num_rows, self._register_instance, is_repeat=is_repeat
+            )
+            counts = warehouse.publish(
+                batch,
+                messages.num_rows,
+                refused,
+                self.lease.until,
+                is_repeat=is_repeat,
+                is_rewrite=is_rewrite,
+            )
+            if is_repeat:
+                counts = recovery.prove(self, batch, counts)
+            byte_count = messages["value"].nbytes
+            self.ledger.complete(batch, counts, byte_count)
+        self.progress.loaded(counts, byte_count, messages, time.monotonic() - started)
+        return counts
+
+    def check_topic(self) -> None:
+        """Now and then, see that the topic is still the one that was planned for."""
+        if time.monotonic() - self._topic_checked_at < CHECK_TOPIC_SECONDS:
+            return
+        self._topic_checked_at = time.monotonic()
+        recovery.check_topic(self)
+
+    @property
+    def reader(self) -> Reader:
+        """The consumer; made when first asked for."""
+        if self._reader is None:
+            self._reader = Reader(self.settings, self.source)
+        return self._reader
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The ClickHouse session; made when first asked for."""
+        if self._warehouse is None:
+            incarnation = next(iter(self.positions.values())).incarnation
+            self._warehouse = Warehouse(self.settings, self.source, incarnation)
+        return self._warehouse
+
+    def _close(self) -> None:
+        try:
+            self.ledger.release()
+            self.ledger.close()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            log.warning("could not hand the partitions over; their lease ends by itself: %s", error)
+        if self._warehouse is not None:
+            self._warehouse.close()
+        if self._reader is not None:
+            self._reader.close()

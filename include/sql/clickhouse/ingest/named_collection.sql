@@ -1,0 +1,3 @@
+CREATE NAMED COLLECTION IF NOT EXISTS {{ collection }} AS
+    host = %(host)s, port = %(port)s, database = %(database)s, user = %(user)s,
+    password = %(password)s

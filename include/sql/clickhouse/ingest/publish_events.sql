@@ -1,0 +1,23 @@
+INSERT INTO {{ target }} (
+    event_id, event_time, event_type, user_id, page, country, device, properties, device_info,
+    geo_location, warnings, received_at, ingested_at, source_id, topic, topic_incarnation,
+    partition, offset, batch_id
+)
+SELECT
+    event_id, event_time, event_type, user_id, page,
+{% if enrich %}
+    if(country = '', dictGetOrDefault('user_profiles', 'country', user_id, ''), country::String),
+{% else %}
+    country,
+{% endif %}
+    device, properties, device_info, geo_location, warnings, kafka_timestamp,
+    {claimed_at:DateTime64(3, 'UTC')}, {source_id:String}, topic, topic_incarnation, partition,
+    offset, {batch_id:UInt64}
+FROM staged
+WHERE NOT throwIf(now64(3) > {lease_until:DateTime64(3, 'UTC')}, 'millrace: lease is over')
+{% if has_refused %}
+    AND (partition, offset) NOT IN (SELECT partition, offset FROM refused)
+{% endif %}
+{% if is_rewrite %}
+    AND (partition, offset) NOT IN (SELECT partition, offset FROM present WHERE place = 'event')
+{% endif %}

@@ -1,0 +1,58 @@
+-- What a worker's HTTP session holds while it loads a micro-batch.
+CREATE TEMPORARY TABLE IF NOT EXISTS incoming
+(
+    partition UInt32,
+    offset UInt64,
+    kafka_timestamp DateTime64(3, 'UTC'),
+    key String,
+    value String,
+    headers String,
+    topic String DEFAULT '{{ topic }}',
+    topic_incarnation UInt8 DEFAULT {{ incarnation }}
+)
+ENGINE = Memory
+;
+CREATE TEMPORARY TABLE IF NOT EXISTS staged
+(
+    topic String,
+    topic_incarnation UInt8,
+    partition UInt32,
+    offset UInt64,
+    kafka_timestamp DateTime64(3, 'UTC'),
+    event_id UUID,
+    event_time DateTime64(3, 'UTC'),
+    event_type LowCardinality(String),
+    user_id UInt64,
+    page String,
+    country LowCardinality(String),
+    device LowCardinality(String),
+    properties Map(LowCardinality(String), String),
+    device_info Map(LowCardinality(String), String),
+    geo_location Map(LowCardinality(String), String),
+    failures Array(LowCardinality(String)),
+    warnings Array(LowCardinality(String)),
+    event_hash UInt64 DEFAULT sipHash64('{{ target }}', event_id),
+    position UInt64 DEFAULT {{ source_number }} * exp2(56)::UInt64
+        + (topic_incarnation % 16) * exp2(52)::UInt64
+        + (partition % 16384) * exp2(38)::UInt64
+        + offset % exp2(38)::UInt64
+)
+ENGINE = Memory
+;
+CREATE TEMPORARY TABLE IF NOT EXISTS refused
+(
+    partition UInt32,
+    offset UInt64,
+    failures Array(LowCardinality(String)),
+    detail String
+)
+ENGINE = Memory
+;
+-- On a repeat: what earlier attempts already put where ('raw', 'event', 'rejected').
+CREATE TEMPORARY TABLE IF NOT EXISTS present
+(
+    place LowCardinality(String),
+    partition UInt32,
+    offset UInt64
+)
+ENGINE = Memory

@@ -1,0 +1,14 @@
+-- The gate reads every message once. The guard refuses a message lost or doubled on the wire.
+INSERT INTO staged (
+    topic, topic_incarnation, partition, offset, kafka_timestamp, event_id, event_time, event_type,
+    user_id, page, country, device, properties, device_info, geo_location, failures, warnings
+)
+SELECT
+    topic, topic_incarnation, partition, offset, kafka_timestamp, event_id, event_time, event_type,
+    user_id, page, country, device, properties, device_info, geo_location, failures, warnings
+FROM (
+{{ gate }}
+)
+WHERE NOT throwIf(
+    (SELECT count() FROM incoming) != {message_count:UInt64}, 'millrace: incoming is not as sent'
+)

@@ -1,0 +1,10 @@
+-- Take the partitions that nobody holds: handed over, lease over, or held by a dead predecessor.
+UPDATE ingest_positions
+SET owner = %(owner)s, epoch = epoch + 1, updated_at = clock_timestamp(),
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE source_id = %(source_id)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
+    AND (
+        owner = '' OR lease_until < clock_timestamp()
+        OR EXISTS (SELECT FROM unnest(%(predecessors)s::text[]) AS p WHERE starts_with(owner, p))
+    )
+RETURNING partition, epoch, next_offset, topic_id, topic_incarnation, lease_until

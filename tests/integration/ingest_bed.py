@@ -1,0 +1,163 @@
+"""A test bed for ingest: a topic and source of its own on the session's stack."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from confluent_kafka import Producer
+
+from millrace.ingest import topics
+from millrace.ingest.plan import plan
+from millrace.ingest.worker import Share, Worker
+from millrace.rules import gate, store
+from millrace.settings import Settings
+from millrace.stores import clickhouse, kafka, postgres
+
+
+class Bed:
+    """One source with its own topic; sends, loads and counts."""
+
+    def __init__(self, settings: Settings, partitions: int = 4) -> None:
+        self.name = f"bed_{uuid.uuid4().hex[:8]}"
+        self.settings = settings
+        kafka.ensure_topic(settings, self.name, partitions=partitions)
+        with postgres.connect(settings) as connection:
+            store.seed(connection, settings)
+            # Sources of other tests are not this one's business.
+            connection.execute("UPDATE data_sources SET is_active = false")
+            connection.execute(
+                "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic) "
+                "VALUES (%s, 'a test''s own', %s, 'events.dead_letter')",
+                [self.name, self.name],
+            )
+            gate.compile_all(connection, settings)
+        self.runs = 0
+
+    def shares(self) -> list[Share]:
+        """Plan a new run."""
+        self.runs += 1
+        return [Share.from_dict(values) for values in plan(self.settings, self.run_id)]
+
+    @property
+    def run_id(self) -> str:
+        """Names the current run in the ledger."""
+        return f"{self.name}-{self.runs}"
+
+    def load(self) -> int:
+        """Plan and load one run, share after share, until nothing is left; return messages."""
+        return sum(self.drain(share) for share in self.shares())
+
+    def drain(self, share: Share, attempt: int = 1) -> int:
+        """Load a share until the end that its partitions have now."""
+        worker = DrainingWorker(self.settings, share, self.run_id, attempt)
+        return worker.run(60).messages
+
+    def send(self, values: Iterable[bytes | dict[str, Any] | None], **options: Any) -> None:
+        """Send messages, whose key is the event's user; a dictionary is sent as JSON."""
+        producer = options.pop("producer", None) or self.producer()
+        for value in values:
+            key = str(value.get("user_id")) if isinstance(value, dict) else "none"
+            body = json.dumps(value).encode() if isinstance(value, dict) else value
+            producer.produce(self.name, body, key=key.encode(), **options)
+        producer.flush()
+
+    def producer(self, **overrides: object) -> Producer:
+        """A producer of the project's own making."""
+        return kafka.producer(self.settings, **overrides)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask ClickHouse; ``{source}`` in the statement is this bed's source."""
+        client = clickhouse.connect(self.settings)
+        try:
+            rows = client.query(statement.replace("{source}", f"'{self.name}'")).result_rows
+            return [tuple(row) for row in rows]
+        finally:
+            client.close()
+
+    def ask(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Ask PostgreSQL."""
+        with postgres.connect(self.settings) as connection:
+            cursor = connection.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def reasons(self) -> Counter[str]:
+        """Rejected messages by reason."""
+        rows = self.query(
+            "SELECT reason, count() FROM rejected_events WHERE source_id = {source} GROUP BY reason"
+        )
+        return Counter({reason: int(n) for reason, n in rows})
+
+    def incidents(self, kind: str) -> list[dict[str, Any]]:
+        """What the ledger says a person must know."""
+        return self.ask(
+            "SELECT * FROM ingest_incidents WHERE source_id = %s AND kind = %s "
+            "ORDER BY partition, first_offset",
+            self.name,
+            kind,
+        )
+
+    def assert_conserved(self, messages: int, events: int) -> None:
+        """Every message is kept once, and has exactly one verdict; the ledger agrees."""
+        where = "WHERE source_id = {source}"
+        place = "topic_incarnation, partition, offset"
+        ((raw, raw_places),) = self.query(
+            f"SELECT count(), uniqExact({place}) FROM raw_events {where}"
+        )
+        ((good, ids),) = self.query(f"SELECT count(), uniqExact(event_id) FROM events {where}")
+        ((verdicts, verdict_places),) = self.query(
+            f"SELECT count(), uniqExact({place}) FROM (SELECT {place} FROM events {where} "
+            f"UNION ALL SELECT {place} FROM rejected_events {where})"
+        )
+        ((rolled_up,),) = self.query(
+            "SELECT count() FROM events e LEFT ANTI JOIN raw_events r USING "
+            f"(source_id, {place}) WHERE source_id = {{source}}"
+        )
+        assert (raw, raw_places) == (messages, messages)
+        assert (good, ids) == (events, events)
+        assert (verdicts, verdict_places) == (messages, messages)
+        assert rolled_up == 0
+        rows = self.ask(
+            "SELECT count(*) FILTER (WHERE state = 'claimed') AS open, "
+            "coalesce(sum(message_count), 0)::bigint AS messages, "
+            "coalesce(sum(event_count), 0)::bigint AS events "
+            "FROM ingest_batches WHERE source_id = %s",
+            self.name,
+        )
+        assert rows == [{"open": 0, "messages": messages, "events": events}]
+
+
+class DrainingWorker(Worker):
+    """A worker whose run is over once its partitions are read to the end."""
+
+    quiet_rounds = 0
+
+    is_drained = False
+
+    def is_over(self) -> bool:
+        """Tell whether the partitions are read to the end that they have now."""
+        self.lease.check()
+        return self.is_drained
+
+    def _step(self) -> None:
+        super()._step()
+        ends = topics.offsets(self.settings, self.source.topic, self.partitions)
+        self.is_drained = all(self.positions[p].next_offset >= end for p, (_, end) in ends.items())
+
+
+def event(user_id: int = 1, **fields: Any) -> dict[str, Any]:
+    """Return a valid event with a new id."""
+    return {
+        "event_id": str(uuid.uuid4()),
+        "event": "page_view",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "user_id": user_id,
+        "page": "/home",
+        "country": "US",
+        "device": "mobile",
+        **fields,
+    }
