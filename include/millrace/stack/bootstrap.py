@@ -13,6 +13,7 @@ from millrace.stack.server import StackError
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, kafka, objects
 from millrace.stores import postgres as metadata
+from millrace.stores.transactions import LARGEST_MESSAGE
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,12 @@ def steps(stack: Stack) -> list[Step]:
 
     def make_topics() -> None:
         kafka.ensure_topic(settings, settings.events_topic)
-        kafka.ensure_topic(settings, settings.dead_letter_topic)
+        kafka.ensure_topic(
+            settings,
+            settings.dead_letter_topic,
+            partitions=None,
+            **{"max.message.bytes": str(LARGEST_MESSAGE)},
+        )
 
     plan = [
         Step("kafka jars", ensure_jars),

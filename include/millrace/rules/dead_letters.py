@@ -1,0 +1,133 @@
+"""Rejected events to Kafka: each once, whole, with the reasons as headers.
+
+The place up to which a partition was relayed is committed in the transaction that carries the
+messages, so neither a crash nor a second worker repeats or skips one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import TopicPartition
+from psycopg.rows import DictRow
+
+from millrace.settings import Settings
+from millrace.stores import clickhouse, kafka, postgres, sql
+from millrace.stores.transactions import LARGEST_MESSAGE, Item, Stream
+
+log = logging.getLogger(__name__)
+
+HEADER = "x-millrace-"
+
+
+def relay(settings: Settings) -> dict[str, int]:
+    """Relay what was rejected since the last time, for every active source.
+
+    Returns how many messages each source's dead-letter topic got. Raises
+    ``confluent_kafka.KafkaException`` when the broker refuses; run it again to go on.
+    """
+    with postgres.connect(settings) as connection:
+        sources = connection.execute(
+            "SELECT source_id, dead_letter_topic FROM data_sources WHERE is_active"
+        ).fetchall()
+        return {
+            source["source_id"]: _relay_source(
+                settings, connection, source["source_id"], source["dead_letter_topic"]
+            )
+            for source in sources
+        }
+
+
+def _relay_source(
+    settings: Settings,
+    connection: psycopg.Connection[DictRow],
+    source_id: str,
+    dead_letter_topic: str,
+) -> int:
+    stream = Stream(settings, f"millrace.dead_letters.{source_id}")
+    client = clickhouse.connect(settings)
+    try:
+        judged = connection.execute(
+            sql.render("postgres/rules/judged_positions.sql"), [source_id]
+        ).fetchall()
+        if not judged:
+            return 0
+        kafka.ensure_topic(
+            settings,
+            dead_letter_topic,
+            partitions=None,
+            **{"max.message.bytes": str(LARGEST_MESSAGE)},
+        )
+        metadata = kafka.admin(settings).list_topics(dead_letter_topic, timeout=30)
+        partitions = len(metadata.topics[dead_letter_topic].partitions)
+        places = stream.places([TopicPartition(row["topic"], row["partition"]) for row in judged])
+        sent = 0
+        for row in judged:
+            first = places.get((row["topic"], row["partition"]), 0)
+            if first < row["judged_offset"]:
+                items = _items(client, source_id, dead_letter_topic, partitions, first, row)
+                sent += stream.send(items)
+        return sent
+    finally:
+        client.close()
+        stream.close()
+
+
+def _items(
+    client: Client,
+    source_id: str,
+    dead_letter_topic: str,
+    partitions: int,
+    first: int,
+    row: dict[str, Any],
+) -> Iterator[Item]:
+    """Yield a partition's rejected messages from ``first`` on as far as all are judged."""
+    stream = client.query_rows_stream(
+        sql.render("clickhouse/rules/dead_letters.sql"),
+        parameters={
+            "source_id": source_id,
+            "topic": row["topic"],
+            "incarnation": row["topic_incarnation"],
+            "partition": row["partition"],
+            "first": first,
+            "next": row["judged_offset"],
+        },
+        column_formats={"key": "bytes", "value": "bytes"},
+        settings={"max_block_size": 2_000, "max_threads": 1},
+    )
+    with stream:
+        for offset, key, value, headers, *verdict in stream:
+            yield Item(
+                topic=dead_letter_topic,
+                partition=row["partition"] % partitions,
+                key=key or None,
+                value=value,
+                headers=[*original_headers(headers), *_reasons(source_id, row, offset, *verdict)],
+                place=TopicPartition(row["topic"], row["partition"], offset + 1),
+            )
+
+
+def _reasons(
+    source_id: str, row: dict[str, Any], offset: int, reason: str, failures: list[str]
+) -> list[tuple[str, bytes]]:
+    """Return the headers that say what a message was and why it was rejected."""
+    said = {
+        "reason": reason,
+        "failures": json.dumps(failures),
+        "source": source_id,
+        "topic": row["topic"],
+        "partition": row["partition"],
+        "offset": offset,
+    }
+    return [(f"{HEADER}{name}", str(value).encode()) for name, value in said.items()]
+
+
+def original_headers(stored: str) -> list[tuple[str, bytes]]:
+    """Return Kafka headers from the form that ``raw_events`` keeps them in."""
+    return [(name, base64.b64decode(value)) for name, value in json.loads(stored or "[]")]

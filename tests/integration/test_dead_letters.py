@@ -1,0 +1,149 @@
+"""The dead-letter relay on real servers: exactly once across crashes, bytes as they came."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from confluent_kafka import Message, TopicPartition
+
+from millrace.rules import dead_letters, gate, store
+from millrace.settings import Settings
+from millrace.stores import clickhouse, kafka, postgres, transactions
+
+
+@dataclass
+class Source:
+    """A source of its own, with judged messages that no loader had to write."""
+
+    settings: Settings
+    connection: psycopg.Connection
+    source_id: str
+    topic: str
+
+    def judge(self, first: int, following: int, values: dict[int, bytes]) -> None:
+        """Record offsets as judged, those in ``values`` as rejected."""
+        client = clickhouse.connect(self.settings)
+        said = ["malformed_json", ["malformed_json||contract"], 1, datetime.now(UTC)]
+        origin = [self.source_id, self.topic, 0]
+        names = (
+            "source_id topic partition offset key value headers "
+            "reason failures batch_id rejected_at"
+        )
+        client.insert(
+            "rejected_events",
+            [
+                [*origin, offset, b"k", value, '[["h", "AAE="]]', *said]
+                for offset, value in values.items()
+            ],
+            column_names=names.split(),
+        )
+        client.close()
+        self.connection.execute(
+            "INSERT INTO ingest_positions (source_id, topic, partition, topic_id, next_offset) "
+            "VALUES (%s, %s, 0, 'x', %s) ON CONFLICT (source_id, topic, partition) "
+            "DO UPDATE SET next_offset = excluded.next_offset",
+            [self.source_id, self.topic, following],
+        )
+
+    def dead_letters(self) -> list[Message]:
+        """Return every committed message of the source's dead-letter topic."""
+        reader = kafka.consumer(self.settings, "test", **{"enable.partition.eof": True})
+        topic = f"{self.topic}.dead"
+        low, high = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)
+        reader.assign([TopicPartition(topic, 0, low)])
+        found: list[Message] = []
+        while high > low:
+            message = reader.poll(30)
+            assert message is not None
+            if message.error():
+                break
+            found.append(message)
+        reader.close()
+        return found
+
+
+@pytest.fixture
+def source(settings: Settings) -> Iterator[Source]:
+    name = f"relay_{uuid.uuid4().hex[:8]}"
+    kafka.ensure_topic(settings, name, partitions=1)
+    with postgres.connect(settings) as connection:
+        store.seed(connection, settings)
+        connection.execute(
+            "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic) "
+            "VALUES (%s, 'test', %s, %s)",
+            [name, name, f"{name}.dead"],
+        )
+        gate.compile_gate(connection, settings, name)
+        yield Source(settings, connection, name, name)
+        connection.execute("UPDATE data_sources SET is_active = false WHERE source_id = %s", [name])
+
+
+def test_each_rejected_message_once_and_whole(source):
+    values = {3: b"\xff\x00 broken", 5: b"", 6: b"x" * 300_000}
+    source.judge(0, 7, values)
+    assert dead_letters.relay(source.settings)[source.source_id] == 3
+    assert dead_letters.relay(source.settings)[source.source_id] == 0
+    source.judge(7, 9, {8: b"late"})
+    assert dead_letters.relay(source.settings)[source.source_id] == 1
+    messages = source.dead_letters()
+    assert [m.value() or b"" for m in messages] == [*values.values(), b"late"]
+    assert {m.key() for m in messages} == {b"k"}
+    headers = dict(messages[0].headers())
+    assert headers["h"] == b"\x00\x01"
+    assert headers["x-millrace-reason"] == b"malformed_json"
+    assert headers["x-millrace-failures"] == b'["malformed_json||contract"]'
+    assert headers["x-millrace-topic"] == source.topic.encode()
+    assert headers["x-millrace-offset"] == b"3"
+
+
+def test_what_is_still_claimed_waits(source):
+    source.judge(0, 10, {2: b"a", 7: b"b"})
+    gate_id = gate.current_gate(source.connection, source.source_id).gate_id
+    row = source.connection.execute(
+        "INSERT INTO ingest_batches (source_id, gate_id, owner) VALUES (%s, %s, 't') "
+        "RETURNING batch_id",
+        [source.source_id, gate_id],
+    ).fetchone()
+    source.connection.execute(
+        "INSERT INTO ingest_ranges (batch_id, source_id, topic, topic_incarnation, partition, "
+        "first_offset, next_offset) VALUES (%s, %s, %s, 0, 0, 5, 10)",
+        [row["batch_id"], source.source_id, source.topic],
+    )
+    assert dead_letters.relay(source.settings)[source.source_id] == 1
+    source.connection.execute(
+        "UPDATE ingest_batches SET state = 'loaded', loaded_at = now() WHERE batch_id = %s",
+        [row["batch_id"]],
+    )
+    assert dead_letters.relay(source.settings)[source.source_id] == 1
+    assert [m.value() for m in source.dead_letters()] == [b"a", b"b"]
+
+
+def test_a_crash_before_the_commit_repeats_nothing(source, monkeypatch):
+    monkeypatch.setattr(transactions, "TRANSACTION_MESSAGES", 4)
+    source.judge(0, 10, {n: f"m{n}".encode() for n in range(10)})
+
+    class CrashError(BaseException):
+        """Stands for a process that dies after its messages were sent and before the commit."""
+
+    produced = 0
+    original = transactions.Stream._produce
+
+    def crash(stream, item):
+        nonlocal produced
+        produced += 1
+        original(stream, item)
+        if produced == 7:
+            stream._producer.flush(30)
+            raise CrashError
+
+    monkeypatch.setattr(transactions.Stream, "_produce", crash)
+    with pytest.raises(CrashError):
+        dead_letters.relay(source.settings)
+    monkeypatch.setattr(transactions.Stream, "_produce", original)
+    assert dead_letters.relay(source.settings)[source.source_id] == 6
+    assert [m.value() for m in source.dead_letters()] == [f"m{n}".encode() for n in range(10)]
