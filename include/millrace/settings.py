@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key.")
     s3_bucket: str = Field("millrace", description="Bucket for exports, archive and reports.")
     s3_backup_bucket: str = Field("millrace-backups", description="Bucket for backups.")
+    export_hash_key: SecretStr = Field(SecretStr(""), description="Key that hashes personal data.")
+    export_link_hours: PositiveInt = Field(24, description="How long a link to an export works.")
     airflow_url: str = Field("", description="Airflow as people open it, for links.")
 
     events_topic: str = Field("events", description="Topic of the default source.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from millrace.cli import rules, stack
+from millrace.cli import exports, rules, stack
 from millrace.cli.simulate import simulate
 
 app = typer.Typer(
@@ -23,3 +23,4 @@ def main() -> None:
 stack.register(app)
 app.add_typer(rules.app, name="rules")
 app.command()(simulate)
+app.add_typer(exports.app, name="exports")

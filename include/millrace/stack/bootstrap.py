@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from millrace.exports import definitions as exports
 from millrace.rules import gate, store
 from millrace.stack import airflow, postgres
 from millrace.stack.kafka import ensure_jars
@@ -74,6 +75,7 @@ def steps(stack: Stack) -> list[Step]:
         plan.append(Step("warehouse schema", lambda: clickhouse.migrate(settings), ("clickhouse",)))
     migrated = ("metadata schema", *_known(stack, "clickhouse", step="warehouse schema"))
     plan.append(Step("rules", lambda: seed_rules(stack), migrated))
+    plan.append(Step("exports", lambda: exports.apply(settings), ("metadata schema",)))
     if stack.names("airflow"):
         plan += _airflow_steps(stack, serve)
     return plan
@@ -88,7 +90,7 @@ def seed_rules(stack: Stack) -> None:
 
 def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> list[Step]:
     settings, secrets = stack.settings, stack.secrets
-    ready = ("topics", "buckets", "rules", "airflow schema")
+    ready = ("topics", "buckets", "rules", "exports", "airflow schema")
 
     def migrate() -> None:
         airflow.write_password(settings, secrets)

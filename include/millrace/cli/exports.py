@@ -1,0 +1,86 @@
+"""``./millrace exports``: what is exported, what was, and doing it by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Exports to object storage.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_definitions() -> None:
+    """Show every export with its last window."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from millrace.settings import Settings
+    from millrace.stores import postgres, sql
+
+    table = Table("name", "schedule", "gate", "personal data", "last window", "rows", "not out")
+    with postgres.connect(Settings()) as connection:
+        for row in connection.execute(sql.render("postgres/exports/overview.sql")):
+            table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+@app.command()
+def apply() -> None:
+    """Bring the definitions into line with include/seeds/exports.yaml."""
+    from millrace.exports import definitions
+    from millrace.settings import Settings
+
+    for name in definitions.apply(Settings()):
+        typer.echo(name)
+
+
+@app.command()
+def due() -> None:
+    """Show the windows that the next run of export_events exports, and why."""
+    from millrace.exports import service
+    from millrace.settings import Settings
+
+    for window in service.due(Settings()):
+        typer.echo(f"{window['name']}  {window['start']}  {window['cause']}")
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="Name of an export.")],
+    start: Annotated[str, typer.Argument(help="Start of the window, such as 2026-11-21T07:00.")],
+) -> None:
+    """Export one window now, in place of what is published for it."""
+    from millrace.exports import definitions, service
+    from millrace.exports.definitions import ExportError
+    from millrace.settings import Settings
+    from millrace.stores import postgres
+
+    settings = Settings()
+    try:
+        with postgres.connect(settings) as connection:
+            (definition,) = definitions.read(connection, name)
+        end = service.moment(start) + definition.window
+        window = {"name": name, "start": start, "end": end.isoformat()}
+        made = service.export(settings, window, requested_by="command line")
+    except ExportError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{made['rows']:,} rows in {made['files']} files below {made['prefix']}")
+
+
+@app.command()
+def grant(
+    user: Annotated[str, typer.Argument(help="Name as Airflow knows it.")],
+    personal_data: Annotated[str, typer.Argument(help="excluded, hashed or plain.")],
+) -> None:
+    """Let a person have personal data in exports on demand."""
+    from millrace.exports import definitions
+    from millrace.exports.definitions import PersonalData
+    from millrace.settings import Settings
+
+    try:
+        treatment = PersonalData(personal_data)
+    except ValueError:
+        raise typer.BadParameter("one of excluded, hashed, plain") from None
+    definitions.grant(Settings(), user, treatment)

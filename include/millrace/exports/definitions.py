@@ -1,0 +1,265 @@
+"""What is exported, as data: rows of ``export_definitions``, seeded from ``exports.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from millrace.settings import REPOSITORY, Settings
+from millrace.stores import clickhouse, postgres, sql
+
+SEEDS = REPOSITORY / "include" / "seeds" / "exports.yaml"
+FORMATS = {"Parquet": "Parquet", "CSV": "CSVWithNames", "JSONEachRow": "JSONEachRow"}
+"""A format as people name it, and as ClickHouse does."""
+SUFFIXES = {"Parquet": "parquet", "CSV": "csv", "JSONEachRow": "jsonl"}
+
+
+class ExportError(RuntimeError):
+    """An export can't be made; the message says why and what to do next."""
+
+
+class PersonalData(StrEnum):
+    """What happens to personal columns, from the least to the most protective."""
+
+    PLAIN = "plain"
+    HASHED = "hashed"
+    EXCLUDED = "excluded"
+
+    def at_least(self, other: PersonalData) -> bool:
+        """Tell whether this protects no less than ``other``."""
+        order = list(PersonalData)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an export: ``expression`` over the relation, by default the column itself."""
+
+    name: str
+    expression: str
+    is_personal: bool = False
+    is_binary: bool = False
+    """Holds bytes as received, which need not be valid UTF-8."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One export; the fields are those of the table ``export_definitions``."""
+
+    name: str
+    description: str
+    relation: str
+    columns: tuple[Column, ...]
+    time_column: str
+    order_by: tuple[str, ...]
+    schedule: str
+    destination: str
+    arrival_column: str = ""
+    gate: str = ""
+    format: str = "Parquet"
+    personal_data: PersonalData = PersonalData.HASHED
+    retention_days: int = 90
+    is_active: bool = True
+    filters: tuple[str, ...] = field(default=(), compare=False)
+    """Further conditions of an on-demand export, compiled, with their values bound."""
+
+    @property
+    def window(self) -> timedelta:
+        """How long a window of this export is."""
+        return timedelta(days=1) if self.schedule == "daily" else timedelta(hours=1)
+
+    @property
+    def suffix(self) -> str:
+        """The files' suffix."""
+        return SUFFIXES[self.format]
+
+    def select(self, settings: Settings, treatment: PersonalData) -> str:
+        """Return the SELECT of one window, without its order.
+
+        It binds ``window_start``, ``window_end``, ``snapshot_at`` and, where something is hashed,
+        ``hash_key``. Raises ``ExportError`` when no column is left.
+        """
+        kept = self.kept(treatment)
+        columns = [
+            {"name": column.name, "expression": _treated(column, treatment)}
+            for column in self.columns
+            if column.name in kept
+        ]
+        if not columns:
+            raise ExportError(f"export {self.name}: every column is personal and excluded")
+        return sql.render(
+            "clickhouse/exports/select.sql",
+            columns=columns,
+            relation=self.qualified_relation(settings),
+            time_column=self.time_column,
+            arrival_column=self.arrival_column,
+            filters=self.filters,
+        )
+
+    def holds_binary(self, treatment: PersonalData) -> bool:
+        """Tell whether a column of the export holds bytes that need not be UTF-8."""
+        plain = treatment is PersonalData.PLAIN
+        return any(
+            column.is_binary and (plain or not column.is_personal) for column in self.columns
+        )
+
+    def order(self, treatment: PersonalData) -> str:
+        """Return the list to sort by: columns that are in the export."""
+        kept = self.kept(treatment)
+        return ", ".join(f"`{name}`" for name in self.order_by if name in kept) or "ALL"
+
+    def kept(self, treatment: PersonalData) -> list[str]:
+        """Return the names of the columns that an export has."""
+        return [
+            column.name
+            for column in self.columns
+            if not (column.is_personal and treatment is PersonalData.EXCLUDED)
+        ]
+
+    def qualified_relation(self, settings: Settings) -> str:
+        """Return the relation with its database."""
+        if self.relation.startswith("(") or "." in self.relation:
+            return self.relation
+        return f"{clickhouse.database(settings)}.{self.relation}"
+
+
+def _treated(column: Column, treatment: PersonalData) -> str:
+    if not column.is_personal or treatment is PersonalData.PLAIN:
+        return column.expression
+    # HMAC (RFC 2104): without the key a small space such as user ids could be hashed through.
+    return f"lower(hex(HMAC('SHA256', toString({column.expression}), {{hash_key:String}})))"
+
+
+def read(connection: psycopg.Connection[DictRow], name: str | None = None) -> list[Definition]:
+    """Return the active definitions, or the one that is named.
+
+    Raises ``ExportError`` when there is none of that name.
+    """
+    query = (
+        "SELECT * FROM export_definitions WHERE CASE WHEN %(name)s::text IS NULL "
+        "THEN is_active ELSE name = %(name)s END ORDER BY name"
+    )
+    found = [_definition(row) for row in connection.execute(query, {"name": name})]
+    if name and not found:
+        raise ExportError(f"no export is named {name}; ./millrace exports list shows them")
+    return found
+
+
+def apply(settings: Settings, path: Path = SEEDS) -> list[str]:
+    """Bring ``export_definitions`` into line with the seeds; return the names in the file.
+
+    A definition that is not in the file is left alone: it was made by someone else. Raises
+    ``ExportError`` naming the export and the field that does not fit.
+    """
+    declared = [parse(entry) for entry in yaml.safe_load(path.read_text())]
+    with postgres.connect(settings) as connection, connection.transaction():
+        for definition in declared:
+            row = {
+                **{key: getattr(definition, key) for key in _FIELDS},
+                "columns": Jsonb([vars(column) for column in definition.columns]),
+                "order_by": list(definition.order_by),
+                "personal_data": str(definition.personal_data),
+            }
+            connection.execute(sql.render("postgres/exports/apply_definition.sql"), row)
+    return [definition.name for definition in declared]
+
+
+def parse(entry: dict[str, Any]) -> Definition:
+    """Return the definition that an entry of the seeds declares.
+
+    Raises ``ExportError`` naming the field that is missing, unknown or wrong.
+    """
+    name = entry.get("name", "without a name")
+    unknown = set(entry) - set(_FIELDS)
+    missing = _REQUIRED - set(entry)
+    if unknown or missing:
+        raise ExportError(
+            f"export {name}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}"
+        )
+    if entry.get("format", "Parquet") not in FORMATS:
+        raise ExportError(f"export {name}: format must be one of {', '.join(FORMATS)}")
+    definition = _definition(entry)
+    names = {column.name for column in definition.columns}
+    if not names:
+        raise ExportError(f"export {name}: columns is empty; list what readers may rely on")
+    strangers = {definition.time_column, *definition.order_by} - names
+    if strangers:
+        raise ExportError(
+            f"export {name}: {', '.join(sorted(strangers))} in time_column or order_by is no column"
+        )
+    return definition
+
+
+def _definition(row: dict[str, Any]) -> Definition:
+    return Definition(
+        **{
+            **{key: row[key] for key in _FIELDS if key in row},
+            "columns": tuple(_column(entry) for entry in row["columns"]),
+            "order_by": tuple(row["order_by"]),
+            "personal_data": PersonalData(row.get("personal_data", PersonalData.HASHED)),
+        }
+    )
+
+
+def _column(entry: str | dict[str, Any]) -> Column:
+    if isinstance(entry, str):
+        entry = {"name": entry}
+    return Column(
+        name=entry["name"],
+        expression=entry.get("expression") or f"source.`{entry['name']}`",
+        is_personal=bool(entry.get("is_personal")),
+        is_binary=bool(entry.get("is_binary")),
+    )
+
+
+def allowed(connection: psycopg.Connection[DictRow], user: str) -> PersonalData:
+    """Return the least protective treatment that ``export_roles`` grants a user."""
+    query = "SELECT personal_data FROM export_roles WHERE user_name = %s"
+    row = connection.execute(query, [user]).fetchone()
+    return PersonalData(row["personal_data"]) if row else PersonalData.EXCLUDED
+
+
+def grant(settings: Settings, user: str, treatment: PersonalData) -> None:
+    """Let a user see personal data in on-demand exports as ``treatment`` says."""
+    with postgres.connect(settings) as connection:
+        query = (
+            "INSERT INTO export_roles VALUES (%s, %s) "
+            "ON CONFLICT (user_name) DO UPDATE SET personal_data = excluded.personal_data"
+        )
+        connection.execute(query, [user, str(treatment)])
+
+
+_FIELDS = (
+    "name",
+    "description",
+    "relation",
+    "columns",
+    "time_column",
+    "arrival_column",
+    "order_by",
+    "schedule",
+    "gate",
+    "format",
+    "destination",
+    "personal_data",
+    "retention_days",
+    "is_active",
+)
+_REQUIRED = {
+    "name",
+    "description",
+    "relation",
+    "columns",
+    "time_column",
+    "order_by",
+    "schedule",
+    "destination",
+}

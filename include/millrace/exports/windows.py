@@ -1,0 +1,161 @@
+"""Which windows may be exported, and which must be exported again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+from psycopg.rows import DictRow
+
+from millrace.exports.definitions import Definition, ExportError
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of an export, half open, in UTC, and why it is due."""
+
+    name: str
+    start: datetime
+    end: datetime
+    cause: str = "scheduled"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the quality gate says of a window: ``published``, ``withheld`` or ``unknown``."""
+
+    status: str
+    reason: str = ""
+
+
+def snapshot(connection: psycopg.Connection[DictRow]) -> datetime:
+    """Return the moment before which everything that ingest claimed is in the warehouse.
+
+    Rows claimed before it never change, so a query bounded by it gives the same rows each time.
+    The lock waits for claims under way, which would otherwise commit with an earlier moment.
+    """
+    with connection.transaction():
+        connection.execute("LOCK TABLE ingest_batches IN SHARE MODE")
+        row = connection.execute(
+            "SELECT coalesce(min(claimed_at), clock_timestamp()) AS moment "
+            "FROM ingest_batches WHERE state = 'claimed'"
+        ).fetchone()
+    assert row is not None  # noqa: S101  an aggregate always has a row
+    moment: datetime = row["moment"].astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def gate(connection: psycopg.Connection[DictRow], dataset: str, window: Window) -> Gate:
+    """Return what the quality gate says: published only if passed windows cover all of it."""
+    query = sql.render("postgres/exports/gate.sql")
+    row = connection.execute(
+        query, {"dataset": dataset, "start": window.start, "end": window.end}
+    ).fetchone()
+    assert row is not None  # noqa: S101  an aggregate always has a row
+    if row["withheld"]:
+        return Gate("withheld", row["withheld"])
+    if row["is_covered"]:
+        return Gate("published")
+    return Gate("unknown", f"check_quality has not judged all of it for dataset {dataset}")
+
+
+def align(definition: Definition, moment: datetime) -> Window:
+    """Return the last window of a definition that ended at or before ``moment``."""
+    moment = moment.astimezone(UTC)
+    end = moment.replace(minute=0, second=0, microsecond=0)
+    if definition.window == timedelta(days=1):
+        end = end.replace(hour=0)
+    return Window(definition.name, end - definition.window, end)
+
+
+def check_aligned(definition: Definition, window: Window) -> None:
+    """Raise ``ExportError`` unless the window is one of the definition's own."""
+    if align(definition, window.end) != Window(definition.name, window.start, window.end):
+        unit = "UTC day" if definition.window == timedelta(days=1) else "UTC hour"
+        raise ExportError(f"export {definition.name}: {window.start} to {window.end} is no {unit}")
+
+
+def due(
+    settings: Settings,
+    connection: psycopg.Connection[DictRow],
+    client: Client,
+    definitions: list[Definition],
+    until: datetime,
+    lookback: timedelta,
+) -> list[Window]:
+    """Return the windows to export now, oldest first.
+
+    Those of every scheduled definition that ended by ``until``, began within ``lookback`` of it,
+    and either were never published, or got late events or a rebuilt day since.
+    """
+    found = []
+    for definition in definitions:
+        if definition.schedule == "on_demand":
+            continue
+        last = align(definition, until)
+        starts = []
+        start = last.start
+        while start >= until - max(lookback, definition.window * 2):
+            starts.append(start)
+            start -= definition.window
+        known = _published(connection, definition, starts)
+        late = _late(settings, client, definition, known)
+        for start in sorted(starts):
+            end = start + definition.window
+            if start not in known:
+                found.append(Window(definition.name, start, end))
+            elif start in late:
+                found.append(Window(definition.name, start, end, late[start]))
+    return found
+
+
+def _published(
+    connection: psycopg.Connection[DictRow], definition: Definition, starts: list[datetime]
+) -> dict[datetime, DictRow]:
+    query = sql.render("postgres/exports/published.sql")
+    rows = connection.execute(query, {"name": definition.name, "starts": starts})
+    return {row["window_start"].astimezone(UTC): row for row in rows}
+
+
+def _late(
+    settings: Settings, client: Client, definition: Definition, known: dict[datetime, DictRow]
+) -> dict[datetime, str]:
+    """Return the published windows whose source changed since, with the cause.
+
+    The row count of every window is compared in one scan of the time column; a rebuilt day counts
+    as changed whatever its count.
+    """
+    if not known:
+        return {}
+    bounds = {"start": min(known), "end": max(known) + definition.window}
+    counts = client.query(
+        sql.render(
+            "clickhouse/exports/count_windows.sql",
+            relation=definition.qualified_relation(settings),
+            time_column=definition.time_column,
+            seconds=int(definition.window.total_seconds()),
+        ),
+        parameters=bounds,
+    ).result_rows
+    now = {start.replace(tzinfo=UTC): count for start, count in counts}
+    late = {
+        start: f"{now.get(start, 0) - row['row_count']:+,} rows since"
+        for start, row in known.items()
+        if now.get(start, 0) != row["row_count"]
+    }
+    if definition.gate:
+        days = client.query(
+            sql.render(
+                "clickhouse/exports/rebuilt_days.sql", database=clickhouse.database(settings)
+            ),
+            parameters=bounds,
+        ).result_rows
+        for day, rebuilt_at in days:
+            for start, row in known.items():
+                if start.date() == day and row["started_at"] < rebuilt_at.replace(tzinfo=UTC):
+                    late.setdefault(start, f"{day} was rebuilt at {rebuilt_at:%F %T} UTC")
+    return late

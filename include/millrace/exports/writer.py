@@ -1,0 +1,361 @@
+"""Making one export: write, check, publish."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from millrace.exports import windows
+from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
+from millrace.exports.windows import Window
+from millrace.settings import Settings
+from millrace.stores import clickhouse, objects, postgres, sql
+
+ROWS_PER_FILE = 5_000_000
+"""About how many rows of a window share a file."""
+
+
+class NotPublishableError(ExportError):
+    """The window is not exported now: its gate withholds it, or has not judged it yet."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a run wrote."""
+
+    run_id: int
+    prefix: str
+    row_count: int
+    byte_count: int
+    files: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _Measure:
+    row_count: int
+    content_hash: int
+
+
+class Exporter:
+    """Makes exports; owns a connection to each store until ``close``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.objects = objects.connect(settings)
+        self.postgres = postgres.connect(settings)
+        self.clickhouse: Client = clickhouse.connect(settings)
+        self.collection = clickhouse.object_collection(self.clickhouse, settings)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.clickhouse.close()
+        self.postgres.close()
+
+    def __enter__(self) -> Exporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, definition: Definition, window: Window, requested_by: str) -> Export:
+        """Export a window and publish it in place of an earlier export.
+
+        Raises ``NotPublishableError`` while the quality gate does not let it pass, ``ExportError``
+        when another run has the window or what was written is not what the source holds.
+        """
+        windows.check_aligned(definition, window)
+        with self._alone(definition, window):
+            run_id = self._begin(definition.name, window, requested_by)
+            try:
+                snapshot_at = self._admit(definition, window)
+                place = f"{definition.destination}/{folder(definition, window)}"
+                prefix = f"{place}/run={run_id}/"
+                self.postgres.execute(
+                    "UPDATE export_runs SET prefix = %s WHERE run_id = %s", [prefix, run_id]
+                )
+                written = self.write(
+                    definition, definition.personal_data, window, snapshot_at, prefix
+                )
+                export = replace(written, run_id=run_id)
+                self._publish(definition, window, snapshot_at, place, export)
+            except NotPublishableError as error:
+                self._end(run_id, "skipped", str(error))
+                raise
+            except Exception as error:
+                self._end(run_id, "failed", str(error))
+                raise
+        return export
+
+    def write(
+        self,
+        definition: Definition,
+        treatment: PersonalData,
+        window: Window,
+        snapshot_at: datetime,
+        prefix: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        is_one_file: bool = False,
+    ) -> Export:
+        """Write the files of a window below ``prefix`` and check them against the source.
+
+        Rows and a hash of every value are taken from the source and again from the objects.
+        Raises ``ExportError`` when they differ.
+        """
+        select = definition.select(self.settings, treatment)
+        bound = {
+            "window_start": window.start,
+            "window_end": window.end,
+            "snapshot_at": snapshot_at,
+            "hash_key": self._hash_key(definition, treatment),
+            **(parameters or {}),
+        }
+        source = self._measure(select, bound)
+        if source.row_count == 0:
+            return Export(0, prefix, 0, 0, ())
+        seconds = int((window.end - window.start).total_seconds())
+        slices = 1 if is_one_file else math.ceil(source.row_count / ROWS_PER_FILE)
+        self.clickhouse.command(
+            sql.render(
+                "clickhouse/exports/write.sql",
+                collection=self.collection,
+                prefix=prefix,
+                suffix=definition.suffix,
+                format=FORMATS[definition.format],
+                time_column=definition.time_column,
+                window_epoch=int(window.start.timestamp()),
+                slice_seconds=math.ceil(seconds / slices),
+                select=select,
+                order_by=definition.order(treatment),
+                is_binary=definition.holds_binary(treatment),
+            ),
+            parameters=bound,
+        )
+        files = self._read_back(definition, select, bound, prefix)
+        found = _Measure(
+            sum(file["rows"] for file in files),
+            sum(int(file["content_hash"]) for file in files) % 2**64,
+        )
+        if found != source:
+            # A table without a moment of arrival may have changed under the export.
+            again = self._measure(select, bound)
+            cause = "the source changed meanwhile" if again != source else "the files are wrong"
+            raise ExportError(
+                f"export {definition.name} of {window.start:%F %T}: wrote {found.row_count:,} rows "
+                f"(hash {found.content_hash}), the source has {source.row_count:,} "
+                f"(hash {source.content_hash}); {cause}. Nothing was published; run it again"
+            )
+        size = sum(file["bytes"] for file in files)
+        return Export(0, prefix, source.row_count, size, tuple(files))
+
+    def schema(self, select: str, parameters: Mapping[str, object]) -> list[dict[str, str]]:
+        """Return the names and types of the columns of a SELECT."""
+        rows = self.clickhouse.query(f"DESCRIBE ({select})", parameters=dict(parameters))
+        return [{"name": row[0], "type": row[1]} for row in rows.result_rows]
+
+    def _hash_key(self, definition: Definition, treatment: PersonalData) -> str:
+        key = self.settings.export_hash_key.get_secret_value()
+        hashes = treatment is PersonalData.HASHED and any(c.is_personal for c in definition.columns)
+        if hashes and not key:
+            raise ExportError(
+                f"export {definition.name} hashes personal data: set MILLRACE_EXPORT_HASH_KEY"
+            )
+        return key
+
+    def _measure(self, select: str, parameters: Mapping[str, object]) -> _Measure:
+        query = sql.render("clickhouse/exports/measure.sql", select=select)
+        row = self.clickhouse.query(query, parameters=dict(parameters)).result_rows[0]
+        return _Measure(row[0], row[1])
+
+    def _read_back(
+        self, definition: Definition, select: str, parameters: Mapping[str, object], prefix: str
+    ) -> list[dict[str, Any]]:
+        columns = self.schema(select, parameters)
+        structure = ", ".join(f"`{column['name']}` {column['type']}" for column in columns)
+        query = sql.render(
+            "clickhouse/exports/read_back.sql",
+            collection=self.collection,
+            prefix=prefix,
+            suffix=definition.suffix,
+            format=FORMATS[definition.format],
+            structure=structure.replace("\\", "\\\\").replace("'", "\\'"),
+            columns=[f"`{column['name']}`" for column in columns],
+        )
+        return [
+            {"key": prefix + name, "bytes": size, "rows": rows, "content_hash": str(content_hash)}
+            for name, size, rows, content_hash in self.clickhouse.query(query).result_rows
+        ]
+
+    def _alone(self, definition: Definition, window: Window) -> _Alone:
+        return _Alone(self.postgres, f"export {definition.name} {window.start.isoformat()}")
+
+    def _begin(self, name: str, window: Window, requested_by: str) -> int:
+        row = self.postgres.execute(
+            sql.render("postgres/exports/begin_run.sql"),
+            {"name": name, "start": window.start, "end": window.end, "requested_by": requested_by},
+        ).fetchone()
+        assert row is not None  # noqa: S101  INSERT … RETURNING
+        return int(row["run_id"])
+
+    def _end(self, run_id: int, state: str, reason: str) -> None:
+        self.postgres.execute(
+            "UPDATE export_runs SET state = %s, reason = %s, ended_at = clock_timestamp() "
+            "WHERE run_id = %s",
+            [state, reason[:2000], run_id],
+        )
+
+    def _admit(self, definition: Definition, window: Window) -> datetime:
+        """Return the snapshot to export; raise ``NotPublishableError`` unless it may go out."""
+        if definition.gate:
+            verdict = windows.gate(self.postgres, definition.gate, window)
+            if verdict.status != "published":
+                raise NotPublishableError(
+                    f"{definition.name} of {window.start:%F %R} is {verdict.status}: "
+                    f"{verdict.reason}. The next run of export_events tries it again"
+                )
+        snapshot_at = windows.snapshot(self.postgres)
+        if definition.arrival_column == definition.time_column and snapshot_at < window.end:
+            raise NotPublishableError(
+                f"{definition.name} of {window.start:%F %R} is not closed: ingest has a batch "
+                f"of {snapshot_at:%F %T} open. The next run of export_events tries it again"
+            )
+        return snapshot_at
+
+    def _publish(
+        self,
+        definition: Definition,
+        window: Window,
+        snapshot_at: datetime,
+        place: str,
+        export: Export,
+    ) -> None:
+        """Make a run's files the window's truth, unless a newer run already has.
+
+        The row in ``exported_windows`` is locked around the PUT of the manifest, so that a run that
+        was thought dead can't put an older manifest over a newer one.
+        """
+        select = definition.select(self.settings, definition.personal_data)
+        bound = {
+            "window_start": window.start,
+            "window_end": window.end,
+            "snapshot_at": snapshot_at,
+            "hash_key": "",
+        }
+        columns = self.schema(select, bound)
+        content_hash = sum(int(file["content_hash"]) for file in export.files) % 2**64
+        with self.postgres.transaction():
+            claimed = self.postgres.execute(
+                sql.render("postgres/exports/publish.sql"),
+                {
+                    "name": definition.name,
+                    "start": window.start,
+                    "end": window.end,
+                    "run_id": export.run_id,
+                },
+            ).fetchone()
+            if claimed is None:
+                raise ExportError(f"a newer run has published {definition.name} {window.start}")
+            version = self._schema_version(definition, columns)
+            self.postgres.execute(
+                sql.render("postgres/exports/finish_run.sql"),
+                {
+                    "run_id": export.run_id,
+                    "snapshot_at": snapshot_at,
+                    "schema_version": version,
+                    "row_count": export.row_count,
+                    "byte_count": export.byte_count,
+                    "content_hash": content_hash,
+                    "name": definition.name,
+                    "start": window.start,
+                    "end": window.end,
+                },
+            )
+            manifest = {
+                "export": definition.name,
+                "run_id": export.run_id,
+                "window_start": window.start.isoformat(),
+                "window_end": window.end.isoformat(),
+                "snapshot_at": snapshot_at.isoformat(),
+                "format": definition.format,
+                "schema_version": version,
+                "schema": columns,
+                "sorted_by": definition.order(definition.personal_data),
+                "personal_data": str(definition.personal_data),
+                "rows": export.row_count,
+                "bytes": export.byte_count,
+                "content_hash": str(content_hash),
+                "files": list(export.files),
+                "created_at": datetime.now(UTC).isoformat(),
+            }
+            self._put(f"{place}/manifest.json", json.dumps(manifest, indent=2))
+            self._put(f"{place}/_SUCCESS", str(export.run_id))
+
+    def _schema_version(self, definition: Definition, columns: list[dict[str, str]]) -> int:
+        """Return the version of a schema, making one, announced, when it is new."""
+        query = (
+            "SELECT version, columns FROM export_schemas WHERE name = %s "
+            "ORDER BY version DESC LIMIT 1"
+        )
+        last = self.postgres.execute(query, [definition.name]).fetchone()
+        if last and last["columns"] == columns:
+            return int(last["version"])
+        version = last["version"] + 1 if last else 1
+        changes = compare(last["columns"], columns) if last else {}
+        self.postgres.execute(
+            "INSERT INTO export_schemas (name, version, columns, changes) VALUES (%s, %s, %s, %s)",
+            [definition.name, version, Jsonb(columns), Jsonb(changes)],
+        )
+        text = json.dumps({"version": version, "columns": columns, "changes": changes}, indent=2)
+        self._put(f"{definition.destination}/_schemas/v{version}.json", text)
+        return int(version)
+
+    def _put(self, key: str, text: str) -> None:
+        data = text.encode()
+        kind = "application/json" if key.endswith(".json") else "text/plain"
+        self.objects.put_object(
+            self.settings.s3_bucket, key, io.BytesIO(data), len(data), content_type=kind
+        )
+
+
+class _Alone:
+    """Holds a session's advisory lock for the length of a ``with``; a crash frees it."""
+
+    def __init__(self, connection: psycopg.Connection[DictRow], what: str) -> None:
+        self.connection = connection
+        self.what = what
+
+    def __enter__(self) -> None:
+        query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS is_mine"
+        row = self.connection.execute(query, [self.what]).fetchone()
+        if not row or not row["is_mine"]:
+            raise ExportError(f"{self.what} is being made by another run; wait for it")
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [self.what])
+
+
+def folder(definition: Definition, window: Window) -> str:
+    """Return the Hive-style folder of a window: ``date=…/hour=…``, or ``date=…`` for a day."""
+    date = f"date={window.start:%Y-%m-%d}"
+    return date if definition.schedule == "daily" else f"{date}/hour={window.start:%H}"
+
+
+def compare(old: list[dict[str, str]], new: list[dict[str, str]]) -> dict[str, list[str]]:
+    """Return what a new schema adds, removes and types anew."""
+    before = {column["name"]: column["type"] for column in old}
+    after = {column["name"]: column["type"] for column in new}
+    return {
+        "added": [name for name in after if name not in before],
+        "removed": [name for name in before if name not in after],
+        "retyped": [name for name in after if name in before and after[name] != before[name]],
+    }
