@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     ingest_lease_seconds: PositiveFloat = Field(30, description="A worker's lease on partitions.")
     message_max_bytes: PositiveInt = Field(1 << 20, description="A longer message is rejected.")
 
+    sandbox_rows: PositiveInt = Field(200_000, description="Events in an analyst's sandbox.")
+    sandbox_days: PositiveInt = Field(3, description="Days that a sandbox's events are from.")
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from millrace.cli import exports, rules, stack
+from millrace.cli import dbt, exports, rules, stack
 from millrace.cli.simulate import simulate
 
 app = typer.Typer(
@@ -24,3 +24,4 @@ stack.register(app)
 app.add_typer(rules.app, name="rules")
 app.command()(simulate)
 app.add_typer(exports.app, name="exports")
+app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)

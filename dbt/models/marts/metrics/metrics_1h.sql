@@ -8,13 +8,13 @@
              rebuilding a day refills this from it.
 #}
 {{ config(
-    materialized='materialized_view',
+    materialized=on_insert(),
     engine='SummingMergeTree',
     order_by=['window_start', 'event_type', 'country', 'device'],
     partition_by='toDate(window_start)',
     ttl='window_start + interval 730 day',
     settings=rollup_settings(),
-    catchup=(target.name != 'shadow'),
+    catchup=(target.name != 'analytics_shadow'),
 ) }}
 
 select

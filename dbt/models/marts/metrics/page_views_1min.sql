@@ -7,13 +7,13 @@
              only, since a page says little about other events.
 #}
 {{ config(
-    materialized='materialized_view',
+    materialized=on_insert(),
     engine='SummingMergeTree',
     order_by=['window_start', 'page', 'country', 'device'],
     partition_by='toDate(window_start)',
     ttl='window_start + interval 90 day',
     settings=rollup_settings(),
-    catchup=(target.name != 'shadow'),
+    catchup=(target.name != 'analytics_shadow'),
 ) }}
 
 select

@@ -1,0 +1,105 @@
+"""Bring the models in ClickHouse's `analytics` database up to date with new events.
+
+Rollups (`metrics_1min`, `page_views_1min` and coarser) are fed by ingest itself and only tested
+here; sessions, activity, unique users and the funnel are built for what new events touched.
+
+**Runs** when `ingest_events` says that events arrived, and every ten minutes. In pool `transform`,
+so that it never takes ingest's slots; one run at a time.
+
+**Tasks**: `deploy` compares the dbt project with the deployed one. What changed is built in a
+shadow with its history, tested, and swapped; a broken model fails `deploy`, and the last good
+version stays and is still built. `models` has a task per model with its tests, all served by one
+`dbt build` (`dbt_producer_watcher`). A model that fails stops what depends on it, nothing else.
+
+**When `deploy` fails**: its log names the models and tests. Mend the model; the next run tries
+again, or run `./millrace dbt deploy`. **When a model fails**: its log has dbt's reason; the next
+run starts from the same watermark, so that nothing is missed. **To build every model anew from
+all events**: remove `$MILLRACE_HOME/dbt/deployed` and run `./millrace dbt deploy`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, TriggerRule, dag, task
+from cosmos import (
+    DbtTaskGroup,
+    ExecutionConfig,
+    ExecutionMode,
+    LoadMode,
+    ProfileConfig,
+    ProjectConfig,
+    RenderConfig,
+)
+
+from millrace.settings import Settings
+from millrace.transform import deploy as deployments
+from millrace.transform import project
+
+DEPLOYED = deployments.deployed_project(Settings())
+
+
+def set_environment(_context: Any, operator: Any) -> None:
+    """Give dbt its profile's values when it runs, so that no secret is part of the DAG."""
+    operator.env = project.profile(Settings(), project.PRODUCTION)
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC"),
+        assets=[Asset("events")],
+    ),
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["transform", "dbt"],
+    default_args={
+        "owner": "data-engineering",
+        "pool": "transform",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=20),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=5),
+    },
+)
+def build_models() -> None:
+    """Deploy the dbt project if it changed, then build and test its models."""
+
+    @task(execution_timeout=timedelta(hours=2))
+    def deploy() -> list[str]:
+        return deployments.deploy(Settings()).built
+
+    # The last good version is built even when a change could not be deployed.
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def record_watermark() -> str:
+        from millrace.transform import watermark
+
+        return watermark.record_published_through(Settings()).isoformat()
+
+    ready = record_watermark()
+    deploy() >> ready
+    if not (DEPLOYED / "target" / "manifest.json").exists():
+        return
+    models = DbtTaskGroup(
+        group_id="models",
+        project_config=ProjectConfig(
+            dbt_project_path=DEPLOYED,
+            manifest_path=DEPLOYED / "target" / "manifest.json",
+            project_name="millrace",
+            install_dbt_deps=False,
+        ),
+        profile_config=ProfileConfig(
+            profile_name="millrace",
+            target_name=project.PRODUCTION,
+            profiles_yml_filepath=DEPLOYED / "profiles.yml",
+        ),
+        execution_config=ExecutionConfig(execution_mode=ExecutionMode.WATCHER),
+        render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, emit_datasets=False),
+        operator_args={"interceptors": [set_environment]},
+    )
+    ready >> models
+
+
+build_models()

@@ -1,0 +1,372 @@
+"""Deploying the dbt project: only what changed, in a shadow, swapped when its tests pass.
+
+The last deployed project lies in ``$MILLRACE_HOME/dbt/deployed`` with its manifest;
+``build_models`` runs that copy, so that a half-edited or broken model never reaches it.
+A deployment
+
+1. compares the project with the deployed manifest (dbt's ``state:modified+``);
+2. creates the changed rollups in ``analytics_shadow``, empty but already fed by ingest;
+3. draws a line, under the publication lock: empties them again, and clones the tables they read
+   (hard links, no copying). From here on ingest fills them, and what came before is in the clones;
+4. fills in history from the clones, a day at a time;
+5. builds the other changed models beside them, with unchanged ones deferred to production, and
+   tests everything that changed;
+6. swaps, under the publication lock, so that no insert falls between an old rollup and its
+   successor; then remembers the project as deployed.
+
+A failure before the swap leaves production as it was. A swap that was cut short leaves a mark, and
+the next deployment builds everything anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+
+from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres, sql
+from millrace.transform import project, watermark
+
+log = logging.getLogger(__name__)
+
+OPEN_BATCH_DEADLINE_SECONDS = 120
+
+
+class DeploymentError(RuntimeError):
+    """The change was not deployed; production is as it was. The message says why."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a deployment did."""
+
+    release: str
+    built: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything in production changed."""
+        return bool(self.built or self.removed)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of a manifest, as far as deploying it matters."""
+
+    unique_id: str
+    name: str
+    materialized: str
+    compiled: str
+    parents: tuple[str, ...]
+
+    @property
+    def is_rollup(self) -> bool:
+        """Whether ingest fills it, through a materialized view."""
+        return self.materialized == "materialized_view"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it holds rows of its own."""
+        return self.materialized != "view"
+
+
+def deployed_project(settings: Settings) -> Path:
+    """Return where the deployed copy of the project lies, with its manifest in ``target/``."""
+    return settings.home / "dbt" / "deployed"
+
+
+def is_deployed(settings: Settings) -> bool:
+    """Whether the project as it is now is the one that was deployed."""
+    release = deployed_project(settings)
+    return (
+        release.exists()
+        and release.resolve().name == project.fingerprint()
+        and not _interrupted(settings).exists()
+    )
+
+
+def deploy(settings: Settings, *, say: Callable[[str], None] = log.info) -> Deployment:
+    """Bring production to the project as it is now; do nothing if it is there already.
+
+    ``say`` is told what goes on. Raises ``DeploymentError`` when a changed model fails to build or
+    to pass its tests.
+    """
+    release = project.fingerprint()
+    with postgres.connect(settings) as ledger, _lock(ledger, "millrace.transform"):
+        if is_deployed(settings):
+            return Deployment(release)
+        copy = settings.home / "dbt" / "releases" / release
+        project.copy(project.SOURCE, copy)
+        try:
+            return _Deployer(settings, ledger, copy, say).run()
+        except project.DbtError as error:
+            raise DeploymentError(
+                f"{error}\nProduction still has the last good version. Mend the model, then run "
+                "`./millrace dbt deploy` again."
+            ) from error
+
+
+class _Deployer:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: psycopg.Connection[Any],
+        copy: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.copy = copy
+        self.say = say
+        self.base = clickhouse.database(settings)
+        self.deployed = deployed_project(settings)
+        self.anew = _interrupted(settings).exists() or not self.deployed.exists()
+        self.state = str(self.deployed / "target")
+        self.client: Client = clickhouse.connect(settings)
+
+    def run(self) -> Deployment:
+        try:
+            watermark.record_published_through(self.settings)
+            self._command(f"DROP DATABASE IF EXISTS {project.SHADOW} SYNC")
+            changed = self._changed()
+            removed = self._removed()
+            if changed:
+                self.say(f"building {len(changed)} changed models beside production")
+                self._build(changed)
+                self.say("tests passed, swapping")
+            self._swap(changed, removed)
+            self._command(f"DROP DATABASE IF EXISTS {project.SHADOW} SYNC")
+        finally:
+            self.client.close()
+        return Deployment(self.copy.name, [m.name for m in changed], [m.name for m in removed])
+
+    def _changed(self) -> list[Model]:
+        """Return the models to build, parents first, with the SQL they have in production."""
+        options = ["--resource-type", "model", "--output", "name"]
+        options += [] if self.anew else ["--select", "state:modified+", "--state", self.state]
+        chosen = set(self._dbt("ls", project.PRODUCTION, options))
+        self._dbt("compile", project.PRODUCTION, ["--select", "resource_type:model"])
+        return [m for m in _models(self._manifest(project.PRODUCTION)) if m.name in chosen]
+
+    def _removed(self) -> list[Model]:
+        if self.anew:
+            return []
+        now = {m.unique_id for m in _models(self._manifest(project.PRODUCTION))}
+        before = _models(self.deployed / "target" / "manifest.json")
+        return [m for m in before if m.unique_id not in now]
+
+    def _build(self, changed: list[Model]) -> None:
+        rollups = [m for m in changed if m.is_rollup]
+        others = [m for m in changed if not m.is_rollup]
+        if rollups:
+            self._dbt("run", project.SHADOW, self._on(rollups))
+            self._fill(rollups)
+        if others:
+            self._dbt("run", project.SHADOW, self._on(others))
+        self._dbt("test", project.SHADOW, self._on(changed))
+
+    def _on(self, models: list[Model]) -> list[str]:
+        """Return dbt's options to take these models, and all others from production."""
+        options = ["--select", *(m.name for m in models)]
+        return (
+            options if self.anew else [*options, "--defer", "--favor-state", "--state", self.state]
+        )
+
+    def _fill(self, rollups: list[Model]) -> None:
+        """Give the shadow's rollups their history, each row once."""
+        inside = {m.unique_id for m in rollups}
+        first = [m for m in rollups if not inside & set(m.parents)]
+        shadow = {m.unique_id: m for m in _models(self._manifest(project.SHADOW))}
+        sources = _relations(self._manifest(project.SHADOW))
+        read = {m.unique_id: next(p for p in shadow[m.unique_id].parents) for m in first}
+        clones = {
+            parent: f"{project.SHADOW}.history_{number}"
+            for number, parent in enumerate(sorted(set(read.values())))
+        }
+        origins = {
+            parent: sources[parent] if parent.startswith("source.") else self._production(parent)
+            for parent in clones
+        }
+        with self._no_publishing():
+            for model in rollups:
+                self._command(f"TRUNCATE TABLE {project.SHADOW}.{model.name} SYNC")
+            for parent, clone in clones.items():
+                self._command(f"CREATE TABLE {clone} CLONE AS {origins[parent]}")
+        for model in first:
+            parent = read[model.unique_id]
+            clone = clones[parent]
+            statement = sql.render(
+                "clickhouse/transform/fill.sql",
+                target=f"{project.SHADOW}.{model.name}",
+                select=shadow[model.unique_id].compiled.replace(origins[parent], clone),
+            )
+            days = self.client.query(
+                sql.render("clickhouse/transform/days.sql"),
+                parameters={"database": project.SHADOW, "table": clone.split(".")[1]},
+            ).result_rows
+            for (day,) in days:
+                only = f"{{'{clone}': '_partition_id = \\'{day}\\''}}"
+                self._command(statement, settings={"additional_table_filters": only})
+            self.say(f"filled {model.name} with {len(days)} days of history")
+        for clone in clones.values():
+            self._command(f"DROP TABLE {clone} SYNC")
+
+    def _swap(self, changed: list[Model], removed: list[Model]) -> None:
+        mark = _interrupted(self.settings)
+        self._command(f"CREATE DATABASE IF NOT EXISTS {project.PRODUCTION}")
+        with self._no_publishing():
+            mark.touch()
+            for model in changed:
+                self._publish(model)
+            for model in removed:
+                self._command(f"DROP VIEW IF EXISTS {project.PRODUCTION}.{model.name}_mv SYNC")
+                self._command(f"DROP TABLE IF EXISTS {project.PRODUCTION}.{model.name} SYNC")
+            self._remember()
+            mark.unlink()
+
+    def _publish(self, model: Model) -> None:
+        name, view = f"{project.PRODUCTION}.{model.name}", f"{project.PRODUCTION}.{model.name}_mv"
+        shadow = f"{project.SHADOW}.{model.name}"
+        self._command(f"DROP VIEW IF EXISTS {view} SYNC")
+        if not model.is_table:
+            if self._engine(model.name) not in ("", "View"):
+                self._command(f"DROP TABLE {name} SYNC")
+            self._command(f"CREATE OR REPLACE VIEW {name} AS {model.compiled}")
+            return
+        if self._engine(model.name):
+            self._command(f"EXCHANGE TABLES {name} AND {shadow}")
+        else:
+            self._command(f"RENAME TABLE {shadow} TO {name}")
+        if model.is_rollup:
+            self._command(f"DROP VIEW IF EXISTS {shadow}_mv SYNC")
+            self._command(f"CREATE MATERIALIZED VIEW {view} TO {name} AS {model.compiled}")
+
+    def _remember(self) -> None:
+        """Make the release the deployed one, and forget those before it."""
+        target = self.copy / "target"
+        shutil.copytree(self._target(project.PRODUCTION), target, dirs_exist_ok=True)
+        link = self.deployed.with_name("deployed.new")
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.copy)
+        link.replace(self.deployed)
+        for old in self.copy.parent.iterdir():
+            if old != self.copy:
+                shutil.rmtree(old)
+
+    @contextmanager
+    def _no_publishing(self) -> Iterator[None]:
+        """Hold the publication lock, with no micro-batch half published.
+
+        A batch whose rows are in ``events`` while the ledger has it open will be repeated, and a
+        rollup that was made in between would not know its token; so such batches end first.
+        """
+        deadline = time.monotonic() + OPEN_BATCH_DEADLINE_SECONDS
+        while True:
+            with _lock(self.ledger, "millrace.publish"):
+                half = self._half_published()
+                if not half:
+                    yield
+                    return
+            if time.monotonic() > deadline:
+                raise DeploymentError(
+                    f"micro-batches {half} have been half published for "
+                    f"{OPEN_BATCH_DEADLINE_SECONDS} s; see that ingest_events runs, then deploy"
+                )
+            time.sleep(0.5)
+
+    def _half_published(self) -> list[int]:
+        rows = self.ledger.execute(sql.render("postgres/transform/open_batches.sql")).fetchall()
+        if not rows:
+            return []
+        found = self.client.query(
+            sql.render("clickhouse/transform/half_published.sql", database=self.base),
+            parameters={"batch_ids": [row["batch_id"] for row in rows]},
+        )
+        return [row[0] for row in found.result_rows]
+
+    def _dbt(self, command: str, target: str, options: list[str]) -> Any:
+        variables = project.environment(self.settings, target, project=self.copy)
+        return project.run([command, "--target", target, *options], variables)
+
+    def _manifest(self, target: str) -> Path:
+        return self._target(target) / "manifest.json"
+
+    def _target(self, target: str) -> Path:
+        variables = project.environment(self.settings, target, project=self.copy)
+        return Path(variables["DBT_TARGET_PATH"])
+
+    def _production(self, unique_id: str) -> str:
+        return _relations(self.deployed / "target" / "manifest.json")[unique_id]
+
+    def _engine(self, name: str) -> str:
+        rows = self.client.query(
+            "SELECT engine FROM system.tables WHERE database = {d:String} AND name = {n:String}",
+            parameters={"d": project.PRODUCTION, "n": name},
+        ).result_rows
+        return rows[0][0] if rows else ""
+
+    def _command(self, statement: str, settings: dict[str, str] | None = None) -> None:
+        self.client.command(statement, settings=settings)
+
+
+def _interrupted(settings: Settings) -> Path:
+    return settings.home / "dbt" / "swap-under-way"
+
+
+def _models(manifest: Path) -> list[Model]:
+    """Return a manifest's models, parents before children."""
+    nodes = {
+        key: node
+        for key, node in json.loads(manifest.read_text())["nodes"].items()
+        if node["resource_type"] == "model"
+    }
+    ordered: dict[str, Model] = {}
+
+    def add(key: str) -> None:
+        if key in ordered or key not in nodes:
+            return
+        node = nodes[key]
+        for parent in node["depends_on"]["nodes"]:
+            add(parent)
+        ordered[key] = Model(
+            unique_id=key,
+            name=node["alias"],
+            materialized=node["config"]["materialized"],
+            compiled=node.get("compiled_code") or "",
+            parents=tuple(node["depends_on"]["nodes"]),
+        )
+
+    for key in nodes:
+        add(key)
+    return list(ordered.values())
+
+
+def _relations(manifest: Path) -> dict[str, str]:
+    """Return the quoted name of every model and source of a manifest, by its id."""
+    content = json.loads(manifest.read_text())
+    return {
+        key: node["relation_name"]
+        for key, node in (content["nodes"] | content["sources"]).items()
+        if node.get("relation_name")
+    }
+
+
+@contextmanager
+def _lock(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
+    """Hold an advisory lock exclusively."""
+    connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [name])

@@ -1,0 +1,51 @@
+"""An analyst's own database: models built on a sample of production's events, in seconds."""
+
+from __future__ import annotations
+
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+from millrace.transform import project
+
+
+def ensure(settings: Settings) -> None:
+    """Take a sample unless the sandbox has one."""
+    client = clickhouse.connect(settings)
+    try:
+        found = client.command(f"EXISTS TABLE {project.sandbox_database()}.events")
+    finally:
+        client.close()
+    if not found:
+        sample(settings)
+
+
+def sample(settings: Settings) -> str:
+    """Fill the sandbox with a sample of production's events; return what was taken, in words.
+
+    It holds all events of one user in some, so that sessions are whole, of the last
+    ``settings.sandbox_days`` days, about ``settings.sandbox_rows`` events.
+    """
+    database, base = project.sandbox_database(), clickhouse.database(settings)
+    client = clickhouse.connect(settings)
+    try:
+        recent = int(
+            client.query(
+                sql.render("clickhouse/transform/count_recent.sql", base=base),
+                parameters={"days": settings.sandbox_days},
+            ).result_rows[0][0]
+        )
+        one_in = max(1, -(-recent // settings.sandbox_rows))
+        for statement in sql.render_all(
+            "clickhouse/transform/sample.sql", base=base, database=database
+        ):
+            client.command(statement, parameters={"days": settings.sandbox_days, "one_in": one_in})
+        taken = int(
+            client.query(
+                sql.render("clickhouse/transform/count_recent.sql", base=database),
+                parameters={"days": settings.sandbox_days},
+            ).result_rows[0][0]
+        )
+    finally:
+        client.close()
+    return (
+        f"{database}: {taken:,} events of one user in {one_in}, last {settings.sandbox_days} days"
+    )

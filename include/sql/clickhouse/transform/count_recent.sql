@@ -1,0 +1,1 @@
+SELECT count() FROM {{ base }}.events WHERE event_time >= today() - {days:UInt32}

@@ -1,0 +1,21 @@
+DROP DATABASE IF EXISTS {{ database }} SYNC
+;
+CREATE DATABASE {{ database }}
+;
+{% for table in ["events", "rejected_events", "raw_events", "published_through", "rebuilt_days"] %}
+CREATE TABLE {{ database }}.{{ table }} AS {{ base }}.{{ table }}
+;
+{% endfor %}
+INSERT INTO {{ database }}.events
+SELECT * FROM {{ base }}.events
+WHERE event_time >= today() - {days:UInt32} AND sipHash64(user_id) % {one_in:UInt32} = 0
+;
+INSERT INTO {{ database }}.rejected_events
+SELECT * FROM {{ base }}.rejected_events
+WHERE rejected_at >= today() - {days:UInt32} AND sipHash64(offset) % {one_in:UInt32} = 0
+;
+INSERT INTO {{ database }}.raw_events
+SELECT * FROM {{ base }}.raw_events
+WHERE ingested_at >= today() - {days:UInt32} AND sipHash64(offset) % {one_in:UInt32} = 0
+;
+INSERT INTO {{ database }}.published_through (published_through) SELECT now64(3)
