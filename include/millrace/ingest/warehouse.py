@@ -164,17 +164,22 @@ class Warehouse:
     ) -> Counts:
         """Write what was judged to the target table and to ``rejected_events``."""
         if refused < message_count:
-            self._run(
-                "publish_events",
-                batch,
-                lease_until=lease_until,
-                enrich=self.is_enriching,
-                has_refused=refused > 0,
-                is_rewrite=is_rewrite,
-            )
+            self._publish_events(batch, lease_until, has_refused=refused > 0, is_rewrite=is_rewrite)
         if refused:
             self._run("publish_rejected", batch, lease_until=lease_until, is_repeat=is_repeat)
         return Counts(message_count, message_count - refused, refused)
+
+    def _publish_events(
+        self, batch: Batch, lease_until: datetime, *, has_refused: bool, is_rewrite: bool
+    ) -> None:
+        self._run(
+            "publish_events",
+            batch,
+            lease_until=lease_until,
+            enrich=self.is_enriching,
+            has_refused=has_refused,
+            is_rewrite=is_rewrite,
+        )
 
     def kept_messages(self, batch: Batch, ranges: Sequence[Range]) -> pa.Table:
         """Return the messages of ``ranges`` as ``raw_events`` kept them."""

@@ -1,0 +1,368 @@
+"""Crashes, zombies, restored backups, lost topics: each case of docs/exactly-once.md."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import NewPartitions
+from tests.integration.ingest_bed import Bed, DrainingWorker, event
+
+from millrace.ingest import topics
+from millrace.ingest.ledger import Ledger
+from millrace.ingest.model import LeaseLostError
+from millrace.ingest.warehouse import Warehouse
+from millrace.ingest.worker import Share
+from millrace.settings import Settings
+from millrace.stores import kafka, postgres
+
+
+class Killed(BaseException):
+    """Stands for kill -9: no handler in the loader catches it."""
+
+
+@pytest.fixture
+def bed(settings: Settings) -> Iterator[Bed]:
+    """A bed with a rollup on its events, so that a table and its view can be told apart."""
+    made = Bed(settings.model_copy(update={"ingest_tasks": 1, "ingest_lease_seconds": 2}))
+    made.query(
+        f"CREATE TABLE rollup_{made.name} (user_id UInt64, events UInt64) "
+        "ENGINE = SummingMergeTree ORDER BY user_id "
+        "SETTINGS non_replicated_deduplication_window = 1000"
+    )
+    made.query(
+        f"CREATE MATERIALIZED VIEW view_{made.name} TO rollup_{made.name} AS SELECT user_id, "
+        f"count() AS events FROM events WHERE source_id = '{made.name}' GROUP BY user_id"
+    )
+    yield made
+    made.query(f"DROP TABLE view_{made.name}")
+
+
+def assert_rolled_up(bed: Bed, events: int) -> None:
+    assert bed.query(f"SELECT sum(events) FROM rollup_{bed.name}") == [(events,)]
+
+
+def messages(users: range) -> list[Any]:
+    """Valid events of two days, copies of a quarter of them, and garbage."""
+    days = [(datetime.now(UTC) - timedelta(days=n)).isoformat() for n in (0, 1)]
+    good = [event(u, timestamp=days[u % 2]) for u in users]
+    return [*good, *good[: len(good) // 4], *[b"garbage"] * (len(good) // 10)]
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, *, after: bool) -> None:
+    """Kill the worker once, before or after a step; its hand-over does not happen either."""
+    original = getattr(owner, name)
+
+    def step(self: Any, *args: Any, **options: Any) -> Any:
+        if after:
+            original(self, *args, **options)
+        raise Killed
+
+    monkeypatch.setattr(owner, name, step)
+    monkeypatch.setattr(Ledger, "release", lambda self: None)
+
+
+STEPS = [
+    (Ledger, "claim", True),
+    (Warehouse, "stage", True),
+    (Warehouse, "keep", True),
+    (Warehouse, "judge", True),
+    (Warehouse, "_publish_events", True),
+    (Warehouse, "publish", True),
+    (Ledger, "complete", False),
+    (Ledger, "complete", True),
+]
+
+
+@pytest.mark.parametrize(("owner", "step", "after"), STEPS, ids=[f"{s[1]}-{s[2]}" for s in STEPS])
+def test_a_worker_killed_anywhere_is_completed_by_its_retry(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, after: bool
+) -> None:
+    bed.send(messages(range(1, 101)))
+    (share,) = bed.shares()
+    with monkeypatch.context() as patched:
+        die_at(patched, owner, step, after=after)
+        with pytest.raises(Killed):
+            bed.drain(share)
+
+    bed.send(messages(range(101, 121)))
+    bed.drain(share, attempt=2)
+
+    bed.assert_conserved(messages=135 + 27, events=120)
+    assert_rolled_up(bed, 120)
+
+
+def test_a_paused_worker_that_wakes_beside_its_successor_writes_nothing(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.send(messages(range(1, 101)))
+    (share,) = bed.shares()
+    zombie = DrainingWorker(bed.settings, share, "zombie")
+    monkeypatch.setattr(zombie.lease, "start", lambda until: setattr(zombie.lease, "until", until))
+    keep = Warehouse.keep
+
+    def paused(self: Warehouse, *args: Any, **options: Any) -> None:
+        if self is zombie.warehouse and not bed.query("SELECT 1 FROM raw_events LIMIT 0"):
+            monkeypatch.setattr(Warehouse, "keep", keep)
+            time.sleep(2.5)  # its lease ends, and with nobody to prolong it that takes real time
+            bed.load()
+        keep(self, *args, **options)
+
+    bed.ask("UPDATE ingest_positions SET owner = '' WHERE source_id = %s", bed.name)
+    monkeypatch.setattr(Warehouse, "keep", paused)
+    with pytest.raises(LeaseLostError):
+        zombie.run(60)
+
+    bed.assert_conserved(messages=135, events=100)
+    assert_rolled_up(bed, 100)
+    tokens = bed.ask("SELECT attempts FROM ingest_batches WHERE source_id = %s", bed.name)
+    assert [row["attempts"] for row in tokens] == [2]
+
+
+def test_two_workers_cannot_hold_a_partition(bed: Bed) -> None:
+    (share,) = bed.shares()
+    first = Ledger(bed.settings, share.source, "one/0/1")
+    second = Ledger(bed.settings, share.source, "two/0/1")
+    assert first.acquire(share.partitions, [f"{bed.run_id}/plan"]) is not None
+    assert second.acquire(share.partitions, ["two/0/"]) is None
+    assert second.acquire(share.partitions, ["two/0/", "one/0/"]) is not None
+    with pytest.raises(LeaseLostError):
+        first.renew(len(share.partitions))
+    second.release()
+    assert first.acquire(share.partitions, []) is not None
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_ledger_restored_from_a_backup_learns_from_the_warehouse(bed: Bed, lost: int) -> None:
+    for n in range(4):
+        bed.send(messages(range(1 + 100 * n, 101 + 100 * n)))
+        bed.load()
+    restore_ledger(bed, lost)
+
+    bed.send(messages(range(401, 421)))
+    bed.load()
+
+    bed.assert_conserved(messages=4 * 135 + 27, events=420)
+    assert_rolled_up(bed, 420)
+    assert len(bed.incidents("warehouse_ahead")) >= 1
+
+
+def restore_ledger(bed: Bed, lost: int) -> None:
+    """Take the ledger back by its last ``lost`` micro-batches, the numbers it gives included."""
+    rows = bed.ask(
+        "SELECT batch_id FROM ingest_batches WHERE source_id = %s ORDER BY batch_id DESC LIMIT %s",
+        bed.name,
+        lost,
+    )
+    oldest = rows[-1]["batch_id"]
+    bed.ask(
+        "UPDATE ingest_positions p SET next_offset = r.first_offset FROM (SELECT partition, "
+        "min(first_offset) AS first_offset FROM ingest_ranges WHERE source_id = %s "
+        "AND batch_id >= %s GROUP BY partition) r "
+        "WHERE p.source_id = %s AND p.partition = r.partition",
+        bed.name,
+        oldest,
+        bed.name,
+    )
+    bed.ask("DELETE FROM ingest_batches WHERE source_id = %s AND batch_id >= %s", bed.name, oldest)
+    bed.ask(
+        "SELECT setval(pg_get_serial_sequence('ingest_batches', 'batch_id'), %s, false)", oldest
+    )
+
+
+@pytest.mark.parametrize("tables", [("raw_events", "events", "rejected_events"), ("events",)])
+def test_a_warehouse_restored_from_a_backup_is_loaded_again(
+    bed: Bed, tables: tuple[str, ...]
+) -> None:
+    for n in range(3):
+        bed.send(messages(range(1 + 100 * n, 101 + 100 * n)))
+        bed.load()
+    ids = [
+        r["batch_id"]
+        for r in bed.ask(
+            "SELECT batch_id FROM ingest_batches WHERE source_id = %s ORDER BY 1", bed.name
+        )
+    ]
+    for table in tables:
+        bed.query(
+            f"ALTER TABLE {table} DELETE WHERE source_id = {{source}} AND batch_id > {ids[0]} "
+            "SETTINGS mutations_sync = 1"
+        )
+    bed.query("TRUNCATE TABLE event_id_register")
+
+    bed.send(messages(range(301, 321)))
+    bed.load()
+
+    bed.assert_conserved(messages=3 * 135 + 27, events=320)
+    assert len(bed.incidents("warehouse_behind")) >= 1
+
+
+def test_copies_are_caught_after_the_register_was_lost(bed: Bed) -> None:
+    first = messages(range(1, 101))
+    bed.send(first)
+    bed.load()
+    bed.query("TRUNCATE TABLE event_id_register")
+    bed.send(first)
+    bed.load()
+    bed.assert_conserved(messages=270, events=100)
+
+
+def test_a_register_lost_between_two_steps_is_filled_and_the_batch_judged_again(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = messages(range(1, 101))
+    bed.send(first)
+    bed.load()
+    bed.send(first)
+    stage = Warehouse.stage
+
+    def losing(self: Warehouse, *args: Any, **options: Any) -> None:
+        stage(self, *args, **options)
+        monkeypatch.setattr(Warehouse, "stage", stage)
+        bed.query("TRUNCATE TABLE event_id_register")
+
+    monkeypatch.setattr(Warehouse, "stage", losing)
+    bed.load()
+    bed.assert_conserved(messages=270, events=100)
+
+
+def test_what_a_swap_of_partitions_took_is_written_again(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.send(messages(range(1, 101)))
+    (share,) = bed.shares()
+    with monkeypatch.context() as patched:
+        die_at(patched, Ledger, "complete", after=False)
+        with pytest.raises(Killed):
+            bed.drain(share)
+    bed.query(
+        "ALTER TABLE events DELETE WHERE source_id = {source} AND user_id % 2 = 0 "
+        "SETTINGS mutations_sync = 1"
+    )
+    bed.drain(share, attempt=2)
+    bed.assert_conserved(messages=135, events=100)
+
+
+def retire(bed: Bed, before: dict[int, int]) -> None:
+    """Have Kafka's retention remove what lies before these offsets."""
+    asked = [TopicPartition(bed.name, p, offset) for p, offset in before.items()]
+    admin = kafka.admin(bed.settings)
+    for future in admin.delete_records(asked).values():
+        future.result()
+
+
+def test_what_retention_took_is_reported_with_its_exact_offsets(bed: Bed) -> None:
+    bed.send(messages(range(1, 101)))
+    bed.load()
+    stands = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
+    bed.send(messages(range(101, 201)))
+    grown = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
+    lost = {
+        p: (stands[p] + grown[p]) // 2 for p in grown if (stands[p] + grown[p]) // 2 > stands[p]
+    }
+    retire(bed, lost)
+
+    bed.load()
+
+    gone = {
+        r["partition"]: (r["first_offset"], r["next_offset"]) for r in bed.incidents("data_loss")
+    }
+    assert gone == {p: (stands[p], offset) for p, offset in lost.items()}
+    (loaded,) = bed.query("SELECT count() FROM raw_events WHERE source_id = {source}")
+    assert loaded[0] == 270 - sum(lost[p] - stands[p] for p in lost)
+
+
+@pytest.mark.parametrize("was_kept", [True, False])
+def test_a_claimed_batch_that_kafka_lost_is_taken_from_raw_events(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, was_kept: bool
+) -> None:
+    bed.send(messages(range(1, 101)))
+    (share,) = bed.shares()
+    with monkeypatch.context() as patched:
+        die_at(patched, Warehouse, "keep", after=was_kept)
+        with pytest.raises(Killed):
+            bed.drain(share)
+    ends = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
+    retire(bed, ends)
+
+    bed.drain(share, attempt=2)
+
+    if was_kept:
+        bed.assert_conserved(messages=135, events=100)
+        assert bed.incidents("data_loss") == []
+    else:
+        gone = {r["partition"]: r["next_offset"] for r in bed.incidents("data_loss")}
+        assert gone == {p: end for p, end in ends.items() if end}
+        bed.assert_conserved(messages=0, events=0)
+
+
+def test_a_topic_made_anew_is_read_from_its_beginning(bed: Bed) -> None:
+    bed.send(messages(range(1, 101)))
+    bed.load()
+    admin = kafka.admin(bed.settings)
+    admin.delete_topics([bed.name], operation_timeout=30)[bed.name].result()
+    deadline = time.monotonic() + 30
+    while topics.describe(bed.settings, bed.name) and time.monotonic() < deadline:
+        pass
+    assert kafka.ensure_topic(bed.settings, bed.name, partitions=3)
+    bed.send(messages(range(101, 151)))
+
+    bed.load()
+
+    bed.assert_conserved(messages=135 + 67, events=150)
+    rows = bed.query(
+        "SELECT topic_incarnation, count() FROM raw_events WHERE source_id = {source} "
+        "GROUP BY 1 ORDER BY 1"
+    )
+    assert rows == [(0, 135), (1, 67)]
+    assert len(bed.incidents("topic_recreated")) == 4
+
+
+def test_partitions_that_were_added_are_loaded(bed: Bed) -> None:
+    bed.send(messages(range(1, 101)))
+    bed.load()
+    admin = kafka.admin(bed.settings)
+    admin.create_partitions([NewPartitions(bed.name, 6)])[bed.name].result()
+    deadline = time.monotonic() + 30
+    while len(topics.describe(bed.settings, bed.name).partitions) < 6:
+        assert time.monotonic() < deadline
+    bed.send(messages(range(101, 201)), producer=bed.producer())
+    bed.load()
+    bed.assert_conserved(messages=270, events=200)
+    assert [r["partition"] for r in bed.incidents("partitions_added")] == [4, 5]
+
+
+def test_a_running_worker_ends_early_when_partitions_are_added(bed: Bed) -> None:
+    (share,) = bed.shares()
+    worker = NeverDrained(bed.settings, share, bed.run_id)
+    admin = kafka.admin(bed.settings)
+    admin.create_partitions([NewPartitions(bed.name, 5)])[bed.name].result()
+    done = worker.run(60)
+    assert "another number of partitions" in done.note
+
+
+class NeverDrained(DrainingWorker):
+    """Runs until something else ends it."""
+
+    def is_over(self) -> bool:
+        """Never."""
+        self.lease.check()
+        return False
+
+
+def test_a_share_survives_the_way_through_airflow(bed: Bed) -> None:
+    (share,) = bed.shares()
+    assert Share.from_dict(share.as_dict()) == share
+
+
+def test_a_source_without_a_gate_says_what_to_do(bed: Bed) -> None:
+    with postgres.connect(bed.settings) as connection:
+        connection.execute("DELETE FROM current_gates WHERE source_id = %s", [bed.name])
+    with pytest.raises(LookupError, match="rules compile"):
+        bed.shares()
