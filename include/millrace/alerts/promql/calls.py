@@ -1,0 +1,285 @@
+"""Function calls, and the matchers of selectors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import promql_parser
+
+from millrace.alerts.promql import functions
+from millrace.alerts.promql.errors import UnsupportedError
+from millrace.alerts.promql.nodes import (
+    EMPTY_LABELS,
+    Grid,
+    Node,
+    Scalar,
+    Text,
+    Vector,
+    number,
+    quote,
+    template,
+)
+
+if TYPE_CHECKING:
+    from millrace.alerts.promql.compiler import _Compiler
+
+_OPERATORS = {
+    "MatchOp.Equal": "=",
+    "MatchOp.NotEqual": "!=",
+    "MatchOp.Re": "=~",
+    "MatchOp.NotRe": "!~",
+}
+LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def constant_vector(node: Scalar, grid: Grid) -> Vector:
+    """Return the vector of one series without labels that a number stands for."""
+    return Vector(
+        f"SELECT t, {EMPTY_LABELS} AS labels, toFloat64({node.expression}) AS v FROM ({grid.steps})"
+    )
+
+
+def _matchers(tree: Any) -> list[Any]:
+    if tree.matchers.or_matchers:
+        raise UnsupportedError(f"'or' between matchers is not covered: {tree.prettify()}")
+    return list(tree.matchers.matchers)
+
+
+def metric_name(tree: Any) -> str | None:
+    """Return the one metric that a selector asks for, or None if it may match several."""
+    if tree.name:
+        return str(tree.name)
+    for matcher in _matchers(tree):
+        if matcher.name == "__name__" and matcher.op == promql_parser.MatchOp.Equal:
+            return str(matcher.value)
+    return None
+
+
+def conditions(tree: Any) -> tuple[str | None, str]:
+    """Return a selector's metric name, if it has one, and its matchers as SQL."""
+    parts = []
+    if tree.name:
+        parts.append(f"name = {quote(tree.name)}")
+    for matcher in _matchers(tree):
+        subject = "name" if matcher.name == "__name__" else f"labels[{quote(matcher.name)}]"
+        # Prometheus anchors its patterns at both ends.
+        pattern = quote(f"^(?:{matcher.value})$")
+        forms = {
+            "=": f"{subject} = {quote(matcher.value)}",
+            "!=": f"{subject} != {quote(matcher.value)}",
+            "=~": f"match({subject}, {pattern})",
+            "!~": f"NOT match({subject}, {pattern})",
+        }
+        parts.append(forms[_OPERATORS[str(matcher.op)]])
+    return metric_name(tree), " AND ".join(parts) or "1"
+
+
+def call(compiler: _Compiler, tree: Any, grid: Grid) -> Node:
+    """Return a function's result. Raises ``UnsupportedError`` naming one that is not covered."""
+    name = tree.func.name
+    if name in functions.ELEMENTWISE:
+        vector = compiler.vector(tree.args[0], grid).without_name()
+        return vector.mapped(functions.ELEMENTWISE[name].format(v="x.v"))
+    if name in functions.CALENDAR:
+        if not tree.args:
+            return constant_vector(Scalar(functions.CALENDAR[name].format(v="t / 1000")), grid)
+        vector = compiler.vector(tree.args[0], grid).without_name()
+        return vector.mapped(functions.CALENDAR[name].format(v="x.v"))
+    if name in _SPECIAL:
+        return _SPECIAL[name](compiler, tree, grid)
+    return _over_window(compiler, tree, grid)
+
+
+def _over_window(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    name, arguments = tree.func.name, list(tree.args)
+    if functions.over_window(name, 1) is None:
+        raise UnsupportedError(f"the function {name} is not covered")
+    ranges = [a for a in arguments if type(a).__name__ in ("MatrixSelector", "SubqueryExpr")]
+    if len(ranges) != 1:
+        raise UnsupportedError(f"{name} needs one range (…[5m]): {tree.prettify()}")
+    extras = [compiler.scalar(a, grid) for a in arguments if a is not ranges[0]]
+    windows = compiler.windows(ranges[0], grid)
+    covered = functions.over_window(name, windows.length)
+    if covered is None:
+        raise UnsupportedError(f"the function {name} is not covered")
+    value, condition = covered
+    select = template(
+        "over_window",
+        value=value,
+        condition=condition,
+        windows=windows.select,
+        window_end=windows.end,
+        extra=extras[0] if extras else number(0.0),
+    )
+    vector = Vector(select, windows.has_name, windows.has_one_name)
+    return vector if name == "last_over_time" else vector.without_name()
+
+
+def _absent(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    argument = tree.args[0]
+    if tree.func.name == "absent":
+        present: str = compiler.vector(argument, grid).select
+    else:
+        present = compiler.windows(argument, grid).select
+    selector = getattr(argument, "vector_selector", argument)
+    return Vector(
+        template("absent", steps=grid.steps, labels=_absent_labels(selector), present=present)
+    )
+
+
+def _absent_labels(selector: Any) -> str:
+    """Return the labels of an absent series: those that the selector pins to one value."""
+    if type(selector).__name__ != "VectorSelector":
+        return EMPTY_LABELS
+    pinned: dict[str, str] = {}
+    ambiguous = set()
+    for matcher in _matchers(selector):
+        if matcher.op == promql_parser.MatchOp.Equal and matcher.name not in pinned:
+            pinned[matcher.name] = matcher.value
+        else:
+            ambiguous.add(matcher.name)
+    kept = {k: v for k, v in sorted(pinned.items()) if k not in ambiguous and k != "__name__" and v}
+    if not kept:
+        return EMPTY_LABELS
+    return "map(" + ", ".join(f"{quote(k)}, {quote(v)}" for k, v in kept.items()) + ")"
+
+
+def _scalar(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
+    vector = compiler.vector(tree.args[0], grid)
+    one = f"SELECT t, if(count() = 1, any(v), nan) AS v FROM ({vector.select}) GROUP BY t"
+    values = (
+        "SELECT CAST(mapFromArrays(groupArray(t), groupArray(v)), 'Map(Int64, Nullable(Float64))')"
+        f" FROM ({one})"
+    )
+    return Scalar(f"ifNull(({values})[t], nan)")
+
+
+def _vector(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    return constant_vector(Scalar(compiler.scalar(tree.args[0], grid)), grid)
+
+
+def _time(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
+    return Scalar("(t / 1000)")
+
+
+def _pi(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
+    return Scalar("pi()")
+
+
+def _timestamp(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    argument = tree.args[0]
+    while type(argument).__name__ == "ParenExpr":
+        argument = argument.expr
+    if type(argument).__name__ == "VectorSelector":
+        return compiler.instant(argument, grid, wants_timestamp=True).without_name()
+    return compiler.vector(argument, grid).without_name().mapped("x.t / 1000")
+
+
+def _sort(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    # A result is a set of series here; their order carries no meaning for a rule.
+    return compiler.vector(tree.args[0], grid)
+
+
+def _round(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    nearest = compiler.scalar(tree.args[1], grid) if len(tree.args) > 1 else number(1.0)
+    vector = compiler.vector(tree.args[0], grid).without_name()
+    return vector.mapped(f"floor(x.v * (1 / {nearest}) + 0.5) / (1 / {nearest})")
+
+
+def _clamp(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    name = tree.func.name
+    bounds = [compiler.scalar(argument, grid) for argument in tree.args[1:]]
+    vector = compiler.vector(tree.args[0], grid).without_name()
+    low = bounds[0] if name in ("clamp", "clamp_min") else None
+    high = bounds[-1] if name in ("clamp", "clamp_max") else None
+    value = "x.v"
+    if high:
+        value = f"least({high}, {value})"
+    if low:
+        value = f"greatest({low}, {value})"
+    nans = " OR ".join(f"isNaN({part})" for part in ("x.v", *bounds))
+    condition = f"NOT ({high} < {low})" if low and high else ""
+    return vector.mapped(f"if({nans}, nan, {value})", condition)
+
+
+def _histogram_quantile(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    argument = compiler.scalar(tree.args[0], grid)
+    vector = compiler.vector(tree.args[1], grid)
+    return Vector(template("histogram_quantile", argument=argument, vector=vector.select))
+
+
+def _texts(compiler: _Compiler, tree: Any, grid: Grid) -> list[str]:
+    nodes = [compiler.compile(argument, grid) for argument in tree.args[1:]]
+    if not all(isinstance(node, Text) for node in nodes):
+        raise UnsupportedError(f"{tree.func.name} needs strings: {tree.prettify()}")
+    return [node.value for node in nodes if isinstance(node, Text)]
+
+
+def _relabelled(vector: Vector, target: str, value: str) -> Vector:
+    """Return the vector with the label ``target`` set to ``value`` (SQL over ``x.labels``)."""
+    if not LABEL_NAME.fullmatch(target):
+        raise UnsupportedError(f"invalid label name {target!r}")
+    labels = (
+        f"mapSort(mapFilter((k, l) -> l != '', mapConcat(mapFilter((k, l) -> k != {quote(target)}, "
+        f"x.labels), map({quote(target)}, {value}))))"
+    )
+    select = f"SELECT x.t AS t, {labels} AS labels, x.v AS v FROM ({vector.select}) AS x"
+    return Vector(template("unique_series", vector=select), True, False)
+
+
+def _label_replace(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    vector = compiler.vector(tree.args[0], grid)
+    target, replacement, source, pattern = _texts(compiler, tree, grid)
+    try:
+        groups = re.compile(pattern)
+    except re.error as error:
+        raise UnsupportedError(f"label_replace: invalid pattern {pattern!r}: {error}") from error
+    anchored = quote(f"^(?:{pattern})$")
+    current, old = f"x.labels[{quote(source)}]", f"x.labels[{quote(target)}]"
+    template_ = quote(_replacement(replacement, groups))
+    replaced = f"replaceRegexpOne({current}, {anchored}, {template_})"
+    value = f"if(match({current}, {anchored}), {replaced}, {old})"
+    return _relabelled(vector, target, value)
+
+
+def _replacement(text: str, pattern: re.Pattern[str]) -> str:
+    r"""Return Go's replacement (``$1``, ``${name}``, ``$$``) in RE2's form (``\1``)."""
+
+    def convert(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        name = match[1] or match[2]
+        index = int(name) if name.isdigit() else pattern.groupindex.get(name, -1)
+        return f"\\{index}" if 0 <= index <= pattern.groups else ""
+
+    return re.sub(r"\$\$|\$(\w+)|\$\{(\w+)\}", convert, text.replace("\\", "\\\\"))
+
+
+def _label_join(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+    vector = compiler.vector(tree.args[0], grid)
+    target, separator, *sources = _texts(compiler, tree, grid)
+    parts = ", ".join(f"x.labels[{quote(source)}]" for source in sources)
+    joined = f"arrayStringConcat([{parts}], {quote(separator)})" if sources else "''"
+    return _relabelled(vector, target, joined)
+
+
+_SPECIAL: dict[str, Callable[[_Compiler, Any, Grid], Node]] = {
+    "absent": _absent,
+    "absent_over_time": _absent,
+    "clamp": _clamp,
+    "clamp_max": _clamp,
+    "clamp_min": _clamp,
+    "histogram_quantile": _histogram_quantile,
+    "label_join": _label_join,
+    "label_replace": _label_replace,
+    "pi": _pi,
+    "round": _round,
+    "scalar": _scalar,
+    "sort": _sort,
+    "sort_desc": _sort,
+    "time": _time,
+    "timestamp": _timestamp,
+    "vector": _vector,
+}

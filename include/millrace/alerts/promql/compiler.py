@@ -1,0 +1,315 @@
+"""Compile PromQL to one ClickHouse SELECT of ``t``, ``labels`` and ``v``.
+
+Every vector is a relation with one row per evaluation time and series, so an instant query and a
+range query are the same statement with other parameters (``start``, ``end`` and ``step``, in ms).
+Semantics are those of Prometheus (https://prometheus.io/docs/prometheus/latest/querying/basics/):
+lookback, windows, extrapolation, matching. The tests hold them against Prometheus itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import promql_parser
+
+from millrace.alerts.promql import calls, functions, matching
+from millrace.alerts.promql.errors import UnsupportedError
+from millrace.alerts.promql.nodes import (
+    Grid,
+    Node,
+    Samples,
+    Scalar,
+    Text,
+    Vector,
+    Windows,
+    number,
+    template,
+)
+
+LOOKBACK = timedelta(minutes=5)
+"""How old a sample an instant selector may take (Prometheus' default)."""
+
+SUBQUERY_STEP = timedelta(minutes=1)
+"""The step of a subquery that names none: the evaluation interval."""
+
+
+def milliseconds(delta: timedelta | None) -> int:
+    """Return a duration in ms; none is zero."""
+    return round((delta or timedelta()).total_seconds() * 1000)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A series selector inside an expression, as the engine reads it."""
+
+    text: str
+    name: str | None
+    offset_ms: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison at the top of a rule: ``value`` against ``threshold``."""
+
+    operator: str
+    value: Expression
+    threshold: Expression
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression. ``parse`` makes one."""
+
+    text: str
+    tree: Any
+
+    def statement(
+        self,
+        samples: Samples,
+        *,
+        lookback: timedelta = LOOKBACK,
+        is_left_open: bool = True,
+    ) -> str:
+        """Return the SELECT of ``t``, ``labels`` and ``v`` over ``samples``.
+
+        ``is_left_open`` leaves a sample exactly at a window's start out of it, as Prometheus 3
+        does (Prometheus 2 takes it in). Raises ``UnsupportedError`` naming what is not covered.
+        """
+        compiler = _Compiler(samples, milliseconds(lookback), is_left_open)
+        node = compiler.compile(self.tree, Grid())
+        if isinstance(node, Scalar):
+            node = calls.constant_vector(node, Grid())
+        if not isinstance(node, Vector):
+            kind = "a string" if isinstance(node, Text) else "a range of samples (…[5m])"
+            raise UnsupportedError(
+                f"the expression gives {kind}; a rule needs a vector or a number"
+            )
+        return node.select
+
+    @cached_property
+    def selectors(self) -> list[Selector]:
+        """Every selector whose samples the expression cannot do without.
+
+        Left out are those inside ``absent`` and those on the right of ``or`` and ``unless``,
+        where having no samples is an answer.
+        """
+        found: list[Selector] = []
+        _collect(self.tree, 0, found)
+        unique = {(selector.text, selector.offset_ms): selector for selector in found}
+        return list(unique.values())
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """The comparison that the expression is, if it is one that filters."""
+        tree = _bare(self.tree)
+        if type(tree).__name__ != "BinaryExpr" or str(tree.op) not in functions.COMPARISONS:
+            return None
+        if tree.modifier and tree.modifier.return_bool:
+            return None
+        left = Expression(tree.lhs.prettify(), tree.lhs)
+        right = Expression(tree.rhs.prettify(), tree.rhs)
+        if type(_bare(tree.lhs)).__name__ == "NumberLiteral":
+            mirrored = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+            return Comparison(mirrored.get(str(tree.op), str(tree.op)), right, left)
+        return Comparison(str(tree.op), left, right)
+
+
+def parse(text: str) -> Expression:
+    """Parse ``text``. Raises ``UnsupportedError`` with the reason when it is not PromQL."""
+    try:
+        tree = promql_parser.parse(text)
+    except ValueError as error:
+        raise UnsupportedError(f"not a valid PromQL expression: {error}") from error
+    return Expression(text, tree)
+
+
+def _bare(tree: Any) -> Any:
+    while type(tree).__name__ == "ParenExpr":
+        tree = tree.expr
+    return tree
+
+
+def _collect(tree: Any, shift: int, found: list[Selector]) -> None:
+    """Add the selectors under ``tree`` to ``found``; ``shift`` is the offset around it, in ms."""
+    kind = type(tree).__name__
+    if kind == "VectorSelector":
+        offset = shift + milliseconds(tree.offset)
+        found.append(Selector(tree.prettify(), calls.metric_name(tree), offset))
+    elif kind == "MatrixSelector":
+        _collect(tree.vector_selector, shift, found)
+    elif kind == "SubqueryExpr":
+        _collect(tree.expr, shift + milliseconds(tree.offset), found)
+    elif kind == "BinaryExpr":
+        _collect(tree.lhs, shift, found)
+        if str(tree.op) not in ("or", "unless"):
+            _collect(tree.rhs, shift, found)
+    elif kind == "Call":
+        if not tree.func.name.startswith("absent"):
+            for argument in tree.args:
+                _collect(argument, shift, found)
+    elif kind in ("AggregateExpr", "ParenExpr", "UnaryExpr"):
+        _collect(tree.expr, shift, found)
+
+
+class _Compiler:
+    def __init__(self, samples: Samples, lookback: int, is_left_open: bool) -> None:
+        self.samples = samples
+        self.lookback = lookback
+        self.is_left_open = is_left_open
+
+    def compile(self, tree: Any, grid: Grid) -> Node:
+        """Return the node of any expression."""
+        kind = type(tree).__name__
+        visit = getattr(self, f"_visit_{kind}", None)
+        if visit is None:
+            raise UnsupportedError(f"{kind} is not covered: {tree.prettify()}")
+        node: Node = visit(tree, grid)
+        return node
+
+    def vector(self, tree: Any, grid: Grid) -> Vector:
+        """Return the node of an expression that must be an instant vector."""
+        node = self.compile(tree, grid)
+        if not isinstance(node, Vector):
+            raise UnsupportedError(f"an instant vector is needed in place of {tree.prettify()}")
+        return node
+
+    def scalar(self, tree: Any, grid: Grid) -> str:
+        """Return the SQL of an expression that must be a number."""
+        node = self.compile(tree, grid)
+        if not isinstance(node, Scalar):
+            raise UnsupportedError(f"a number is needed in place of {tree.prettify()}")
+        return node.expression
+
+    def windows(self, tree: Any, grid: Grid) -> Windows:
+        """Return the node of an expression that must be a range vector."""
+        node = self.compile(_bare(tree), grid)
+        if not isinstance(node, Windows):
+            raise UnsupportedError(f"a range (…[5m]) is needed in place of {tree.prettify()}")
+        return node
+
+    def _visit_ParenExpr(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
+        return self.compile(tree.expr, grid)
+
+    def _visit_NumberLiteral(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
+        return Scalar(number(tree.val))
+
+    def _visit_StringLiteral(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
+        return Text(tree.val)
+
+    def _visit_UnaryExpr(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
+        node = self.compile(tree.expr, grid)
+        if isinstance(node, Scalar):
+            return Scalar(f"(-{node.expression})")
+        if not isinstance(node, Vector):
+            raise UnsupportedError(f"'-' needs a number or a vector: {tree.prettify()}")
+        return node.without_name().mapped("-x.v")
+
+    def _visit_BinaryExpr(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
+        left, right = self.compile(tree.lhs, grid), self.compile(tree.rhs, grid)
+        return matching.binary(tree, left, right)
+
+    def _visit_Call(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
+        return calls.call(self, tree, grid)
+
+    def _visit_AggregateExpr(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
+        name = str(tree.op)
+        vector = self.vector(tree.expr, grid)
+        signature, has_name = matching.grouping(tree.modifier)
+        shape = {"vector": vector.select, "signature": signature}
+        if name in functions.AGGREGATES:
+            value = functions.AGGREGATES[name]
+            return Vector(template("aggregate", value=value, **shape), has_name)
+        if name in ("topk", "bottomk"):
+            select = template(
+                "top",
+                direction="DESC" if name == "topk" else "ASC",
+                argument=self.scalar(tree.param, grid),
+                **shape,
+            )
+            return Vector(select, vector.has_name, vector.has_one_name)
+        if name == "quantile":
+            select = template(
+                "quantile",
+                value=functions.quantile("vs", "argument"),
+                argument=self.scalar(tree.param, grid),
+                **shape,
+            )
+            return Vector(select, has_name)
+        raise UnsupportedError(f"the aggregation {name} is not covered")
+
+    def _pin(self, tree: Any) -> str | None:
+        """Return the SQL of the time that an ``@`` modifier pins a selector to."""
+        if tree.at is None:
+            return None
+        if tree.at.type == promql_parser.AtModifierType.At:
+            return f"toInt64({round(tree.at.at.timestamp() * 1000)})"
+        outermost = Grid()
+        is_start = tree.at.type == promql_parser.AtModifierType.Start
+        return outermost.start if is_start else outermost.end
+
+    def _placing(self, tree: Any, grid: Grid, length: int) -> tuple[dict[str, Any], str, str]:
+        """Return what places samples on the grid, and the bounds of the samples to read."""
+        offset = milliseconds(tree.offset)
+        pin = self._pin(tree)
+        reach = length - 1 if self.is_left_open else length
+        since = f"{pin or grid.start} - ({offset}) - {reach}"
+        until = f"{pin or grid.end} - ({offset})"
+        placing = {"grid": grid, "offset": offset, "reach": reach, "is_pinned": pin is not None}
+        return placing, since, until
+
+    def _read(self, tree: Any, since: str, until: str) -> str:
+        name, condition = calls.conditions(tree)
+        return self.samples.select(name, condition, since, until)
+
+    def _visit_VectorSelector(self, tree: Any, grid: Grid) -> Vector:  # noqa: N802
+        return self.instant(tree, grid)
+
+    def instant(self, tree: Any, grid: Grid, *, wants_timestamp: bool = False) -> Vector:
+        """Return an instant selector's vector: of values, or of the samples' own times."""
+        placing, since, until = self._placing(tree, grid, self.lookback)
+        select = template(
+            "selector",
+            samples=self._read(tree, since, until),
+            wants_timestamp=wants_timestamp,
+            **placing,
+        )
+        return Vector(select, True, calls.metric_name(tree) is not None)
+
+    def _visit_MatrixSelector(self, tree: Any, grid: Grid) -> Windows:  # noqa: N802
+        selector, length = tree.vector_selector, milliseconds(tree.range)
+        placing, since, until = self._placing(selector, grid, length)
+        select = template("windows", samples=self._read(selector, since, until), **placing)
+        end = f"{self._pin(selector) or 't'} - ({placing['offset']})"
+        return Windows(select, end, length, True, calls.metric_name(selector) is not None)
+
+    def _visit_SubqueryExpr(self, tree: Any, grid: Grid) -> Windows:  # noqa: N802
+        length = milliseconds(tree.range)
+        step = milliseconds(tree.step or SUBQUERY_STEP)
+        placing, since, until = self._placing(tree, grid, length)
+        # Steps of a subquery are multiples of its step, independent of the query's own times.
+        first = f"intDiv({since} + {step - 1}, {step}) * {step}"
+        inner = self.vector_of(tree.expr, Grid(f"({first})", f"({until})", str(step)))
+        select = template(
+            "windows",
+            samples=f"SELECT labels, t AS ts, v AS value FROM ({inner.select})",
+            **placing,
+        )
+        end = f"{self._pin(tree) or 't'} - ({placing['offset']})"
+        return Windows(select, end, length, inner.has_name, inner.has_one_name)
+
+    def vector_of(self, tree: Any, grid: Grid) -> Vector:
+        """Return an expression's vector; a number becomes a series without labels."""
+        node = self.compile(tree, grid)
+        return calls.constant_vector(node, grid) if isinstance(node, Scalar) else self._sure(node)
+
+    @staticmethod
+    def _sure(node: Node) -> Vector:
+        if not isinstance(node, Vector):
+            raise UnsupportedError("a subquery needs a vector or a number before its brackets")
+        return node
+
+
+__all__ = ["Comparison", "Expression", "Selector", "parse"]

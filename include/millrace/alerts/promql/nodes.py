@@ -1,0 +1,129 @@
+"""What the compiler's steps hand to each other: SQL with a known shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from millrace.stores import sql
+
+EMPTY_LABELS = "CAST(map(), 'Map(String, String)')"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The evaluation times, as SQL: from ``start`` to ``end`` (inclusive) by ``step``, in ms."""
+
+    start: str = "{start:Int64}"
+    end: str = "{end:Int64}"
+    step: str = "{step:Int64}"
+
+    @property
+    def steps(self) -> str:
+        """A relation with one row ``t`` per evaluation time."""
+        return template("steps", grid=self)
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number per evaluation time: an SQL expression that may use ``t``."""
+
+    expression: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string literal, which only some functions' arguments can be."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Vector:
+    """An instant vector: a SELECT of ``t``, ``labels`` and ``v``.
+
+    ``has_name`` tells that rows may carry ``__name__``; ``has_one_name`` that all carry the same
+    one, so that dropping it cannot make two series one.
+    """
+
+    select: str
+    has_name: bool = False
+    has_one_name: bool = False
+
+    def without_name(self) -> Vector:
+        """Return the vector without metric names, as every calculation leaves it."""
+        if not self.has_name:
+            return self
+        nameless = (
+            "SELECT x.t AS t, mapFilter((k, l) -> k != '__name__', x.labels) AS labels, x.v AS v "
+            f"FROM ({self.select}) AS x"
+        )
+        if self.has_one_name:
+            return Vector(nameless)
+        return Vector(template("unique_series", vector=nameless))
+
+    def mapped(self, value: str, condition: str = "") -> Vector:
+        """Return the vector with ``value`` (SQL over ``x.v`` and ``t``) in place of its values."""
+        where = f" WHERE {condition}" if condition else ""
+        return Vector(
+            f"SELECT x.t AS t, x.labels AS labels, {value} AS v FROM ({self.select}) AS x{where}",
+            self.has_name,
+            self.has_one_name,
+        )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A range vector: a SELECT of ``t``, ``labels`` and the arrays ``ts`` and ``vs``.
+
+    ``end`` is SQL over ``t``: where the window closes. ``length`` is in ms.
+    """
+
+    select: str
+    end: str
+    length: int
+    has_name: bool
+    has_one_name: bool
+
+
+Node = Scalar | Text | Vector | Windows
+
+
+class Samples(Protocol):
+    """Where samples come from."""
+
+    def select(self, name: str | None, condition: str, since: str, until: str) -> str:
+        """Return a SELECT of ``labels``, ``ts`` and ``value``.
+
+        ``name`` is the metric where exactly one is asked for; ``condition`` is SQL over ``name``
+        and ``labels`` (a sorted map without ``__name__``); ``since`` and ``until`` are SQL for the
+        inclusive bounds of ``ts``, in ms. The labels returned hold ``__name__`` and stay sorted.
+        """
+
+
+def template(name: str, **variables: object) -> str:
+    """Return one of the compiler's SQL templates, filled in."""
+    return sql.render(f"clickhouse/alerts/promql/{name}.sql", **variables)
+
+
+def quote(text: str) -> str:
+    r"""Return a ClickHouse string literal.
+
+    Only a backslash and a quote end or escape a literal there
+    (https://clickhouse.com/docs/sql-reference/syntax#string).
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def number(value: float) -> str:
+    """Return a Float64 as SQL."""
+    if value != value:
+        return "nan"
+    if value in (float("inf"), float("-inf")):
+        return "inf" if value > 0 else "-inf"
+    return f"toFloat64({value!r})" if value >= 0 else f"(toFloat64({value!r}))"
+
+
+def array(labels: list[str]) -> str:
+    """Return an array of strings as SQL."""
+    return f"CAST([{', '.join(map(quote, labels))}], 'Array(String)')"

@@ -1,0 +1,3 @@
+SELECT t, signature AS labels, {{ value }} AS v
+FROM (SELECT x.t AS t, {{ signature }} AS signature, x.v AS v FROM ({{ vector }}) AS x)
+GROUP BY t, signature

@@ -1,0 +1,13 @@
+{# Each sample once for every step whose window holds it. #}
+SELECT
+    labels, ts, value,
+    {{ grid.start }} + {{ grid.step }} * arrayJoin(range(
+{% if is_pinned %}
+        toInt64(0),
+        intDiv({{ grid.end }} - {{ grid.start }} + {{ grid.step }}, {{ grid.step }})
+{% else %}
+        intDiv(greatest(ts + ({{ offset }}), {{ grid.start }}) - {{ grid.start }} + {{ grid.step }} - 1, {{ grid.step }}),
+        intDiv(least(ts + ({{ offset }}) + {{ reach }}, {{ grid.end }}) - {{ grid.start }}, {{ grid.step }}) + 1
+{% endif %}
+    )) AS t
+FROM ({{ samples }})
