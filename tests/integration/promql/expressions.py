@@ -269,7 +269,7 @@ sum(page_views) - sum(page_views offset 1d)
 sum(page_errors) / sum(page_views) > 0.01
 sum by (country) (page_errors) / sum by (country) (page_views) > 0.02
 (sum(sum_over_time(page_views[1m])) or vector(0)) < 100
-abs(sum(page_views) - avg_over_time(sum(page_views)[1h:1m])) > 2 * stddev_over_time(sum(page_views)[1h:1m])
+sum(page_views) - avg_over_time(sum(page_views)[1h:1m]) > stddev_over_time(sum(lag)[1h:1m])
 count(lag > 10) > 2
 max by (topic) (lag) > 30 and max by (topic) (deriv(lag[10m])) > 0
 changes(lag[10m]) > 20

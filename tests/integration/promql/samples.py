@@ -26,7 +26,7 @@ def _series(name: str, **labels: str) -> tuple[str, tuple[tuple[str, str], ...]]
 
 
 def samples(seed: int = 7) -> Iterator[Sample]:
-    """Yield gauges, counters with resets, gaps, NaN and infinities, buckets, and irregular series."""
+    """Yield gauges, counters with resets, gaps, NaN, infinities, buckets, uneven series."""
     rng = random.Random(seed)
 
     def emit(

@@ -46,7 +46,10 @@ CALENDAR = {
 """Of a time in seconds since 1970, in UTC; without an argument of the evaluation time."""
 
 _FINITE = "arrayFilter(y -> NOT isNaN(y), vs)"
-_RESETS = "arraySum(arrayMap((now, before) -> if(now < before, {then}, 0.), arrayPopFront(vs), arrayPopBack(vs)))"
+_RESETS = (
+    "arraySum(arrayMap((now, before) -> if(now < before, {then}, 0.), "
+    "arrayPopFront(vs), arrayPopBack(vs)))"
+)
 
 
 def quantile(values: str, q: str) -> str:
