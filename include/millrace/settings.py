@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     sandbox_rows: PositiveInt = Field(200_000, description="Events in an analyst's sandbox.")
     sandbox_days: PositiveInt = Field(3, description="Days that a sandbox's events are from.")
 
+    alert_threads: PositiveInt = Field(2, description="Alert rules evaluated at the same time.")
+    alert_delay_seconds: PositiveFloat = Field(8, description="A minute's age when it is judged.")
+    alert_catch_up_minutes: PositiveInt = Field(60, description="Missed minutes judged afterwards.")
+    dashboard_url: str = Field("", description="Dashboard as people open it, for links.")
+    runbook_url: str = Field("", description="Where docs/runbooks is served, for links.")
+
     @classmethod
     def settings_customise_sources(
         cls,

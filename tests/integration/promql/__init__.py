@@ -1,0 +1,1 @@
+"""Samples and expressions for the comparison with Prometheus."""

@@ -1,0 +1,193 @@
+"""Who is told what, and when: muting, grouping, repeating.
+
+A pure function of the firing alerts, what was told before and the minute, after the model of
+Prometheus' Alertmanager (https://prometheus.io/docs/alerting/latest/alertmanager/). Two choices
+differ from it: the end of something that was told is always told, muted or not, and at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from millrace.alerts import matchers
+from millrace.alerts.model import Inhibition, Instance, Kind, Labels, Route, Rule, fingerprint
+
+Event = Literal["trigger", "update", "repeat", "acknowledge", "resolve"]
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A stretch of time in which matching alerts are not told of."""
+
+    matchers: list[str]
+    starts_at: datetime
+    ends_at: datetime
+
+
+@dataclass(frozen=True)
+class MaintenanceWindow:
+    """A silence that comes again."""
+
+    matchers: list[str]
+    starts_at: datetime
+    duration: timedelta
+    every: Literal["once", "day", "week"]
+
+    def covers(self, at: datetime) -> bool:
+        """Return whether the window is open at ``at``."""
+        since = at - self.starts_at
+        if since < timedelta(0):
+            return False
+        period = {"once": None, "day": timedelta(days=1), "week": timedelta(weeks=1)}[self.every]
+        return (since % period if period else since) < self.duration
+
+
+@dataclass(frozen=True)
+class Mutes:
+    """Everything that keeps alerts from being told."""
+
+    silences: Sequence[Silence] = ()
+    windows: Sequence[MaintenanceWindow] = ()
+    inhibitions: Sequence[Inhibition] = ()
+
+    def reason(self, alert: Labels, firing: Sequence[Labels], at: datetime) -> str:
+        """Return why an alert is not told of at ``at``; empty if it is."""
+        for silence in self.silences:
+            if silence.starts_at <= at < silence.ends_at and matchers.match(
+                silence.matchers, alert
+            ):
+                return "silenced"
+        for window in self.windows:
+            if window.covers(at) and matchers.match(window.matchers, alert):
+                return "in maintenance"
+        for inhibition in self.inhibitions:
+            if self._inhibits(inhibition, alert, firing):
+                return f"inhibited by {inhibition.name}"
+        return ""
+
+    @staticmethod
+    def _inhibits(inhibition: Inhibition, alert: Labels, firing: Sequence[Labels]) -> bool:
+        if not matchers.match(inhibition.target, alert):
+            return False
+        # What could inhibit itself is not inhibited by its like.
+        is_source_too = matchers.match(inhibition.source, alert)
+        return any(
+            matchers.match(inhibition.source, other)
+            and not (is_source_too and matchers.match(inhibition.target, other))
+            and all(other.get(name, "") == alert.get(name, "") for name in inhibition.equal)
+            for other in firing
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Alerts that are told of together; ``opened_at`` is None until they were."""
+
+    route: str
+    labels: Labels
+    first_seen_at: datetime
+    opened_at: datetime | None = None
+    notified_at: datetime | None = None
+    notified: tuple[Instance, ...] = ()
+    acknowledged_by: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells this group from every other: its route and a short name of its labels."""
+        return self.route, fingerprint(self.labels)
+
+    @property
+    def dedup_key(self) -> str:
+        """The incident's name at the receiver: the group, and when it opened."""
+        if self.opened_at is None:
+            raise ValueError(f"the group {self.labels} of route {self.route} was never notified")
+        return f"millrace-{self.key[1]}-{int(self.opened_at.timestamp())}"
+
+
+@dataclass(frozen=True)
+class Notification:
+    """Something to be told to one route."""
+
+    route: str
+    group: Group
+    event: Event
+    evaluated_at: datetime
+    firing: tuple[Instance, ...]
+    resolved: tuple[Instance, ...] = field(default=())
+
+
+def decide(
+    routes: Iterable[Route],
+    rules: Iterable[Rule],
+    firing: Sequence[Instance],
+    mutes: Mutes,
+    groups: Mapping[tuple[str, str], Group],
+    at: datetime,
+) -> tuple[dict[tuple[str, str], Group], list[Notification]]:
+    """Return the groups after the minute ``at``, and the notifications due at it.
+
+    Groups that ended are left out of what is returned.
+    """
+    routed = {rule.name: set(rule.routes) for rule in rules}
+    everything = [instance.labels for instance in firing]
+    muted = {i.key: bool(mutes.reason(i.labels, everything, at)) for i in firing}
+    after: dict[tuple[str, str], Group] = {}
+    due: list[Notification] = []
+    for route in routes:
+        members: dict[tuple[str, str], list[Instance]] = {}
+        seen = {key: group for key, group in groups.items() if key[0] == route.name}
+        for instance in firing:
+            if route.name not in routed.get(instance.rule_name, ()):
+                continue
+            labels = {name: instance.labels.get(name, "") for name in route.group_by}
+            group = Group(route.name, labels, at)
+            seen.setdefault(group.key, group)
+            members.setdefault(group.key, []).append(instance)
+        for key, group in seen.items():
+            kept, notification = _judge(route, group, members.get(key, []), muted, at)
+            if kept is not None:
+                after[key] = kept
+            if notification is not None:
+                due.append(notification)
+    return after, due
+
+
+def _judge(
+    route: Route,
+    group: Group,
+    members: Sequence[Instance],
+    muted: Mapping[tuple[str, Kind, str], bool],
+    at: datetime,
+) -> tuple[Group | None, Notification | None]:
+    """Return a group after the minute, or None if it ended, and what is to be told."""
+    visible = tuple(instance for instance in members if not muted[instance.key])
+    if group.opened_at is None:
+        if not visible:
+            return (group if members else None), None
+        if at - group.first_seen_at < timedelta(seconds=route.group_wait_seconds):
+            return group, None
+        opened = replace(group, opened_at=at, notified_at=at, notified=visible)
+        return opened, Notification(route.name, opened, "trigger", at, visible)
+
+    present = {instance.key for instance in members}
+    told = {instance.key for instance in group.notified}
+    gone = tuple(instance for instance in group.notified if instance.key not in present)
+    if len(gone) == len(group.notified) and not visible:
+        ended = Notification(route.name, group, "resolve", at, (), gone)
+        left = Group(group.route, group.labels, at) if members else None
+        return left, ended
+    waited = at - (group.notified_at or at)
+    news = gone or any(instance.key not in told for instance in visible)
+    if news and waited >= timedelta(seconds=route.group_interval_seconds):
+        # Alerts that were told and are muted by now stay part of the incident.
+        still = tuple(i for i in members if i.key in told or not muted[i.key])
+        kept = replace(group, notified_at=at, notified=still)
+        return kept, Notification(route.name, kept, "update", at, visible, gone)
+    is_due = waited >= timedelta(seconds=route.repeat_interval_seconds)
+    if is_due and visible and group.acknowledged_by is None:
+        kept = replace(group, notified_at=at)
+        return kept, Notification(route.name, kept, "repeat", at, visible)
+    return group, None

@@ -1,0 +1,21 @@
+-- The oldest notification of a route that may be sent now. A group's notifications go in order: one
+-- waits while an older one of its group does.
+UPDATE alert_notifications SET
+    attempts = attempts + 1,
+    leased_until = clock_timestamp() + %(lease)s
+WHERE notification_id = (
+    SELECT n.notification_id
+    FROM alert_notifications AS n
+    WHERE n.route = %(route)s AND n.state = 'waiting'
+        AND n.not_before <= clock_timestamp() AND n.leased_until <= clock_timestamp()
+        AND NOT EXISTS (
+            SELECT FROM alert_notifications AS older
+            WHERE older.route = n.route AND older.group_key = n.group_key
+                AND older.state = 'waiting' AND older.notification_id < n.notification_id
+        )
+    ORDER BY n.notification_id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING
+    notification_id, route, group_key, dedup_key, event, evaluated_at, content, attempts, created_at

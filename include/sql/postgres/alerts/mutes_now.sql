@@ -1,0 +1,1 @@
+SELECT matchers, starts_at, ends_at FROM alert_silences WHERE ends_at > %(since)s

@@ -1,0 +1,4 @@
+SELECT receipt FROM alert_notifications
+WHERE route = %(route)s AND dedup_key = %(dedup_key)s AND state = 'sent' AND receipt IS NOT NULL
+ORDER BY notification_id
+LIMIT 1
