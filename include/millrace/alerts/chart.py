@@ -34,7 +34,8 @@ def draw(
         )
     if since is not None:
         newest = max(points[-1][0] for points in values.values())
-        axes.axvspan(date2num(since), date2num(newest), color="#c0392b", alpha=0.12)
+        shaded = date2num([since, newest])  # type: ignore[no-untyped-call]
+        axes.axvspan(*shaded, color="#c0392b", alpha=0.12)
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(alpha=0.3)
     axes.margins(x=0.01)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from millrace.cli import dbt, exports, rules, stack
+from millrace.cli import alerts, dbt, exports, rules, stack
 from millrace.cli.simulate import simulate
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ def main() -> None:
 
 stack.register(app)
 app.add_typer(rules.app, name="rules")
+app.add_typer(alerts.app, name="alerts")
 app.command()(simulate)
 app.add_typer(exports.app, name="exports")
 app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from millrace.alerts import rules as alert_rules
 from millrace.exports import definitions as exports
 from millrace.rules import gate, store
 from millrace.stack import airflow, postgres
@@ -76,6 +77,7 @@ def steps(stack: Stack) -> list[Step]:
     migrated = ("metadata schema", *_known(stack, "clickhouse", step="warehouse schema"))
     plan.append(Step("rules", lambda: seed_rules(stack), migrated))
     plan.append(Step("exports", lambda: exports.apply(settings), ("metadata schema",)))
+    plan.append(Step("alert rules", lambda: seed_alert_rules(stack), ("metadata schema",)))
     if stack.names("airflow"):
         plan += _airflow_steps(stack, serve)
     return plan
@@ -86,6 +88,12 @@ def seed_rules(stack: Stack) -> None:
     with metadata.connect(stack.settings) as connection:
         store.seed(connection, stack.settings)
         gate.compile_all(connection, stack.settings)
+
+
+def seed_alert_rules(stack: Stack) -> None:
+    """Bring in the built-in alert rules."""
+    with metadata.connect(stack.settings) as connection:
+        alert_rules.seed(connection)
 
 
 def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> list[Step]:

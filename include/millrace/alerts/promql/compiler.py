@@ -93,8 +93,8 @@ class Expression:
     def selectors(self) -> list[Selector]:
         """Every selector whose samples the expression cannot do without.
 
-        Left out are those inside ``absent`` and those on the right of ``or`` and ``unless``,
-        where having no samples is an answer.
+        Left out are those inside ``absent``, on either side of ``or`` and on the right of
+        ``unless``, where having no samples is an answer.
         """
         found: list[Selector] = []
         _collect(self.tree, 0, found)
@@ -103,8 +103,10 @@ class Expression:
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        """The comparison that the expression is, if it is one that filters."""
+        """The comparison that the expression is, or that stands left of its ``and``s."""
         tree = _bare(self.tree)
+        while type(tree).__name__ == "BinaryExpr" and str(tree.op) in ("and", "unless"):
+            tree = _bare(tree.lhs)
         if type(tree).__name__ != "BinaryExpr" or str(tree.op) not in functions.COMPARISONS:
             return None
         if tree.modifier and tree.modifier.return_bool:
@@ -142,9 +144,9 @@ def _collect(tree: Any, shift: int, found: list[Selector]) -> None:
         _collect(tree.vector_selector, shift, found)
     elif kind == "SubqueryExpr":
         _collect(tree.expr, shift + milliseconds(tree.offset), found)
-    elif kind == "BinaryExpr":
+    elif kind == "BinaryExpr" and str(tree.op) != "or":
         _collect(tree.lhs, shift, found)
-        if str(tree.op) not in ("or", "unless"):
+        if str(tree.op) != "unless":
             _collect(tree.rhs, shift, found)
     elif kind == "Call":
         if not tree.func.name.startswith("absent"):

@@ -1,0 +1,46 @@
+"""Acknowledging: someone is on it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from millrace.alerts import repository
+from millrace.alerts.grouping import Notification
+
+
+def acknowledge(
+    connection: repository.Connection, rule_name: str, author: str, comment: str
+) -> int:
+    """Acknowledge the open incidents that name a rule; return how many there were.
+
+    Receivers that know acknowledgements (PagerDuty) and people who read along (Slack) are told
+    once; reminders stop until the incident resolves.
+    """
+    now = datetime.now(UTC)
+    count = 0
+    with connection.transaction():
+        connection.execute("SELECT evaluated_until FROM alert_clock FOR UPDATE")
+        for group in repository.load_groups(connection).values():
+            mine = [i for i in group.notified if i.rule_name == rule_name]
+            if group.opened_at is None or not mine or group.acknowledged_by is not None:
+                continue
+            connection.execute(
+                "UPDATE alert_groups SET acknowledged_by = %s, acknowledged_at = %s "
+                "WHERE route = %s AND group_key = %s",
+                [author, now, *group.key],
+            )
+            notification = Notification(group.route, group, "acknowledge", now, group.notified)
+            summary = f"{rule_name} by {author}" + (f": {comment}" if comment else "")
+            first = connection.execute(
+                "SELECT content FROM alert_notifications WHERE route = %s AND dedup_key = %s "
+                "ORDER BY notification_id DESC LIMIT 1",
+                [group.route, group.dedup_key],
+            ).fetchone()
+            content = dict(first["content"]) if first else {}
+            for alert in content.get("firing", []):
+                alert["annotations"] = {"summary": summary}
+            repository.save_notification(
+                connection, notification, {**content, "event": "acknowledge"}
+            )
+            count += 1
+    return count

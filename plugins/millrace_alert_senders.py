@@ -1,0 +1,81 @@
+"""Alert channels through Airflow's connections: one sender per kind of route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.alerts.channels import email, pagerduty, slack, webhook
+from millrace.alerts.outbox import Message, Sender
+
+TIMEOUT_SECONDS = 10
+
+
+def senders() -> dict[str, Sender]:
+    """Return the senders by kind of route."""
+    return {
+        "slack": send_to_slack,
+        "pagerduty": send_to_pagerduty,
+        "webhook": send_to_webhook,
+        "email": send_email,
+    }
+
+
+def send_to_slack(message: Message) -> dict[str, Any]:
+    """Send with the Slack provider's hook (connection type Slack API, token in the password)."""
+    from airflow.providers.slack.hooks.slack import SlackHook
+
+    # Retries are the outbox's: an own one here could post a message twice.
+    hook = SlackHook(
+        slack_conn_id=message.route.connection_id, timeout=TIMEOUT_SECONDS, retry_handlers=[]
+    )
+    return slack.send(hook.client, message)
+
+
+def send_to_pagerduty(message: Message) -> dict[str, Any]:
+    """Send with the PagerDuty provider's connection (integration key in the password).
+
+    The connection's extra may name another ``base_url`` (such as PagerDuty's EU region).
+    """
+    from airflow.providers.pagerduty.hooks.pagerduty_events import PagerdutyEventsHook
+    from pagerduty import EventsApiV2Client, HttpError
+
+    class Client(EventsApiV2Client):
+        """A client that hands a rate limit on: its own waiting would block other messages."""
+
+        timeout = TIMEOUT_SECONDS
+        max_network_attempts = 0
+
+        def postprocess(self, response: Any) -> None:
+            """Raise for a rate limit, with the response that says how long it lasts."""
+            if response.status_code == 429:
+                raise HttpError("rate limit reached (429)", response)
+
+    hook = PagerdutyEventsHook(pagerduty_events_conn_id=message.route.connection_id)
+    extra = hook.get_connection(message.route.connection_id).extra_dejson
+    client = Client(hook.integration_key, base_url=extra.get("base_url"))
+    client.retry = {}
+    return pagerduty.send(client, message)
+
+
+def send_to_webhook(message: Message) -> dict[str, Any]:
+    """Post to an HTTP connection: its URL, its extra as headers, its password as bearer token."""
+    from airflow.sdk import BaseHook
+
+    connection = BaseHook.get_connection(message.route.connection_id)
+    host = connection.host or ""
+    base = host if "://" in host else f"{connection.schema or 'https'}://{host}"
+    if connection.port:
+        base = f"{base}:{connection.port}"
+    headers = {str(name): str(value) for name, value in connection.extra_dejson.items()}
+    path = message.route.config.get("path", "")
+    if connection.password:
+        headers["Authorization"] = f"Bearer {connection.password}"
+    return webhook.send(f"{base}{path}", headers, message)
+
+
+def send_email(message: Message) -> dict[str, Any]:
+    """Send with the SMTP provider's hook."""
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    with SmtpHook(smtp_conn_id=message.route.connection_id) as hook:
+        return email.send(hook, message)
