@@ -1,0 +1,282 @@
+"""The standing proof of conservation: nothing lost, nothing repeated, nothing unexplained.
+
+It needs no manifest. For every partition of every source it holds Kafka's own offsets against
+`raw_events`, and those against `events` and `rejected_events`. An offset without a message (a
+transaction's control record, an aborted or compacted message) is told from a lost one by reading
+it from Kafka.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from millrace.settings import Settings
+from millrace.stores import postgres
+from millrace.verify.log import Extent, Log
+from millrace.verify.report import Check, Difference, Report
+from millrace.verify.warehouse import Span, Warehouse, fingerprint
+
+POLL_SECONDS = 0.5
+DAY_MS = 86_400_000
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Partition:
+    """What is known of one partition: what Kafka holds and what the warehouse holds of it."""
+
+    number: int
+    incarnation: int
+    held: Extent
+    kafka: Extent | None = None
+    absent: list[tuple[int, int]] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The offsets at which the warehouse must hold a message."""
+        spans = []
+        start = self.held.first_offset
+        for first, after in sorted(self.absent):
+            if first > start:
+                spans.append((self.number, start, first))
+            start = max(start, after)
+        if start < self.held.next_offset:
+            spans.append((self.number, start, self.held.next_offset))
+        return spans
+
+
+def _topics(settings: Settings) -> list[str]:
+    with postgres.connect(settings) as connection:
+        rows = connection.execute(
+            "SELECT topic FROM data_sources ORDER BY source_id"
+        ).fetchall()
+    return [row["topic"] for row in rows]
+
+
+def _current_incarnation(settings: Settings, topic: str, topic_id: str) -> int | None:
+    with postgres.connect(settings) as connection:
+        row = connection.execute(
+            "SELECT max(topic_incarnation) AS incarnation FROM ingest_positions "
+            "WHERE topic = %s AND topic_id = %s",
+            [topic, topic_id],
+        ).fetchone()
+    return None if row is None else row["incarnation"]
+
+
+def _reported_losses(settings: Settings, topic: str) -> list[tuple[int, int, int, int]]:
+    """Return what ingest itself reported as lost: incarnation, partition, first, next."""
+    with postgres.connect(settings) as connection:
+        rows = connection.execute(
+            "SELECT topic_incarnation, partition, first_offset, next_offset "
+            "FROM ingest_incidents WHERE topic = %s AND kind = 'data_loss'",
+            [topic],
+        ).fetchall()
+    return [tuple(row.values()) for row in rows]
+
+
+class Conservation:
+    """One topic's proof."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self.settings = settings
+        self.topic = topic
+        self.warehouse = Warehouse(settings, topic)
+        self.log = Log(settings, topic)
+        self.ends = self.log.extents()
+        self.current = _current_incarnation(settings, topic, self.log.topic_id())
+
+    def _held(self) -> dict[tuple[int, int], Extent]:
+        return {
+            (incarnation, partition): Extent(first, after)
+            for incarnation, partition, first, after in self.warehouse.rows("partitions")
+        }
+
+    def _missing_at_end(self) -> dict[int, list[int]]:
+        """Return, by partition, the messages before the end (as of the start) not yet loaded."""
+        held = self._held()
+        missing = {}
+        for partition, extent in self.ends.items():
+            key = (self.current if self.current is not None else -1, partition)
+            reached = held[key].next_offset if key in held else self._floor(partition)
+            if reached < extent.next_offset:
+                offsets = self.log.messages(partition, reached, extent.next_offset)
+                if offsets:
+                    missing[partition] = offsets
+        return missing
+
+    def _floor(self, partition: int) -> int:
+        return self.ends[partition].first_offset
+
+    def _outstanding(self) -> int:
+        held = self._held()
+        current = self.current if self.current is not None else -1
+        total = 0
+        for partition, extent in self.ends.items():
+            at = held.get((current, partition))
+            total += max(0, extent.next_offset - (at.next_offset if at else extent.first_offset))
+        return total
+
+    def wait(self, until: float, on_progress: Progress) -> None:
+        """Wait until ingest has passed Kafka's end as of the start, or until ``until``.
+
+        A partition whose end is only control records never gets there; it is looked at by reading.
+        """
+        total = self._outstanding()
+        last, since = total, time.monotonic()
+        while True:
+            left = self._outstanding()
+            on_progress(total - left, total)
+            now = time.monotonic()
+            if left != last:
+                last, since = left, now
+            stalled = now - since > 2 and not self._missing_at_end()
+            if left == 0 or stalled or now > until:
+                break
+            time.sleep(POLL_SECONDS)
+        self._await_judgement(until)
+
+    def _await_judgement(self, until: float) -> None:
+        """Wait until what is in raw_events is in one of the others too: it comes a moment later."""
+        while time.monotonic() < until:
+            for incarnation, spans in self._spans(self._partitions()).items():
+                if self.warehouse.misplaced(spans, incarnation):
+                    break
+            else:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _partitions(self) -> list[Partition]:
+        reported = _reported_losses(self.settings, self.topic)
+        partitions = []
+        for (incarnation, number), held in self._held().items():
+            kafka = self.ends.get(number) if incarnation == self.current else None
+            if kafka is not None:  # what came after the start is not judged
+                held = Extent(
+                    held.first_offset,
+                    max(held.first_offset, min(held.next_offset, kafka.next_offset)),
+                )
+            one = Partition(number, incarnation, held, kafka)
+            losses = [(a, b) for i, p, a, b in reported if (i, p) == (incarnation, number)]
+            self._explain(one, losses)
+            partitions.append(one)
+        return partitions
+
+    def _explain(self, one: Partition, losses: list[tuple[int, int]]) -> None:
+        """Sort the offsets that the warehouse lacks into messageless ones and lost ones."""
+        whole = (one.held.first_offset, one.held.next_offset)
+        span = [(one.number, *whole)]
+        raw = self.warehouse.fingerprints("raw_events", span, one.incarnation)
+        if raw.get(one.number, (0, 0)) == fingerprint([whole]):
+            return
+        gaps = self.warehouse.rows(
+            "gaps",
+            incarnation=one.incarnation,
+            partition=one.number,
+            until=one.held.next_offset,
+        )
+        for first, after in gaps:
+            if any(a <= first and after <= b for a, b in losses):
+                one.absent.append((first, after))  # lost, and ingest said so with these offsets
+            elif one.kafka is not None and after > one.kafka.first_offset:
+                there = self.log.messages(one.number, first, after)
+                one.lost.extend(there)
+                one.absent.append((first, after))
+            else:  # Kafka has forgotten: nobody can say that these were no messages
+                one.lost.extend(range(first, after))
+                one.absent.append((first, after))
+
+    @staticmethod
+    def _spans(partitions: list[Partition]) -> dict[int, list[Span]]:
+        spans: dict[int, list[Span]] = {}
+        for one in partitions:
+            if one.spans:
+                spans.setdefault(one.incarnation, []).extend(one.spans)
+        return spans
+
+    def checks(self) -> list[Check]:
+        """Return the checks of this topic."""
+        partitions = self._partitions()
+        late = self._missing_at_end()
+        behind = Check(
+            f"{self.topic}: every message in Kafka is loaded",
+            f"{len(self.ends)} partitions up to their ends",
+            [
+                Difference(f"{self.topic}/{p}@{offset}", "in raw_events", "nowhere")
+                for p, offsets in sorted(late.items())
+                for offset in offsets
+            ],
+        )
+        gaps = Check(
+            f"{self.topic}: raw_events has no gap",
+            f"{len(partitions)} partitions, "
+            f"{sum(len(one.absent) for one in partitions)} gaps looked into",
+            [
+                Difference(f"{self.topic}/{one.number}@{offset}", "in raw_events", "nowhere")
+                for one in partitions
+                for offset in [*self._before(one), *one.lost]
+            ],
+        )
+        placed = Check(f"{self.topic}: each message once in events or rejected_events")
+        count = 0
+        for incarnation, spans in self._spans(partitions).items():
+            count += sum(after - first for _, first, after in spans)
+            for wrong in self.warehouse.misplaced(spans, incarnation):
+                if not self._is_expired(incarnation, wrong.partition, wrong.offset):
+                    placed.differences.append(wrong.as_difference(self.topic))
+        placed.compared = f"{count:,} positions"
+        return [behind, gaps, placed]
+
+    def _before(self, one: Partition) -> list[int]:
+        """Return messages that Kafka holds before the first loaded one and that are too young to
+        have expired from raw_events.
+        """  # noqa: D205
+        if one.kafka is None or one.kafka.first_offset >= one.held.first_offset:
+            return []
+        days = self.settings.raw_retention_days - 1
+        young = int(time.time() * 1000) - days * DAY_MS
+        return self.log.messages(
+            one.number, one.kafka.first_offset, one.held.first_offset, younger_than_ms=young
+        )
+
+    def _is_expired(self, incarnation: int, partition: int, offset: int) -> bool:
+        """Whether an event is missing only because its time came to leave ``events``."""
+        return bool(
+            self.warehouse.rows(
+                "expired_positions",
+                incarnation=incarnation,
+                partition=partition,
+                offset=offset,
+                days=self.settings.events_retention_days,
+            )
+        )
+
+
+def verify(
+    settings: Settings,
+    *,
+    wait_seconds: float = 120,
+    on_progress: Progress = lambda _done, _total: None,
+) -> Report:
+    """Prove conservation for every source's topic.
+
+    ``wait_seconds`` is how long ingest may take to reach Kafka's end as of now. Raises
+    ``confluent_kafka.KafkaException`` when the broker or a topic is not there.
+    """
+    report = Report("Conservation: Kafka, raw_events, events, rejected_events")
+    until = time.monotonic() + wait_seconds
+    seen: set[str] = set()
+    for topic in _topics(settings):
+        proof = Conservation(settings, topic)
+        proof.wait(until, on_progress)
+        report.checks.extend(proof.checks())
+        if proof.warehouse.target not in seen:
+            seen.add(proof.warehouse.target)
+            hours = settings.duplicate_window_hours
+            total, repeated = proof.warehouse.repeated_event_ids(hours)
+            name = f"{proof.warehouse.target}: no event_id twice"
+            report.checks.append(Check(name, f"{total:,} events", repeated))
+    return report

@@ -1,0 +1,188 @@
+"""Hold the warehouse against the manifest of a simulation, exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from millrace.settings import Settings
+from millrace.simulate.manifest import Manifest
+from millrace.stores import postgres
+from millrace.verify.report import Check, Difference, Report, compare
+from millrace.verify.warehouse import Span, Warehouse
+
+POLL_SECONDS = 0.5
+
+
+def _spans(manifest: Manifest) -> list[Span]:
+    return [
+        (int(partition), first, after)
+        for partition, ranges in manifest.positions.items()
+        for first, after in ranges
+    ]
+
+
+def _incarnation(settings: Settings, manifest: Manifest) -> int:
+    with postgres.connect(settings) as connection:
+        row = connection.execute(
+            "SELECT max(topic_incarnation) AS incarnation FROM ingest_positions "
+            "WHERE topic = %s AND topic_id = %s",
+            [manifest.topic, manifest.topic_id],
+        ).fetchone()
+    if row is None or row["incarnation"] is None:
+        raise LookupError(
+            f"ingest does not know topic {manifest.topic!r} with the id {manifest.topic_id} that "
+            "the simulation wrote to: either ingest has not started yet, or the topic was deleted "
+            "and created anew since"
+        )
+    return int(row["incarnation"])
+
+
+def await_incarnation(settings: Settings, manifest: Manifest, until: float) -> int:
+    """Return how often the topic had been recreated; waits for ingest's first look at it.
+
+    ``until`` is a time of ``time.monotonic()``. Raises ``LookupError`` when it passes.
+    """
+    while True:
+        try:
+            return _incarnation(settings, manifest)
+        except LookupError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def await_ingest(
+    warehouse: Warehouse,
+    spans: list[Span],
+    incarnation: int,
+    until: float,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> bool:
+    """Wait until the positions have been judged; return whether they were before ``until``."""
+    total = sum(after - first for _, first, after in spans)
+    while True:
+        done = sum(
+            count
+            for table in (warehouse.target, "rejected_events")
+            for count, _ in warehouse.fingerprints(table, spans, incarnation).values()
+        )
+        on_progress(done, total)
+        if done >= total:
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(POLL_SECONDS)
+
+
+def _label(minute: int, country: str, device: str, event_type: str) -> str:
+    moment = datetime.fromtimestamp(minute * 60, UTC)
+    return f"{moment:%Y-%m-%d %H:%M} {country} {device} {event_type}"
+
+
+def _positions(warehouse: Warehouse, spans: list[Span], incarnation: int) -> Check:
+    total = sum(after - first for _, first, after in spans)
+    return Check(
+        "every message once in raw_events, and once in events or rejected_events",
+        f"{total:,} positions",
+        [one.as_difference(warehouse.topic) for one in warehouse.misplaced(spans, incarnation)],
+    )
+
+
+def _rollup(warehouse: Warehouse, manifest: Manifest, until: float) -> Check:
+    """Compare the minute rollup with the events; both grow meanwhile, so a difference must last."""
+    name = "rollup of a minute equals its events"
+    if warehouse.target != "events":
+        return Check(name, skipped=f"the rollups are made from events, not {warehouse.target}")
+    exists = warehouse.client.query("EXISTS analytics.metrics_1min").result_rows[0][0]
+    if not exists:
+        return Check(name, skipped="dbt has not built analytics.metrics_1min yet")
+    minutes = [int(row[0]) for row in manifest.events] or [0]
+    while True:
+        rows = warehouse.rows(
+            "rollup_differences", since=min(minutes) * 60, until=(max(minutes) + 1) * 60
+        )
+        if not rows or time.monotonic() > until:
+            break
+        time.sleep(POLL_SECONDS)
+    return Check(
+        name,
+        f"{max(minutes) - min(minutes) + 1:,} minutes",
+        [
+            Difference(_label(minute, country, device, event_type), events, rollup)
+            for minute, country, device, event_type, events, rollup in rows
+        ],
+    )
+
+
+def verify(
+    manifest: Manifest,
+    settings: Settings,
+    *,
+    wait_seconds: float = 120,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Report:
+    """Wait for ingest, then hold the warehouse against the manifest.
+
+    ``wait_seconds`` is how long ingest may take to catch up; what is missing afterwards shows as
+    differences. Raises ``LookupError`` when ingest does not know the topic at all, and
+    ``ValueError`` for a manifest of a file.
+    """
+    if not manifest.topic_id:
+        raise ValueError("this simulation wrote a file, which no warehouse holds; use --to kafka")
+    until = time.monotonic() + wait_seconds
+    spans = _spans(manifest)
+    warehouse = Warehouse(settings, manifest.topic)
+    report = Report(f"Simulation {manifest.run_id}: {manifest.sent:,} messages")
+    if not spans:
+        report.checks.append(Check("messages", skipped="the simulation sent none"))
+        return report
+    incarnation = await_incarnation(settings, manifest, until)
+    await_ingest(warehouse, spans, incarnation, until, on_progress)
+
+    report.checks.append(_positions(warehouse, spans, incarnation))
+    report.checks.append(
+        compare(
+            "events by minute, country, device and type",
+            f"{len(manifest.events):,} groups, {manifest.accepted:,} events",
+            {_label(*group_of(row)): int(row[4]) for row in manifest.events},
+            {
+                _label(*group_of(row)): int(row[4])
+                for row in warehouse.rows("events_by_group", spans, incarnation=incarnation)
+            },
+        )
+    )
+    report.checks.append(
+        compare(
+            "events by page",
+            f"{len(manifest.pages):,} pages",
+            manifest.pages,
+            dict(warehouse.rows("events_by_page", spans, incarnation=incarnation)),
+        )
+    )
+    report.checks.append(
+        compare(
+            "rejected by reason",
+            f"{len(manifest.rejected):,} reasons, {sum(manifest.rejected.values()):,} messages",
+            manifest.rejected,
+            dict(warehouse.rows("rejected_by_reason", spans, incarnation=incarnation)),
+        )
+    )
+    total, repeated = warehouse.repeated_event_ids(settings.duplicate_window_hours)
+    report.checks.append(Check("no event_id twice", f"{total:,} events", repeated))
+    report.checks.append(_rollup(warehouse, manifest, min(until, time.monotonic() + 15)))
+    if manifest.unconfirmed:
+        report.checks.append(
+            Check(
+                "the manifest is exact",
+                f"{manifest.sent + manifest.unconfirmed:,} messages",
+                [Difference("messages without the broker's word", 0, manifest.unconfirmed)],
+            )
+        )
+    return report
+
+
+def group_of(row: list[int | str]) -> tuple[int, str, str, str]:
+    """Return the key of a row of counts: minute, country, device, event type."""
+    return int(row[0]), str(row[1]), str(row[2]), str(row[3])
