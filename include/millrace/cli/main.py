@@ -6,6 +6,7 @@ import typer
 
 from millrace.cli import alerts, dbt, exports, rules, stack
 from millrace.cli.simulate import simulate
+from millrace.cli.verify import verify
 
 app = typer.Typer(
     name="millrace",
@@ -24,5 +25,6 @@ stack.register(app)
 app.add_typer(rules.app, name="rules")
 app.add_typer(alerts.app, name="alerts")
 app.command()(simulate)
+app.command()(verify)
 app.add_typer(exports.app, name="exports")
 app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)

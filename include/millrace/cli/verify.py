@@ -15,6 +15,9 @@ def verify(
     conservation: Annotated[
         bool, typer.Option("--conservation", help="Prove it for everything in the warehouse.")
     ] = False,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="With --conservation: only this topic.")
+    ] = None,
     wait: Annotated[float, typer.Option(help="Seconds that ingest may take to catch up.")] = 120,
 ) -> None:
     """Hold the warehouse against a manifest, exactly, and print every difference.
@@ -44,7 +47,9 @@ def verify(
                 progress.update(task, completed=done, total=total)
 
             if manifest is None:
-                report = conserved.verify(settings, wait_seconds=wait, on_progress=show)
+                report = conserved.verify(
+                    settings, topics=topic or (), wait_seconds=wait, on_progress=show
+                )
             else:
                 sent = Manifest.read(manifest)
                 report = simulation.verify(sent, settings, wait_seconds=wait, on_progress=show)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
 from millrace.settings import Settings
 
@@ -78,4 +80,10 @@ def ensure_topic(
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
         raise
+    # Created is not yet known: the broker learns of it a moment after the controller's answer.
+    until = time.monotonic() + 30
+    while not client.list_topics(timeout=30).topics.get(topic, TopicMetadata()).partitions:
+        if time.monotonic() > until:
+            raise TimeoutError(f"topic {topic!r} was created but no broker serves it; try again")
+        time.sleep(0.05)
     return True

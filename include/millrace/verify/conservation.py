@@ -9,7 +9,7 @@ it from Kafka.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from millrace.settings import Settings
@@ -51,9 +51,7 @@ class Partition:
 
 def _topics(settings: Settings) -> list[str]:
     with postgres.connect(settings) as connection:
-        rows = connection.execute(
-            "SELECT topic FROM data_sources ORDER BY source_id"
-        ).fetchall()
+        rows = connection.execute("SELECT topic FROM data_sources ORDER BY source_id").fetchall()
     return [row["topic"] for row in rows]
 
 
@@ -258,10 +256,11 @@ class Conservation:
 def verify(
     settings: Settings,
     *,
+    topics: Collection[str] = (),
     wait_seconds: float = 120,
     on_progress: Progress = lambda _done, _total: None,
 ) -> Report:
-    """Prove conservation for every source's topic.
+    """Prove conservation for every source's topic, or for some ``topics`` only.
 
     ``wait_seconds`` is how long ingest may take to reach Kafka's end as of now. Raises
     ``confluent_kafka.KafkaException`` when the broker or a topic is not there.
@@ -269,7 +268,7 @@ def verify(
     report = Report("Conservation: Kafka, raw_events, events, rejected_events")
     until = time.monotonic() + wait_seconds
     seen: set[str] = set()
-    for topic in _topics(settings):
+    for topic in topics or _topics(settings):
         proof = Conservation(settings, topic)
         proof.wait(until, on_progress)
         report.checks.extend(proof.checks())

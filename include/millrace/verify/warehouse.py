@@ -148,4 +148,3 @@ class Warehouse:
             ):
                 found.append(Difference(f"event_id {event_id}", 1, f"{copies}: {positions}"))
         return total, found
-
