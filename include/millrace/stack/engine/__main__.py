@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,9 @@ import typer
 import uvicorn
 from pydantic import SecretStr, ValidationError
 
-from millrace.stack.engine.app import AbortedResponseError, App
+from millrace.stack.engine.app import App
 from millrace.stack.engine.config import EngineConfig, User, read_users
+from millrace.stack.engine.exchange import AbortedResponseError
 from millrace.stack.engine.handles import HandlePool
 
 PASSWORD_VARIABLE = "MILLRACE_CLICKHOUSE_PASSWORD"  # noqa: S105  the name, not the password
@@ -56,6 +58,16 @@ def serve(config: EngineConfig) -> None:
     pool = HandlePool(f"{config.path / 'data'}?config-file={configuration}")
     # The first handle starts the engine; it has to stay open as long as the process serves.
     keeper = pool.open(User(name="keeper"))
+
+    def leave(*_: object) -> None:
+        keeper.close()
+        logging.shutdown()
+        # chDB's own tear-down at interpreter exit may crash or hang; all data is safe by now.
+        os._exit(0)
+
+    # uvicorn takes both signals over while it serves and raises them again when it has ended.
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
     logging.getLogger("uvicorn.error").addFilter(_Quiet())
     log.info("serving %s on http://%s:%d", config.path, config.host, config.port)
     uvicorn.run(
@@ -72,10 +84,7 @@ def serve(config: EngineConfig) -> None:
         timeout_keep_alive=300,
         timeout_graceful_shutdown=int(config.shutdown_seconds),
     )
-    keeper.close()
-    logging.shutdown()
-    # chDB's own tear-down at interpreter exit may crash or hang; everything is closed by now.
-    os._exit(0)
+    leave()
 
 
 def main(

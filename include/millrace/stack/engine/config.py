@@ -81,7 +81,9 @@ class EngineConfig(BaseModel):
     max_concurrent: int = Field(16, gt=0, description="Queries that run at once.")
     max_queued: int = Field(256, ge=0, description="Queries that wait for a place.")
     queue_seconds: float = Field(60, gt=0, description="How long one waits at most.")
-    body_seconds: float = Field(300, gt=0, description="Silence of a client in its own body.")
+    body_seconds: float = Field(
+        300, gt=0, description="A client's longest stall, sending or taking."
+    )
     shutdown_seconds: float = Field(20, gt=0, description="Grace for running queries at the end.")
     memory: int = Field(0, ge=0, description="Cap on the engine's memory; 0 is 90 % of the RAM.")
     fsync: bool = Field(False, description="Flush every part to the disk before acknowledging.")

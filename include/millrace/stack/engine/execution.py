@@ -5,10 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,7 +23,12 @@ _SEAMLESS = frozenset(
 )
 """Formats whose blocks, written one by one, join to what one writing gives (no frame around)."""
 
-_FILE_FUNCTIONS = (b"FILE", b"FILECLUSTER", b"EXECUTABLE", b"PYTHON")
+_FILE_FUNCTIONS = frozenset({b"FILE", b"FILECLUSTER", b"EXECUTABLE", b"PYTHON"})
+_UNFILTERED_FUNCTIONS = frozenset(
+    {b"MERGE", b"LOOP", b"REMOTE", b"REMOTESECURE", b"CLUSTER", b"CLUSTERALLREPLICAS", b"JOINGET"}
+    | {b"MERGETREEINDEX", b"MERGETREEPROJECTION", b"MERGETREETEXTINDEX", b"DICTGET"}
+)
+"""Functions that read a table past ``additional_table_filters``."""
 
 
 def _not_utf8(error: UnicodeDecodeError) -> EngineError:
@@ -133,7 +137,9 @@ class _Pipe:
         parameters: dict[str, str],
         progress: Progress,
         threads: Executor,
+        kill: Callable[[], None],
     ) -> None:
+        self._kill = kill
         self._reading, writing = os.pipe()
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, CHUNK)
         target = f"\nINTO OUTFILE '/proc/self/fd/{writing}' TRUNCATE "
@@ -148,7 +154,6 @@ class _Pipe:
             finally:
                 os.close(writing)
 
-        self._lock = threading.Lock()
         self._query: Future[Any] = threads.submit(run)
 
     def read(self) -> bytes:
@@ -163,11 +168,21 @@ class _Pipe:
         return data
 
     def close(self) -> None:
-        with self._lock:
-            if self._reading >= 0:
-                os.close(self._reading)
-                self._reading = -1
-        self._query.exception()
+        os.close(self._reading)
+        # Without a reader the engine goes on and writes into the void, so it has to be killed.
+        while not self._query.done():
+            self._kill()
+            wait({self._query}, timeout=0.1)
+
+
+class Control(Protocol):
+    """What an execution needs to know of the others, and to end its own query."""
+
+    def engine_id(self, query_id: str) -> str | None:
+        """Return the id under which the engine runs a client's query."""
+
+    def kill(self, handle: Handle) -> None:
+        """Ask the engine to end a handle's query."""
 
 
 class Execution:
@@ -182,8 +197,9 @@ class Execution:
         database: str | None,
         settings: dict[str, str],
         parameters: dict[str, str],
+        control: Control,
     ) -> None:
-        self._pool, self._threads = pool, threads
+        self._pool, self._threads, self._control = pool, threads, control
         self._user, self._session = user, session
         self._database, self._settings, self._parameters = database, settings, parameters
         self._insert: Any = None
@@ -195,7 +211,6 @@ class Execution:
         self.is_read = False
         self.has_result = False
         self.external: list[tuple[str, str, str, bytes]] = []
-        self.engine_ids: Callable[[str], str | None] = lambda _: None
 
     def open(self) -> Handle:
         """Take a handle: the session's, or one from the pool."""
@@ -342,7 +357,15 @@ class Execution:
                 result = connection.query(sql, self.format, params=self._parameters)
                 return _Whole(result, self.progress)
             return _Blocks(handle, stream, self.progress)
-        return _Pipe(handle, statement, self.format, self._parameters, self.progress, self._threads)
+        return _Pipe(
+            handle,
+            statement,
+            self.format,
+            self._parameters,
+            self.progress,
+            self._threads,
+            lambda: self._control.kill(handle),
+        )
 
     def _check_rights(self, statement: Statement, kind: str, *, read_only: bool) -> None:
         if read_only and kind not in ("READ_ONLY", "UNKNOWN"):
@@ -355,14 +378,20 @@ class Execution:
             return
         if statement.verb in ("KILL", "SYSTEM", "BACKUP", "RESTORE"):
             raise EngineError.named("READONLY", "Cannot execute query in readonly mode.")
+        denied = _FILE_FUNCTIONS | (
+            _UNFILTERED_FUNCTIONS if self._user.row_filters else frozenset()
+        )
         previous = None
         for token in tokens(statement.sql):
             if (
                 token.text == b"("
                 and previous is not None
-                and previous.text.strip(b'`"').upper() in _FILE_FUNCTIONS
+                and previous.text.strip(b'`"').upper() in denied
             ):
-                raise EngineError.named("READONLY", "Files are out of reach in readonly mode.")
+                raise EngineError.named(
+                    "READONLY",
+                    f"Function {previous.text.decode()} is out of reach in readonly mode.",
+                )
             previous = token
 
     def _with_engine_ids(self, sql: bytes) -> str:
@@ -370,7 +399,7 @@ class Execution:
         out, position = [], 0
         for token in tokens(sql):
             if token.kind == "string":
-                theirs = self.engine_ids(token.text[1:-1].decode(errors="replace"))
+                theirs = self._control.engine_id(token.text[1:-1].decode(errors="replace"))
                 if theirs is not None:
                     out += [sql[position : token.start].decode(), quote(theirs)]
                     position = token.end

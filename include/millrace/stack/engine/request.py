@@ -87,7 +87,7 @@ class Request:
 
     def header(self, name: bytes) -> str:
         """Return a header's value, or an empty text."""
-        return self.headers.get(name, b"").decode("latin-1")
+        return self.headers.get(name, b"").decode("utf-8", "replace")
 
     def database(self) -> str | None:
         """Return the database asked for, in the URL or the header."""

@@ -100,9 +100,11 @@ def scan(text: bytes, *, complete: bool) -> Statement | None:
 
 def _insert(text: bytes, stream: Iterator[Token], *, complete: bool) -> Statement | None:
     previous: Token | None = None
+    selects = False
     for seen, token in enumerate(stream, 1):
         # The third token on is past INTO and the table's name or TABLE and FUNCTION.
-        begins = token.depth == 0 and seen > 2 and previous is not None and previous.text != b"."
+        begins = token.depth == 0 and seen > 2 and not selects
+        begins = begins and previous is not None and previous.text != b"."
         if begins and token.is_word(b"VALUES"):
             return Statement(
                 text[: token.start], "INSERT", data_format="Values", data_start=token.end
@@ -119,8 +121,13 @@ def _insert(text: bytes, stream: Iterator[Token], *, complete: bool) -> Statemen
             )
         if token.is_word(b"INFILE") and previous is not None and previous.is_word(b"FROM"):
             raise _files_refused("FROM INFILE")
-        if begins and token.is_word(b"SELECT", b"WITH", b"WATCH"):
-            return Statement(text, "INSERT") if complete else None
+        if selects and token.text == b"(" and previous and previous.is_word(b"INPUT"):
+            raise EngineError.named(
+                "NOT_IMPLEMENTED",
+                "The table function input() is not offered by the embedded engine; insert into a "
+                "temporary table of a session and select from it.",
+            )
+        selects = selects or (begins and token.is_word(b"SELECT", b"WITH", b"WATCH"))
         previous = token
     return Statement(text, "INSERT") if complete else None
 
