@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,6 +67,7 @@ def failing_clearly(console: Console) -> Iterator[None]:
             name = "MILLRACE_" + "_".join(str(part) for part in problem["loc"]).upper()
             console.print(f"[red]millrace:[/] {name}: {problem['msg']} (given: {problem['input']})")
         raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         console.print("Interrupted. What was done stays; run the same command to go on.")
-        raise typer.Exit(130) from error
+        sys.stdout.flush()
+        os._exit(130)  # at once: steps under way bear it, and threads would be waited for

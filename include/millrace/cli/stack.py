@@ -26,14 +26,16 @@ def up() -> None:
     """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
     from millrace.cli import progress
     from millrace.stack import bootstrap, checks, summary
+    from millrace.stack.traffic import FirstLook
 
     console = _console()
     with progress.failing_clearly(console):
         stack = _stack()
         checks.check_machine(stack)
         with progress.steps(console) as report:
-            bootstrap.run(bootstrap.steps(stack), report)
-        summary.show(stack, console)
+            look = FirstLook(stack)
+            bootstrap.run([*bootstrap.steps(stack), *bootstrap.first_look(look)], report)
+        summary.show(look, console)
 
 
 def down() -> None:

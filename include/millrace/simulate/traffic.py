@@ -150,7 +150,7 @@ class Traffic:
         pages = np.searchsorted(self.page_bounds, numbers.random(count))
         rows = self._rows(times, types, users, pages)
         values: list[bytes | None] = list(rows)
-        keys = [b"%d" % user for user in self._user_ids(users).tolist()]
+        keys = [b"%d" % user for user in self.user_ids(users).tolist()]
 
         made = Chunk(keys=keys, values=values)
         self._spoil(made, kinds, times, sent_at)
@@ -167,7 +167,8 @@ class Traffic:
         return np.asarray((hours * 3_600_000).astype(np.int64))
 
     @staticmethod
-    def _user_ids(users: Ints) -> Ints:
+    def user_ids(users: Ints) -> Ints:
+        """Return the ``user_id`` of people, who are numbered from 0 (the most active)."""
         return users * 7 + 1_000_003
 
     def _event_ids(self, count: int) -> list[bytes]:
@@ -207,7 +208,7 @@ class Traffic:
             self.types.astype("S")[types].tolist(),
             stamps[which].tolist(),
             (times % 1000).tolist(),
-            self._user_ids(users).tolist(),
+            self.user_ids(users).tolist(),
             [spelled_pages[page] for page in pages.tolist()],
             self.countries.astype("S")[self.user_country[users]].tolist(),
             self.devices.astype("S")[self.user_device[users]].tolist(),

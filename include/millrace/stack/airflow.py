@@ -52,7 +52,7 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
             "parallelism": 12,
             "max_active_tasks_per_dag": 12,
             "load_examples": False,
-            "dags_are_paused_at_creation": True,
+            "dags_are_paused_at_creation": False,  # who pauses one later, keeps it paused
             "fernet_key": secrets["MILLRACE_AIRFLOW_FERNET_KEY"],
             "execution_api_server_url": f"{api_url}/execution/",
             "simple_auth_manager_users": f"{USER}:admin",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from millrace.alerts import rules as alert_rules
@@ -13,6 +15,7 @@ from millrace.stack import airflow, postgres
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.server import StackError
 from millrace.stack.stack import Stack
+from millrace.stack.traffic import FirstLook, seed_profiles
 from millrace.stores import clickhouse, kafka, objects
 from millrace.stores import postgres as metadata
 from millrace.stores.transactions import LARGEST_MESSAGE
@@ -96,6 +99,20 @@ def seed_alert_rules(stack: Stack) -> None:
         alert_rules.seed(connection)
 
 
+def deploy_models(stack: Stack) -> None:
+    """Build the dbt models in a process of their own, if they changed since the last time.
+
+    Raises ``StackError`` with the end of what dbt said.
+    """
+    command = [sys.executable, "-m", "millrace.cli", "dbt", "deploy"]
+    done = subprocess.run(
+        command, env=stack.child_environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-15:]
+        raise StackError("the dbt models could not be built:\n" + "\n".join(said))
+
+
 def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> list[Step]:
     settings, secrets = stack.settings, stack.secrets
     ready = ("topics", "buckets", "rules", "exports", "airflow schema")
@@ -105,6 +122,7 @@ def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> 
         airflow.migrate(settings, stack.child_environment)
 
     return [
+        Step("models", lambda: deploy_models(stack), ("rules",)),
         Step("airflow schema", migrate, ("databases",)),
         *(
             Step(name, serve(name), ("airflow schema",) if name == "api-server" else ready)
@@ -113,6 +131,15 @@ def _airflow_steps(stack: Stack, serve: Callable[[str], Callable[[], None]]) -> 
         Step(
             "pools", lambda: airflow.ensure_pools(airflow.api(settings, secrets)), ("api-server",)
         ),
+    ]
+
+
+def first_look(look: FirstLook) -> list[Step]:
+    """Return the steps that follow in a stack that people look at: profiles and some traffic."""
+    airflow_is_up = tuple(look.stack.names("airflow"))
+    return [
+        Step("user profiles", lambda: seed_profiles(look.stack), ("metadata schema",)),
+        Step("traffic", look.run, ("topics", "models", "user profiles", *airflow_is_up)),
     ]
 
 
@@ -128,27 +155,31 @@ def run(plan: list[Step], report: Callable[[str, str], None] = lambda _name, _st
     ``"running"``, ``"done"``, ``"failed"`` or ``"skipped"`` (one
     before it failed). Raises ``StackError``, the first one, after the steps under way have ended.
     """
-    with ThreadPoolExecutor(max_workers=len(plan)) as pool:
-        futures: dict[str, Future[None]] = {}
+    pool = ThreadPoolExecutor(max_workers=len(plan))
+    futures: dict[str, Future[None]] = {}
 
-        def perform(step: Step) -> None:
-            for name in step.after:
-                if futures[name].exception() is not None:
-                    report(step.name, "skipped")
-                    raise futures[name].exception()  # type: ignore[misc]
-            report(step.name, "running")
-            try:
-                step.run()
-            except StackError:
-                report(step.name, "failed")
-                raise
-            except Exception as error:
-                report(step.name, "failed")
-                reason = str(error).strip() or type(error).__name__
-                raise StackError(f"{step.name}: {reason}") from error
-            report(step.name, "done")
+    def perform(step: Step) -> None:
+        for name in step.after:
+            if futures[name].exception() is not None:
+                report(step.name, "skipped")
+                raise futures[name].exception()  # type: ignore[misc]
+        report(step.name, "running")
+        try:
+            step.run()
+        except StackError:
+            report(step.name, "failed")
+            raise
+        except Exception as error:
+            report(step.name, "failed")
+            reason = str(error).strip() or type(error).__name__
+            raise StackError(f"{step.name}: {reason}") from error
+        report(step.name, "done")
 
-        for step in plan:
-            futures[step.name] = pool.submit(perform, step)
-        for future in futures.values():
-            future.result()
+    for step in plan:
+        futures[step.name] = pool.submit(perform, step)
+    try:
+        wait(futures.values())
+    finally:  # an interruption does not wait for steps under way
+        pool.shutdown(wait=False, cancel_futures=True)
+    for future in futures.values():
+        future.result()

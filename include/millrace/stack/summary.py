@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from rich.console import Console
 
+from millrace.simulate.manifest import Manifest
 from millrace.stack import airflow, clickhouse
 from millrace.stack.stack import Stack
+from millrace.stack.traffic import FirstLook
+from millrace.stores import clickhouse as clickhouse_store
+from millrace.stores import sql
 
 
-def show(stack: Stack, console: Console) -> None:
-    """Print the addresses and credentials of a running stack."""
+def show(look: FirstLook, console: Console) -> None:
+    """Print what the warehouse holds, and the addresses and credentials to look further."""
+    stack = look.stack
+    client = clickhouse_store.connect(stack.settings)
+
+    def rows(name: str) -> Sequence[Sequence[Any]]:
+        return client.query(sql.render(f"clickhouse/stack/{name}.sql")).result_rows
+
+    loaded, rejected = rows("totals")[0]
+    console.print()
+    if look.path.exists():
+        sent = Manifest.read(look.path).sent
+        console.print(f"[bold]{sent:,}[/] simulated messages were sent to Kafka.")
+    console.print(f"[bold]{loaded:,}[/] events loaded, [bold]{rejected:,}[/] messages rejected:")
+    for reason, count in rows("rejections"):
+        console.print(f"  {count:>8,}  {reason}")
+    if look.freshness is not None:
+        console.print(
+            f"Freshness: the newest event was [bold]{look.freshness:.2f} s[/] old (median)."
+        )
+    console.print("Most viewed pages of the last minute:")
+    for page, views in rows("top_pages"):
+        console.print(f"  {views:>8,}  {page}", markup=False)
+    console.print()
     for name, address, user, password in addresses(stack):
         login = f"  {user} / {password}" if user else ""
         console.print(f"{name:<11} {address}{login}", markup=False)
+    client.close()
 
 
 def addresses(stack: Stack) -> list[tuple[str, str, str, str]]:

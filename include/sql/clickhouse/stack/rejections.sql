@@ -1,0 +1,4 @@
+SELECT reason, count() AS messages
+FROM rejected_events
+GROUP BY reason
+ORDER BY messages DESC

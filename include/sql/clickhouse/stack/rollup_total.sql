@@ -1,0 +1,1 @@
+SELECT sum(events) FROM analytics.metrics_1min

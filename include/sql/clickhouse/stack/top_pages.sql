@@ -1,0 +1,6 @@
+SELECT page, sum(page_views) AS views
+FROM analytics.page_views_1min
+WHERE window_start = (SELECT max(window_start) FROM analytics.page_views_1min WHERE window_start <= now())
+GROUP BY page
+ORDER BY views DESC, page
+LIMIT 5

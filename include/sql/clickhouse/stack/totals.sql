@@ -1,0 +1,3 @@
+SELECT
+    (SELECT count() FROM events) AS loaded,
+    (SELECT count() FROM rejected_events) AS rejected

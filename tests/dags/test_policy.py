@@ -1,0 +1,125 @@
+"""What holds for every DAG file: it imports, wires only, and tells an operator what to do."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+DAGS = Path(__file__).parents[2] / "dags"
+FILES = sorted(path for path in DAGS.glob("*.py") if not path.name.startswith("_"))
+LONGEST = 120
+HEAVY = {
+    "chdb", "clickhouse_connect", "confluent_kafka", "dbt", "duckdb", "great_expectations",
+    "millrace", "minio", "numpy", "pandas", "polars", "psycopg", "pyarrow", "redis", "requests",
+}  # fmt: skip
+"""Packages that a DAG file may import inside its tasks only: they cost time on every parse."""
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DAG]]:
+    """Every DAG of the repository by the stem of its file, parsed as Airflow parses it."""
+    import os
+
+    home = tmp_path_factory.mktemp("airflow_home")
+    os.environ["AIRFLOW_HOME"] = str(home)
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(DAGS)
+    os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home}/airflow.db"
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(DAGS), include_examples=False)
+    assert bag.import_errors == {}
+    found: dict[str, list[DAG]] = {path.stem: [] for path in FILES}
+    for dag in bag.dags.values():
+        found[Path(dag.fileloc).stem].append(dag)
+    return found
+
+
+def test_there_are_dags() -> None:
+    assert FILES, f"no DAG files in {DAGS}"
+
+
+@each_file
+def test_imports_and_defines_its_dag(path: Path, dags: dict[str, list[DAG]]) -> None:
+    ids = {dag.dag_id for dag in dags[path.stem]}
+    assert path.stem in ids, f"{path.name} defines {ids or 'none'}; a file is named after its DAG"
+
+
+@each_file
+def test_says_what_an_operator_needs(path: Path, dags: dict[str, list[DAG]]) -> None:
+    manual = ast.get_docstring(ast.parse(path.read_text()))
+    assert manual is not None, f"{path.name} has no docstring"
+    assert len(manual.split()) >= 30, f"{path.name}: the docstring is the operator's manual"
+    for dag in dags[path.stem]:
+        assert dag.doc_md, f"{dag.dag_id} does not show its manual; pass doc_md=__doc__"
+
+
+@each_file
+def test_has_owner_tags_and_retries(path: Path, dags: dict[str, list[DAG]]) -> None:
+    for dag in dags[path.stem]:
+        assert dag.tags, f"{dag.dag_id} has no tags"
+        assert dag.catchup is False, f"{dag.dag_id} would catch up on its past when first run"
+        for task in dag.tasks:
+            assert task.owner not in ("", "airflow"), f"{dag.dag_id}.{task.task_id} has no owner"
+            if task.operator_name in _WAITS_FOR_PEOPLE_OR_NOTHING:
+                continue
+            assert task.retries >= 1, f"{dag.dag_id}.{task.task_id} is never retried"
+            assert task.retry_exponential_backoff, (
+                f"{dag.dag_id}.{task.task_id} retries without backoff"
+            )
+
+
+_WAITS_FOR_PEOPLE_OR_NOTHING = {"ApprovalOperator", "HITLOperator", "EmptyOperator"}
+
+
+@each_file
+def test_wires_only(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) < LONGEST, (
+        f"{path.name} has {len(lines)} lines; move work to include/millrace"
+    )
+    tree = ast.parse(path.read_text())
+    for node in tree.body:
+        for name in _imported(node):
+            assert name.split(".")[0] not in HEAVY, (
+                f"{path.name}:{node.lineno} imports {name} at the top; import it inside the task"
+            )
+        assert not isinstance(node, ast.With | ast.For | ast.While | ast.Try), (
+            f"{path.name}:{node.lineno} works while it is parsed"
+        )
+
+
+def _imported(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return []
+
+
+@each_file
+def test_does_no_input_or_output_when_parsed(path: Path) -> None:
+    """Import the file with the network and child processes forbidden."""
+    import subprocess
+    import sys
+
+    script = (
+        "import socket, subprocess, runpy, sys\n"
+        "def forbidden(*_a, **_k): raise SystemExit('input or output while parsing')\n"
+        "import airflow.sdk\n"
+        "socket.socket.connect = forbidden; socket.create_connection = forbidden\n"
+        "subprocess.Popen.__init__ = forbidden\n"
+        f"runpy.run_path({str(path)!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
