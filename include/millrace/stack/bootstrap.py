@@ -18,6 +18,7 @@ from millrace.stack.stack import Stack
 from millrace.stack.traffic import FirstLook, seed_profiles
 from millrace.stores import clickhouse, kafka, objects
 from millrace.stores import postgres as metadata
+from millrace.transform.deploy import is_deployed
 from millrace.stores.transactions import LARGEST_MESSAGE
 
 
@@ -104,6 +105,8 @@ def deploy_models(stack: Stack) -> None:
 
     Raises ``StackError`` with the end of what dbt said.
     """
+    if is_deployed(stack.settings):
+        return
     command = [sys.executable, "-m", "millrace.cli", "dbt", "deploy"]
     done = subprocess.run(
         command, env=stack.child_environment, capture_output=True, text=True, check=False

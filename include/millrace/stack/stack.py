@@ -122,7 +122,7 @@ class Stack:
         """Return the path of a server's log."""
         return self.supervisor.logs / f"{name}.log"
 
-    def wait_healthy(self, name: str, timeout: float = 90) -> None:
+    def wait_healthy(self, name: str, timeout: float = 300) -> None:
         """Wait until a server serves; raises ``StackError`` with the last reason if it never does.
 
         ``timeout`` is in seconds.

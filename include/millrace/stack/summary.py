@@ -70,4 +70,5 @@ def addresses(stack: Stack) -> list[tuple[str, str, str, str]]:
         ),
         ("Kafka", settings.kafka_bootstrap_servers, "", ""),
     ]
-    return [row for row in rows if row[0].lower() in (*stack.servers, "airflow")]
+    elsewhere = {"clickhouse", "postgres", "s3", "kafka"} - set(stack.servers)
+    return [row for row in rows if not row[0].lower().startswith(tuple(elsewhere))]

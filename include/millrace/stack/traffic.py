@@ -25,6 +25,8 @@ RATE = 1000
 SEED = 1
 PROFILES = 20_000
 WATCH_SECONDS = 10
+CAUGHT_UP_SECONDS = 5
+"""Freshness is watched once ingest has caught up with what was sent before it began."""
 LONGEST_SECONDS = 300
 """How long to wait for the first event to show in the rollups, and for the last to be loaded."""
 
@@ -54,6 +56,7 @@ class FirstLook:
         client = clickhouse.connect(self.stack.settings)
         with self._simulator():
             _wait(lambda: _first(client, "rollup_total") > 0, self._stuck)
+            _wait(lambda: _first(client, "newest_event_age") < CAUGHT_UP_SECONDS, self._stuck)
             end = time.monotonic() + WATCH_SECONDS
             while time.monotonic() < end:
                 self.ages.append(_first(client, "newest_event_age"))
