@@ -18,8 +18,8 @@ from millrace.stack.stack import Stack
 from millrace.stack.traffic import FirstLook, seed_profiles
 from millrace.stores import clickhouse, kafka, objects
 from millrace.stores import postgres as metadata
-from millrace.transform.deploy import is_deployed
 from millrace.stores.transactions import LARGEST_MESSAGE
+from millrace.transform.deploy import is_deployed
 
 
 @dataclass(frozen=True)
