@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from millrace.cli import alerts, dbt, exports, rules, stack
+from millrace.cli import alerts, dbt, exports, quality, rules, stack
 from millrace.cli.simulate import simulate
 from millrace.cli.verify import verify
 
@@ -23,6 +23,7 @@ def main() -> None:
 
 stack.register(app)
 app.add_typer(rules.app, name="rules")
+app.add_typer(quality.app, name="quality")
 app.add_typer(alerts.app, name="alerts")
 app.command()(simulate)
 app.command()(verify)

@@ -1,0 +1,87 @@
+"""``./millrace quality``: audits, targets and reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Audits, quality metrics, reports.", no_args_is_help=True)
+
+
+@app.command()
+def audit(
+    kind: Annotated[str, typer.Option(help="5m, 1h or 1d")] = "5m",
+    dataset: Annotated[str, typer.Option(help="One dataset; without it, all.")] = "",
+    at: Annotated[
+        datetime | None, typer.Option(help="A moment (UTC) in the window; else what waits.")
+    ] = None,
+) -> None:
+    """Audit the closed windows that wait, or one window again; fail where one is withheld."""
+    from datetime import UTC
+
+    from millrace.quality import audit as auditing
+    from millrace.quality.suites import load_suites
+    from millrace.quality.windows import KINDS, window_at
+    from millrace.settings import Settings
+
+    if kind not in KINDS:
+        raise typer.BadParameter(
+            f"is {kind!r}, must be one of {', '.join(KINDS)}", param_hint="kind"
+        )
+    if at is None:
+        audits = auditing.audit_closed(Settings(), kind)
+    else:
+        window = window_at(kind, at.replace(tzinfo=UTC))
+        pairs = [
+            (suite, window)
+            for suite in load_suites()
+            if kind in suite.windows and dataset in ("", suite.dataset)
+        ]
+        audits = auditing.run(Settings(), pairs)
+    try:
+        typer.echo(auditing.demand(audits))
+    except auditing.QualityError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def metrics() -> None:
+    """Measure the closed hours that wait, and show the last day against the targets."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from millrace.quality import metrics as measuring
+    from millrace.settings import Settings
+    from millrace.stores import clickhouse, sql
+
+    settings = Settings()
+    measuring.measure_closed(settings)
+    client = clickhouse.connect(settings)
+    rows = client.query(sql.render("clickhouse/quality/front_metrics.sql")).named_results()
+    table = Table("source", "metric", "hour", "value", "target", "worst in 7 days")
+    for row in rows:
+        table.add_row(
+            row["source_id"],
+            row["metric"],
+            f"{row['hour']:%Y-%m-%d %H:%M}",
+            f"{row['value']:.4%}",
+            f"{row['target']:.2%}",
+            f"{row['worst']:.4%}",
+        )
+    client.close()
+    Console().print(table)
+
+
+@app.command()
+def report() -> None:
+    """Bring the front page up to date and say where it is."""
+    from millrace.quality import docs
+    from millrace.settings import Settings
+    from millrace.stores import postgres
+
+    settings = Settings()
+    with postgres.connect(settings) as connection:
+        typer.echo(docs.write_front_page(settings, connection))

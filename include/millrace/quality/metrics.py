@@ -1,0 +1,124 @@
+"""Quality metrics: per hour and source, against targets. Their SQL is the definition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from clickhouse_connect.driver.client import Client
+
+from millrace.quality.windows import Window, closed_windows
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+
+TARGETS = {
+    "completeness": 0.9999,
+    "consistency": 1.0,
+    "timeliness": 0.998,
+    "uniqueness": 1.0,
+    "accuracy": 0.9997,
+}
+"""Least share of good ones, by metric."""
+
+ON_TIME_SECONDS = 60
+SAMPLED_EVENTS = 200_000
+"""Events of an hour that accuracy reads again, about."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one hour and source."""
+
+    hour: datetime
+    source_id: str
+    name: str
+    good: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share of good ones; 1 where there were none at all."""
+        return self.good / self.total if self.total else 1.0
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the target is reached."""
+        return self.value >= TARGETS[self.name]
+
+
+def measure(client: Client, hour: Window) -> list[Metric]:
+    """Compute one hour's metrics."""
+    bounds = {"start": hour.start, "end": hour.end}
+    ((events,),) = client.query(
+        "SELECT count() FROM events WHERE received_at >= {start:DateTime('UTC')} "
+        "AND received_at < {end:DateTime('UTC')}",
+        parameters=bounds,
+    ).result_rows
+    rows = client.query(
+        sql.render("clickhouse/quality/metrics.sql"),
+        parameters={
+            **bounds,
+            "on_time_seconds": ON_TIME_SECONDS,
+            "sample_step": max(1, int(events) // SAMPLED_EVENTS),
+        },
+    ).result_rows
+    return [Metric(hour.start, source, name, good, total) for source, name, good, total in rows]
+
+
+def measure_closed(settings: Settings, now: datetime | None = None) -> list[Metric]:
+    """Compute the metrics of every closed hour of the last day that has none yet.
+
+    They go to ``quality_metrics`` and, for alerts, to ``pipeline_metrics`` as
+    ``millrace_quality_ratio`` and ``millrace_quality_target_ratio``.
+    """
+    moment = now or datetime.now(UTC)
+    client = clickhouse.connect(settings)
+    try:
+        done = client.query(
+            "SELECT DISTINCT toUnixTimestamp(hour) FROM quality_metrics "
+            "WHERE hour >= {since:DateTime('UTC')}",
+            parameters={"since": moment - timedelta(days=3)},
+        ).result_rows
+        known = {row[0] for row in done}
+        found: list[Metric] = []
+        for hour in closed_windows("1h", moment):
+            if int(hour.start.timestamp()) not in known:
+                metrics = measure(client, hour)
+                keep(client, metrics, moment)
+                found += metrics
+    finally:
+        client.close()
+    return found
+
+
+def keep(client: Client, metrics: list[Metric], now: datetime) -> None:
+    """Write metrics where dashboards and alerts look."""
+    if not metrics:
+        return
+    client.insert(
+        "quality_metrics",
+        [
+            [m.hour, m.source_id, m.name, m.value, TARGETS[m.name], m.good, m.total, now]
+            for m in metrics
+        ],
+        column_names=[
+            "hour",
+            "source_id",
+            "metric",
+            "value",
+            "target",
+            "good",
+            "total",
+            "computed_at",
+        ],
+    )
+    samples = []
+    for metric in metrics:
+        labels = {"source_id": metric.source_id, "metric": metric.name}
+        samples.append([now, "millrace_quality_ratio", metric.value, labels])
+        samples.append([now, "millrace_quality_target_ratio", TARGETS[metric.name], labels])
+    client.insert(
+        "pipeline_metrics",
+        samples,
+        column_names=["timestamp", "metric_name", "value", "dimensions"],
+    )

@@ -1,0 +1,76 @@
+-- Quality of one hour by source. The hour is that in which Kafka got the messages, so that it can
+-- be closed; targets are in millrace.quality.metrics.
+--
+-- completeness  messages received that are in events or in rejected_events
+-- consistency   messages of those that are in exactly one of the two, once
+-- timeliness    events that were taken up within {on_time_seconds} s of reaching Kafka
+-- uniqueness    events whose event_id no other event of the hour has
+-- accuracy      events, of a sample, whose id, user and type are what the message itself says
+WITH
+    received AS (
+        SELECT source_id, topic, topic_incarnation, partition, offset
+        FROM raw_events
+        WHERE kafka_timestamp >= {start:DateTime('UTC')} AND kafka_timestamp < {end:DateTime('UTC')}
+    ),
+    judged AS (
+        SELECT
+            source_id, topic, topic_incarnation, partition, offset,
+            count() AS places
+        FROM (
+            SELECT source_id, topic, topic_incarnation, partition, offset
+            FROM events
+            WHERE received_at >= {start:DateTime('UTC')} AND received_at < {end:DateTime('UTC')}
+            UNION ALL
+            SELECT source_id, topic, topic_incarnation, partition, offset
+            FROM rejected_events
+            WHERE
+                kafka_timestamp >= {start:DateTime('UTC')}
+                AND kafka_timestamp < {end:DateTime('UTC')}
+        )
+        GROUP BY source_id, topic, topic_incarnation, partition, offset
+    ),
+    loaded AS (
+        SELECT source_id, event_id, received_at, ingested_at
+        FROM events
+        WHERE received_at >= {start:DateTime('UTC')} AND received_at < {end:DateTime('UTC')}
+    ),
+    sampled AS (
+        SELECT
+            e.source_id AS source_id,
+            e.event_id = toUUIDOrZero(simpleJSONExtractString(r.value, 'event_id'))
+            AND e.user_id = if(
+                simpleJSONExtractUInt(r.value, 'user_id') != 0,
+                simpleJSONExtractUInt(r.value, 'user_id'),
+                toUInt64OrZero(simpleJSONExtractString(r.value, 'user_id'))
+            )
+            AND e.event_type = simpleJSONExtractString(r.value, 'event') AS is_same
+        FROM events AS e
+        INNER JOIN raw_events AS r
+            ON e.source_id = r.source_id AND e.topic = r.topic
+            AND e.topic_incarnation = r.topic_incarnation
+            AND e.partition = r.partition AND e.offset = r.offset
+        WHERE
+            e.received_at >= {start:DateTime('UTC')} AND e.received_at < {end:DateTime('UTC')}
+            AND r.kafka_timestamp >= {start:DateTime('UTC')}
+            AND r.kafka_timestamp < {end:DateTime('UTC')}
+            AND e.offset % {sample_step:UInt64} = 0
+            AND r.offset % {sample_step:UInt64} = 0
+    )
+SELECT
+    source_id,
+    'completeness' AS metric,
+    countIf(places > 0) AS good,
+    count() AS total
+FROM received LEFT JOIN judged USING (source_id, topic, topic_incarnation, partition, offset)
+GROUP BY source_id
+UNION ALL
+SELECT source_id, 'consistency', countIf(places = 1), count() FROM judged GROUP BY source_id
+UNION ALL
+SELECT
+    source_id, 'timeliness',
+    countIf(ingested_at <= received_at + toIntervalSecond({on_time_seconds:UInt32})), count()
+FROM loaded GROUP BY source_id
+UNION ALL
+SELECT source_id, 'uniqueness', uniqExact(event_id), count() FROM loaded GROUP BY source_id
+UNION ALL
+SELECT source_id, 'accuracy', countIf(is_same), count() FROM sampled GROUP BY source_id

@@ -1,0 +1,7 @@
+SELECT
+    intDiv(toUnixTimestamp({{ time_column }}), {seconds:UInt32}) * {seconds:UInt32} AS window_start
+FROM {{ table }}
+WHERE
+    {{ time_column }} >= {start:DateTime64(3, 'UTC')}
+    AND {{ time_column }} < {end:DateTime64(3, 'UTC')}
+GROUP BY window_start
