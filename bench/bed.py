@@ -11,11 +11,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
+from tests.helpers import embedded
 
 from millrace.ingest import topics
 from millrace.ingest.plan import plan
@@ -24,8 +25,7 @@ from millrace.settings import Settings
 from millrace.simulate import faults
 from millrace.simulate.traffic import Traffic
 from millrace.stack.stack import Stack
-from millrace.stores import clickhouse, kafka, postgres
-from tests.helpers import embedded
+from millrace.stores import clickhouse, kafka
 
 RESULTS = Path(__file__).parent / "results"
 SERVERS = ("kafka", "clickhouse", "postgres")
@@ -35,7 +35,7 @@ SERVERS = ("kafka", "clickhouse", "postgres")
 def running(**extra: str) -> Iterator[Stack]:
     """Bring up a data stack in a temporary folder; ``Settings()`` resolves to it."""
     with (
-        tempfile.TemporaryDirectory(prefix="millrace-bench-", dir="/tmp") as folder,  # noqa: S108
+        tempfile.TemporaryDirectory(prefix="millrace-bench-", dir="/tmp") as folder,
         embedded.running(Path(folder), with_airflow=False, **extra) as stack,
         embedded.variables(
             {
@@ -126,11 +126,13 @@ class DrainingWorker(Worker):
     """A worker that ends once its partitions are read to the end that they had at the start."""
 
     def drain(self) -> dict[str, Any]:
+        """Load until there; return the totals."""
         ends = topics.offsets(self.settings, self.source.topic, self.partitions)
         self.ends = {p: high for p, (_, high) in ends.items()}
         return self.run(600).as_dict()
 
     def is_over(self) -> bool:
+        """Tell whether the end is reached."""
         self.lease.check()
         return bool(self.positions) and all(
             self.positions[p].next_offset >= end for p, end in self.ends.items()
@@ -147,8 +149,7 @@ def load(stack: Stack) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(len(shares) + 1), context.Queue()
     workers = [
-        context.Process(target=_load_share, args=(share, run_id, gate, results))
-        for share in shares
+        context.Process(target=_load_share, args=(share, run_id, gate, results)) for share in shares
     ]
     for worker in workers:
         worker.start()
@@ -218,19 +219,3 @@ def write(name: str, results: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)
-
-
-def unconsumed(settings: Settings) -> int:
-    """Messages in the default topic that the ledger has not claimed."""
-    with postgres.connect(settings) as connection:
-        rows = connection.execute(
-            "SELECT partition, next_offset FROM ingest_positions WHERE source_id = 'events'"
-        ).fetchall()
-    edges = topics.offsets(settings, settings.events_topic, range(settings.topic_partitions))
-    known = {r["partition"]: r["next_offset"] for r in rows}
-    return sum(high - known.get(p, low) for p, (low, high) in edges.items())
-
-
-def a_day_ago() -> datetime:
-    """The beginning of the default duplicate window."""
-    return datetime.now(UTC) - timedelta(days=1)

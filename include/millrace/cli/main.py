@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from millrace.cli import alerts, dbt, exports, quality, rules, stack
+from millrace.cli import alerts, dbt, exports, ingest, quality, rules, stack
 from millrace.cli.simulate import simulate
 from millrace.cli.verify import verify
 
@@ -29,3 +29,4 @@ app.command()(simulate)
 app.command()(verify)
 app.add_typer(exports.app, name="exports")
 app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)
+app.add_typer(ingest.app, name="ingest")
