@@ -39,20 +39,26 @@ def send_to_pagerduty(message: Message) -> dict[str, Any]:
     from airflow.providers.pagerduty.hooks.pagerduty_events import PagerdutyEventsHook
     from pagerduty import EventsApiV2Client, HttpError
 
+    connection_id = message.route.connection_id
+    hook = PagerdutyEventsHook(pagerduty_events_conn_id=connection_id)
+    base_url = hook.get_connection(connection_id).extra_dejson.get("base_url")
+
     class Client(EventsApiV2Client):
         """A client that hands a rate limit on: its own waiting would block other messages."""
 
         timeout = TIMEOUT_SECONDS
         max_network_attempts = 0
 
+        def normalize_url(self, url: str) -> str:
+            """Join base and path; the library's own refuses a relay on loopback without TLS."""
+            return f"{(base_url or self.url).rstrip('/')}{url}"
+
         def postprocess(self, response: Any) -> None:
             """Raise for a rate limit, with the response that says how long it lasts."""
             if response.status_code == 429:
                 raise HttpError("rate limit reached (429)", response)
 
-    hook = PagerdutyEventsHook(pagerduty_events_conn_id=message.route.connection_id)
-    extra = hook.get_connection(message.route.connection_id).extra_dejson
-    client = Client(hook.integration_key, base_url=extra.get("base_url"))
+    client = Client(hook.integration_key)
     client.retry = {}
     return pagerduty.send(client, message)
 

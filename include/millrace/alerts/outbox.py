@@ -151,7 +151,7 @@ def _deliver_route(
                 reason = f"{type(error).__name__}: {error}"[:500]
                 log.warning("%s not sent, again in %s: %s", route.name, wait, reason)
                 connection.execute(
-                    "UPDATE alert_notifications SET last_error = %s, leased_until = '-infinity', "
+                    "UPDATE alert_notifications SET last_error = %s, leased_until = 'epoch', "
                     "not_before = clock_timestamp() + %s WHERE notification_id = %s",
                     [reason, wait, row["notification_id"]],
                 )

@@ -1,0 +1,374 @@
+"""From samples to messages, on the real stores: exact across reruns, crashes and dead channels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from pagerduty import EventsApiV2Client, HttpError
+from slack_sdk import WebClient
+from tests.helpers.channels import Channels, serving
+
+from millrace.alerts import acknowledgement, check, outbox, pipeline, repository, rules
+from millrace.alerts.channels import pagerduty, slack, webhook
+from millrace.alerts.evaluation import Evaluator
+from millrace.alerts.model import Inhibition, Route, Rule
+from millrace.alerts.outbox import Message, Sender
+from millrace.alerts.replay import replay
+from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres
+
+MINUTE = timedelta(minutes=1)
+START = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=3)
+ROUTES = [
+    Route("chat", "slack", "slack_alerts", {"channel": "#alerts"}),
+    Route("pager", "pagerduty", "pagerduty_alerts"),
+]
+LOAD = "millrace_test_load"
+
+
+def rule(**changes: Any) -> Rule:
+    values: dict[str, Any] = {
+        "name": "load_high", "expression": f"sum by (host) ({LOAD}) > 10", "severity": "critical",
+        "owner": "me", "runbook": "https://runbooks.example.com/load", "routes": ["chat", "pager"],
+        "for_seconds": 60, "annotations": {"summary": "Load of {{ labels.host }} is {{ value }}"},
+    }  # fmt: skip
+    return Rule(**{**values, **changes})
+
+
+class LocalPagerDuty(EventsApiV2Client):
+    """The library's client without its own retries, and allowed to speak to loopback."""
+
+    timeout = 2
+    max_network_attempts = 0
+    address = ""
+
+    def normalize_url(self, url: str) -> str:
+        """Join base and path; the library's own insists on TLS."""
+        return f"{self.address}{url}"
+
+    def postprocess(self, response: Any) -> None:
+        """Hand a rate limit on instead of sleeping."""
+        if response.status_code == 429:
+            raise HttpError("rate limit reached (429)", response)
+
+
+class World:
+    """Samples go in, minutes pass, messages come out."""
+
+    def __init__(self, settings: Settings, channels: Channels) -> None:
+        self.settings, self.channels = settings, channels
+        self.connection = postgres.connect(settings)
+        self.warehouse: Client = clickhouse.connect(settings)
+        for table in (
+            "alert_rules", "alert_routes", "alert_inhibitions", "alert_silences", "alert_clock",
+            "alert_instances", "alert_transitions", "alert_groups", "alert_notifications",
+        ):  # fmt: skip
+            self.connection.execute(f"TRUNCATE {table}")
+        self.warehouse.command("TRUNCATE TABLE pipeline_metrics")
+        self.warehouse.command("TRUNCATE TABLE alert_evaluations")
+        for route in ROUTES:
+            repository.save_route(self.connection, route)
+
+    def sample(self, minute: int, value: float, host: str = "a", name: str = LOAD) -> None:
+        """Write one sample."""
+        pipeline.write(self.settings, START + minute * MINUTE, [(name, value, {"host": host})])
+
+    def judge(self, minute: int) -> check.Summary:
+        """Judge what is due a little after a minute."""
+        now = START + minute * MINUTE + timedelta(seconds=self.settings.alert_delay_seconds)
+        return check.run(self.settings, now=now, run_url="http://airflow.example.com/run")
+
+    def deliver(self, budget_seconds: float = 20) -> outbox.Delivery:
+        """Send what waits."""
+        return outbox.deliver(self.settings, self.senders(), budget_seconds)
+
+    def retry_now(self) -> None:
+        """Let every pause and lease be over."""
+        self.connection.execute(
+            "UPDATE alert_notifications SET not_before = 'epoch', leased_until = 'epoch'"
+        )
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return the notifications made so far."""
+        rows = self.connection.execute(
+            "SELECT route, event FROM alert_notifications ORDER BY notification_id"
+        )
+        return [(row["route"], row["event"]) for row in rows]
+
+    def senders(self) -> dict[str, Sender]:
+        """Return senders that speak to the local servers."""
+
+        def to_slack(message: Message) -> dict[str, Any]:
+            base = f"{self.channels.address}/slack/"
+            return slack.send(
+                WebClient("xoxb-test", base_url=base, timeout=2, retry_handlers=[]), message
+            )
+
+        def to_pagerduty(message: Message) -> dict[str, Any]:
+            client = LocalPagerDuty("k" * 32)
+            client.retry, client.address = {}, self.channels.address
+            return pagerduty.send(client, message)
+
+        def to_webhook(message: Message) -> dict[str, Any]:
+            return webhook.send(f"{self.channels.address}/hook", {}, message)
+
+        return {"slack": to_slack, "pagerduty": to_pagerduty, "webhook": to_webhook}
+
+
+@pytest.fixture
+def channels() -> Iterator[Channels]:
+    with serving() as running:
+        yield running
+        assert not running.refused
+
+
+@pytest.fixture
+def world(settings: Settings, channels: Channels) -> World:
+    return World(settings, channels)
+
+
+def test_one_message_to_each_channel_and_one_when_it_is_over(
+    world: World, channels: Channels
+) -> None:
+    repository.save_rule(world.connection, rule())
+    for minute in range(12):
+        world.sample(minute, 50 if 3 <= minute < 8 else 1)
+        world.judge(minute)
+        world.judge(minute)  # a rerun changes nothing
+        world.deliver()
+    assert world.told() == [
+        ("chat", "trigger"), ("pager", "trigger"), ("chat", "resolve"), ("pager", "resolve"),
+    ]  # fmt: skip
+    first, last = channels.slack_messages
+    assert "Load of a is 50" in first["text"]
+    text = json.dumps(first["attachments"])
+    assert "fires when &gt; 10" in text
+    assert "https://runbooks.example.com/load" in text
+    assert "http://airflow.example.com/run" in text
+    assert "slack_file" in text
+    assert b"\x89PNG" in next(iter(channels.slack_files.values()))
+    assert last["thread_ts"] == first["ts"]
+    assert [event["event_action"] for event in channels.pagerduty_events] == ["trigger", "resolve"]
+    assert len({event["dedup_key"] for event in channels.pagerduty_events}) == 1
+
+
+def test_minutes_missed_are_judged_afterwards_with_the_same_outcome(world: World) -> None:
+    repository.save_rule(world.connection, rule())
+    for minute in range(12):
+        world.sample(minute, 50 if 3 <= minute < 8 else 1)
+    world.judge(0)
+    summary = world.judge(11)
+    assert len(summary.minutes) == 11
+    changes = world.connection.execute(
+        "SELECT to_state, evaluated_at FROM alert_transitions ORDER BY evaluated_at"
+    ).fetchall()
+    assert [(row["to_state"], row["evaluated_at"]) for row in changes] == [
+        ("pending", START + 3 * MINUTE),
+        ("firing", START + 4 * MINUTE),
+        ("resolved", START + 8 * MINUTE),
+    ]
+
+
+def test_catching_up_has_a_bound(world: World) -> None:
+    repository.save_rule(world.connection, rule())
+    world.judge(0)
+    settings = world.settings.model_copy(update={"alert_catch_up_minutes": 5})
+    late = START + 30 * MINUTE + timedelta(seconds=settings.alert_delay_seconds)
+    summary = check.run(settings, now=late)
+    assert (len(summary.minutes), summary.skipped) == (5, 25)
+
+
+def test_a_crash_before_the_commit_leaves_nothing_and_the_next_run_does_it_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0))
+    world.judge(0)
+    world.sample(1, 50)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            repository, "save_notification", lambda *_: (_ for _ in ()).throw(RuntimeError("died"))
+        )
+        with pytest.raises(RuntimeError, match="died"):
+            world.judge(1)
+    assert world.told() == []
+    assert not repository.load_instances(world.connection)
+    world.judge(1)
+    assert world.told() == [("chat", "trigger"), ("pager", "trigger")]
+
+
+def test_no_data_is_an_alert_of_its_own(world: World) -> None:
+    repository.save_rule(world.connection, rule(no_data_for_seconds=120))
+    # The table gives a rule its time of creation; samples are demanded from then on.
+    world.connection.execute("UPDATE alert_rules SET created_at = %s", [START - MINUTE])
+    world.sample(0, 1)
+    for minute in range(12):
+        world.judge(minute)
+    instances = list(repository.load_instances(world.connection).values())
+    assert [(i.kind, i.state) for i in instances] == [("no_data", "firing")]
+    kept = world.warehouse.query(
+        "SELECT status, count() FROM alert_evaluations FINAL GROUP BY status ORDER BY status"
+    ).result_rows
+    assert dict(kept) == {"ok": 5, "no_data": 7}
+
+
+def test_a_broken_rule_is_its_own_trouble(world: World) -> None:
+    many_to_many = f"{LOAD} * on () {LOAD} > 0"
+    repository.save_rule(world.connection, rule(name="broken", expression=many_to_many))
+    repository.save_rule(world.connection, rule(for_seconds=0))
+    world.judge(0)
+    world.sample(1, 50)
+    world.sample(1, 50, host="b")
+    summary = world.judge(1)
+    assert "many-to-many" in summary.errors["broken"]
+    assert ("chat", "trigger") in world.told()
+
+
+def test_a_pipeline_that_is_down_inhibits_what_follows(world: World) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0))
+    down = rule(name="down", expression="millrace_test_up == 0", for_seconds=0)
+    repository.save_rule(world.connection, down)
+    inhibition = Inhibition("down", ['alertname="down"'], ['alertname="load_high"'])
+    world.connection.execute(
+        "INSERT INTO alert_inhibitions VALUES (%s, %s, %s, %s)",
+        [inhibition.name, inhibition.source, inhibition.target, inhibition.equal],
+    )
+    world.judge(0)
+    world.sample(1, 50)
+    world.sample(1, 0, name="millrace_test_up")
+    world.judge(1)
+    rows = world.connection.execute("SELECT content FROM alert_notifications").fetchall()
+    assert {alert["rule"] for row in rows for alert in row["content"]["firing"]} == {"down"}
+
+
+@pytest.mark.parametrize("fault", ["500", "429", "400", "hang", "cut_before", "cut_after"])
+def test_a_channel_in_trouble_delays_nothing_else_and_gets_its_message_later(
+    world: World, channels: Channels, fault: Any
+) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0))
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    channels.fail("slack", fault)
+    delivery = world.deliver()
+    assert delivery.sent == {"pager": 1}
+    assert "chat" in delivery.failed
+    assert world.deliver().sent == {}  # it waits its turn
+    waiting = world.connection.execute(
+        "SELECT * FROM alert_notifications WHERE state = 'waiting'"
+    ).fetchall()
+    assert [row["route"] for row in waiting] == ["chat"]
+    if fault == "429":
+        assert waiting[0]["not_before"] - datetime.now(UTC) > timedelta(seconds=5)
+    world.retry_now()
+    assert world.deliver().sent == {"chat": 1}
+    assert len(channels.slack_messages) == 1
+
+
+@pytest.mark.parametrize("fault", ["500", "429", "hang", "cut_before", "cut_after"])
+def test_pagerduty_in_trouble_gets_one_incident(
+    world: World, channels: Channels, fault: Any
+) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0, routes=["pager"]))
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    channels.fail("pagerduty", fault)
+    world.deliver()
+    world.retry_now()
+    world.deliver()
+    assert len({event["dedup_key"] for event in channels.pagerduty_events}) == 1
+    states = world.connection.execute("SELECT state FROM alert_notifications").fetchall()
+    assert [row["state"] for row in states] == ["sent"]
+
+
+def test_a_resolution_waits_for_its_trigger(world: World, channels: Channels) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0, routes=["chat"]))
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    channels.fail("slack", "500")
+    world.deliver()
+    world.sample(2, 1)
+    world.judge(2)
+    assert world.deliver().sent == {}
+    world.retry_now()
+    world.deliver()
+    assert [m["text"][:9] for m in channels.slack_messages] == ["Load of a", "Resolved:"]
+
+
+def test_two_deliverers_send_once(world: World, channels: Channels) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0, routes=["chat"]))
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    query = repository.query("claim_notification")
+    arguments = {"route": "chat", "lease": outbox.LEASE}
+    assert world.connection.execute(query, arguments).fetchone() is not None
+    assert world.deliver().sent == {}
+    assert not channels.slack_messages
+
+
+def test_acknowledging_tells_pagerduty_on_the_same_key(world: World, channels: Channels) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0, routes=["pager"]))
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    assert acknowledgement.acknowledge(world.connection, "load_high", "me", "on it") == 1
+    assert acknowledgement.acknowledge(world.connection, "load_high", "me", "again") == 0
+    world.sample(2, 1)
+    world.judge(2)
+    world.deliver()
+    actions = [event["event_action"] for event in channels.pagerduty_events]
+    assert actions == ["trigger", "acknowledge", "resolve"]
+    assert len({event["dedup_key"] for event in channels.pagerduty_events}) == 1
+
+
+def test_a_replay_says_when_it_would_have_fired_and_changes_nothing(world: World) -> None:
+    for minute in range(30):
+        world.sample(minute, 50 if 10 <= minute < 20 else 1)
+    with Evaluator(world.settings) as evaluator:
+        found = replay(evaluator, rule(), START, START + 29 * MINUTE)
+    assert [(t.to_state, t.evaluated_at) for t in found.transitions] == [
+        ("pending", START + 10 * MINUTE),
+        ("firing", START + 11 * MINUTE),
+        ("resolved", START + 20 * MINUTE),
+    ]
+    assert world.told() == []
+
+
+def test_every_change_of_a_rule_is_audited(world: World) -> None:
+    repository.act_as(world.connection, "alice")
+    repository.save_rule(world.connection, rule())
+    repository.save_rule(world.connection, rule(severity="info"))
+    rows = world.connection.execute(
+        "SELECT action, changed_by, old_value ->> 'severity' AS was FROM audit_logs "
+        "WHERE table_name = 'alert_rules' AND changed_by = 'alice' ORDER BY audit_id DESC LIMIT 2"
+    ).fetchall()
+    assert [(row["action"], row["was"]) for row in rows] == [
+        ("UPDATE", "critical"),
+        ("INSERT", None),
+    ]
+
+
+def test_seeding_twice_changes_nothing_and_keeps_what_an_operator_chose(world: World) -> None:
+    world.connection.execute("TRUNCATE alert_routes")
+    first = rules.seed(world.connection)
+    assert len(first) >= 15
+    world.connection.execute("UPDATE alert_rules SET is_active = false WHERE name = 'no_events'")
+    assert rules.seed(world.connection) == []
+    kept = {r.name: r.is_active for r in repository.load_rules(world.connection)}
+    assert kept["no_events"] is False
+
+
+def test_the_pipeline_is_sampled(world: World) -> None:
+    assert pipeline.collect(world.settings, START) >= 1
+    assert pipeline.collect(world.settings, START) >= 1
+    up = world.warehouse.query(
+        "SELECT value FROM pipeline_metrics FINAL WHERE metric_name = 'millrace_kafka_up'"
+    ).result_rows
+    assert up == [(1.0,)]
