@@ -9,7 +9,6 @@ costs), and all samples read once (what the data costs). Needs no running stack.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
