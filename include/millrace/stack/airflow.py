@@ -52,6 +52,7 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
             "parallelism": 12,
             "max_active_tasks_per_dag": 12,
             "load_examples": False,
+            "dagbag_import_timeout": 120,
             "dags_are_paused_at_creation": False,  # who pauses one later, keeps it paused
             "fernet_key": secrets["MILLRACE_AIRFLOW_FERNET_KEY"],
             "execution_api_server_url": f"{api_url}/execution/",
@@ -78,6 +79,7 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
         },
         "dag_processor": {
             "parsing_processes": 1,
+            "dag_file_processor_timeout": 180,
             "min_file_process_interval": 60,
             "refresh_interval": 15,
         },

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,6 +36,10 @@ class Stack:
         self.supervisor = Supervisor(home)
         self.servers = {server.name: server for server in self._describe(with_airflow)}
         self.environment = self._environment()
+        self.airflow_environment = {
+            **airflow.environment(self.settings, self.secrets),
+            **airflow.connections(self.settings),
+        }
 
     def _describe(self, with_airflow: bool) -> Iterable[Server]:
         settings = self.settings
@@ -65,14 +70,12 @@ class Stack:
             "PATH": programs,
             "PYTHONPATH": str(REPOSITORY / "include"),
             "TZ": "UTC",
-            **airflow.environment(self.settings, self.secrets),
-            **airflow.connections(self.settings),
         }
 
     @property
     def child_environment(self) -> dict[str, str]:
         """The whole environment for a command run beside the stack (``airflow``, ``dbt``, …)."""
-        return {**os.environ, **self.environment}
+        return {**os.environ, **self.environment, **self.airflow_environment}
 
     def names(self, group: str) -> list[str]:
         """Return the names of the servers of a group, ``"store"`` or ``"airflow"``."""
@@ -82,8 +85,14 @@ class Stack:
         """Write the supervisor's configuration and see that the supervisor runs."""
         for server in self.servers.values():
             server.directory.mkdir(parents=True, exist_ok=True)
-        self.supervisor.configure(list(self.servers.values()), self.environment)
+        described = [self._surrounded(server) for server in self.servers.values()]
+        self.supervisor.configure(described)
         self.supervisor.launch()
+
+    def _surrounded(self, server: Server) -> Server:
+        """Return a server with the environment of its group: a change restarts no other group."""
+        shared = self.airflow_environment if server.group == "airflow" else {}
+        return replace(server, environment={**self.environment, **shared, **server.environment})
 
     def start(self, name: str) -> None:
         """Prepare and start one server unless it runs."""

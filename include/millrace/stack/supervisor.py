@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,10 @@ class Supervisor:
         except (OSError, Fault):
             return False
 
-    def configure(self, servers: Sequence[Server], environment: Mapping[str, str]) -> None:
+    def configure(self, servers: Sequence[Server]) -> None:
         """Write the configuration; a running supervisor restarts exactly what changed."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        text = self._render(servers, environment)
+        text = self._render(servers)
         with os.fdopen(
             os.open(self.configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
         ) as file:
@@ -120,7 +120,7 @@ class Supervisor:
         while Path(f"/proc/{pid}").exists() and not _is_zombie(pid):
             time.sleep(0.05)
 
-    def _render(self, servers: Sequence[Server], environment: Mapping[str, str]) -> str:
+    def _render(self, servers: Sequence[Server]) -> str:
         sections: dict[str, dict[str, object]] = {
             "unix_http_server": {"file": self._socket, "chmod": "0600"},
             "rpcinterface:supervisor": {
@@ -142,11 +142,12 @@ class Supervisor:
             "supervisorctl": {"serverurl": f"unix://{self._socket}"},
         }
         for priority, server in enumerate(servers, start=1):
-            variables = {**environment, **server.environment}
             sections[f"program:{server.name}"] = {
                 "command": shlex.join(server.command),
                 "directory": server.directory,
-                "environment": ",".join(f"{k}={_quote(k, v)}" for k, v in variables.items()),
+                "environment": ",".join(
+                    f"{k}={_quote(k, v)}" for k, v in server.environment.items()
+                ),
                 "priority": priority,
                 "autostart": "false",
                 "autorestart": "true",

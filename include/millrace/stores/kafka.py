@@ -12,7 +12,8 @@ from millrace.settings import Settings
 
 def admin(settings: Settings) -> AdminClient:
     """Return an admin client."""
-    return AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    # Errors reach the caller as exceptions; the library's own lines on stderr say nothing more.
+    return AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 2})
 
 
 def producer(settings: Settings, **overrides: object) -> Producer:
