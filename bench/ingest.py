@@ -1,0 +1,237 @@
+"""How fast ingest loads, what that costs, and how far it is from the limits of its parts.
+
+``python -m bench.ingest --help``. Starts a stack of its own. One slice at a time keeps a run short:
+
+- ``rate``: a backlog of short events, and one of long events, loaded with ids held.
+- ``limits``: Kafka's own consumer, and the engine's raw insert and INSERT SELECT, alone.
+- ``operator``: Airflow's ConsumeFromTopicOperator with a callback that inserts, on the same topic.
+- ``sizes``: the same load with 1, 10 and 50 million events in the tables.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from typing import Annotated, Any
+
+import clickhouse_connect
+import pyarrow as pa
+import typer
+
+from bench import bed
+from millrace.ingest.warehouse import arrow_stream
+from millrace.settings import Settings
+from millrace.stack import kafka as broker
+from millrace.stack.stack import Stack
+from millrace.stores import clickhouse
+
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+Events = Annotated[int, typer.Option(help="Messages to load.")]
+Held = Annotated[int, typer.Option(help="Event ids held beforehand.")]
+
+
+@app.command()
+def rate(events: Events = 4_000_000, long: int = 500_000, held: Held = 10_000_000) -> None:
+    """Load a backlog; short events of about 190 bytes, then long ones of 1.6 KB."""
+    with bed.running() as stack:
+        bed.hold_ids(stack.settings, held)
+        warm_up(stack)
+        bed.send(stack.settings, events, seed=1)
+        short = bed.load(stack)
+        bed.send(stack.settings, long, seed=2, padding=1_400)
+        bed.write(
+            "ingest_rate",
+            {
+                "ids_held": held,
+                "short_events": short,
+                "long_events": bed.load(stack),
+                "checks": checks(stack.settings),
+            },
+        )
+
+
+@app.command()
+def limits(events: Events = 2_000_000) -> None:
+    """Measure the parts alone, on the same messages."""
+    with bed.running() as stack:
+        settings = stack.settings
+        warm_up(stack)
+        bed.send(settings, events, seed=1)
+        loaded = bed.load(stack)
+        consumed = consumer_perf(settings, events)
+        raw, selected = engine_alone(settings, events)
+        ours = loaded["messages_per_second"]
+        bed.write(
+            "ingest_limits",
+            {
+                "millrace": loaded,
+                "kafka_consumer_perf_messages_per_second": consumed,
+                "engine_raw_insert_rows_per_second": raw,
+                "engine_insert_select_rows_per_second": selected,
+                "millrace_share_of": {
+                    "consumer_perf": round(ours / consumed, 2),
+                    "raw_insert": round(ours / raw, 2),
+                    "insert_select": round(ours / selected, 2),
+                },
+            },
+        )
+
+
+@app.command()
+def operator(events: Events = 1_000_000, theirs: int = 100_000) -> None:
+    """Compare with Airflow's operator, which gets the first ``theirs`` of the same messages."""
+    with bed.running() as stack:
+        warm_up(stack)
+        bed.send(stack.settings, events, seed=1)
+        ours = bed.load(stack)
+        other = consume_with_operator(stack.settings, theirs)
+        bed.write(
+            "ingest_operator",
+            {
+                "millrace": ours,
+                "operator_messages_per_second": round(other),
+                "ratio": round(ours["messages_per_second"] / other, 1),
+            },
+        )
+
+
+@app.command()
+def sizes(events: Events = 1_000_000, steps: str = "1,10,50") -> None:
+    """Load the same number of messages with more and more events in the tables."""
+    with bed.running() as stack:
+        warm_up(stack)
+        found: dict[str, Any] = {}
+        held = 0
+        for step in map(int, steps.split(",")):
+            bed.hold_ids(stack.settings, step * 1_000_000 - held)
+            held = step * 1_000_000
+            bed.send(stack.settings, events, seed=step)
+            found[f"{step} million"] = bed.load(stack)
+        rates = [f["messages_per_second"] for f in found.values()]
+        bed.write(
+            "ingest_sizes", {**found, "slowest_to_fastest": round(min(rates) / max(rates), 2)}
+        )
+
+
+def warm_up(stack: Stack) -> None:
+    """Load a little, so that no server measures its own start."""
+    bed.send(stack.settings, 200_000, seed=99)
+    bed.load(stack)
+
+
+def checks(settings: Settings) -> dict[str, Any]:
+    """Hold what was loaded against itself: kept messages, verdicts, and the rollup."""
+    client = clickhouse.connect(settings)
+    numbers = {
+        "kept": "SELECT count() FROM raw_events",
+        "places_kept": "SELECT uniqExact(partition, offset) FROM raw_events",
+        "events": "SELECT count() FROM events WHERE topic = 'events'",
+        "rejected": "SELECT count() FROM rejected_events",
+        "rolled_up": "SELECT sum(events) FROM bench_minute",
+        "all_events": "SELECT count() FROM events",
+    }
+    found: dict[str, Any] = {name: int(str(client.command(q))) for name, q in numbers.items()}
+    client.close()
+    found["is_conserved"] = (
+        found["kept"] == found["places_kept"] == found["events"] + found["rejected"]
+        and found["rolled_up"] == found["all_events"]
+    )
+    return found
+
+
+def consumer_perf(settings: Settings, events: int) -> float:
+    """Return the rate of Kafka's own consumer benchmark on the topic."""
+    done = subprocess.run(
+        [broker.java(), "-cp", f"{broker.jars()}/*"]
+        + ["org.apache.kafka.tools.ConsumerPerformance"]
+        + ["--bootstrap-server", settings.kafka_bootstrap_servers]
+        + ["--topic", settings.events_topic, "--num-records", str(events)]
+        + ["--timeout", "60000", "--show-detailed-stats", "--reporting-interval", "500"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # time, id, MB, MB/s, messages, messages/s, …: the median of the intervals after the first
+    rows = [line.split(", ") for line in done.stdout.splitlines() if re.match(r"\d{4}-", line)]
+    rates = sorted(float(row[5]) for row in rows[1:])
+    return round(rates[len(rates) // 2])
+
+
+def engine_alone(settings: Settings, events: int) -> tuple[float, float]:
+    """Return the rates of Arrow into the raw table's like, and of INSERT SELECT from there."""
+    client = clickhouse.connect(settings)
+    table = client.query_arrow(
+        f"SELECT partition, offset, key, value FROM raw_events LIMIT {min(events, 1_000_000)}",
+        settings={"output_format_arrow_string_as_string": 0},
+    )
+    for name in ("bench_raw", "bench_copy"):
+        client.command(
+            f"CREATE TABLE {name} (partition UInt32, offset UInt64, key String, value String) "
+            "ENGINE = MergeTree ORDER BY (partition, offset)"
+        )
+    blocks = [arrow_stream(pa.table(batch)) for batch in _slices(table, 100_000)]
+    began = time.monotonic()
+    for block in blocks:
+        client.raw_insert("bench_raw", table.column_names, block, fmt="ArrowStream")
+    raw = table.num_rows / (time.monotonic() - began)
+    began = time.monotonic()
+    client.command("INSERT INTO bench_copy SELECT * FROM bench_raw")
+    selected = table.num_rows / (time.monotonic() - began)
+    client.close()
+    return round(raw), round(selected)
+
+
+def _slices(table: pa.Table, rows: int) -> list[pa.Table]:
+    return [table.slice(first, rows) for first in range(0, table.num_rows, rows)]
+
+
+def consume_with_operator(settings: Settings, events: int) -> float:
+    """Return the rate of Airflow's operator with a batch callback that inserts.
+
+    It does less: no validation, no duplicate check, no ledger.
+    """
+    from airflow.models import Connection
+    from airflow.providers.apache.kafka.operators.consume import ConsumeFromTopicOperator
+
+    client = clickhouse.connect(settings)
+    client.command(
+        "CREATE TABLE bench_operator (partition UInt32, offset UInt64, key String, value String) "
+        "ENGINE = MergeTree ORDER BY (partition, offset)"
+    )
+    config = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "group.id": "bench-operator",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+    }
+    with bed.embedded.variables(
+        {"AIRFLOW_CONN_BENCH_KAFKA": Connection(conn_type="kafka", extra=config).as_json()}
+    ):
+        consume = ConsumeFromTopicOperator(
+            task_id="consume",
+            kafka_config_id="bench_kafka",
+            topics=[settings.events_topic],
+            apply_function_batch=lambda messages: _insert(client, messages),
+            max_messages=events,
+            max_batch_size=10_000,
+            poll_timeout=5,
+        )
+        began = time.monotonic()
+        consume.execute({})
+        seconds = time.monotonic() - began
+    loaded = int(str(client.command("SELECT count() FROM bench_operator")))
+    client.close()
+    return loaded / seconds
+
+
+def _insert(client: clickhouse_connect.driver.client.Client, messages: list[Any]) -> None:
+    client.insert(
+        "bench_operator",
+        [[m.partition(), m.offset(), m.key() or b"", m.value() or b""] for m in messages],
+        column_names=["partition", "offset", "key", "value"],
+    )
+
+
+if __name__ == "__main__":
+    app()
