@@ -113,9 +113,11 @@ def _work(share: dict[str, Any], run_id: str, seconds: float) -> None:
 
 def _send(rate: int, seconds: float) -> None:
     settings = Settings()
+    rates = faults.rates({"huge": 0.0})
     send.run(
+        send.Plan(seed=rate, rates=rates, rate=rate, duration=seconds),
         settings,
-        send.Plan(seed=rate, rates=faults.rates({"huge": 0.0}), rate=rate, duration=seconds),
+        topic=settings.events_topic,
     )
 
 
