@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 TIMESTAMP_PATTERN = (
-    r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[T ](?:[01]\d|2[0-3]):[0-5]\d"
+    r"^[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[T ](?:[01]\d|2[0-3]):[0-5]\d"
     r"(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
 )
-"""ISO 8601 (the profile of RFC 3339, with minutes as the coarsest): a zone is a must."""
+"""ISO 8601 (the profile of RFC 3339, with minutes as the coarsest): a zone is a must.
+
+Years begin at 1000: the engine takes the year 0000 for none and puts today's in its place."""
 
 CONTRACT = {
     "event_id": "event_id",

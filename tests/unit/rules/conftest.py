@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from chdb import _chdb
 
@@ -27,6 +28,7 @@ class ChdbEngine:
 
     def __init__(self) -> None:
         self.connection = _chdb.connect(":memory:")
+        self.command("SET max_query_size = 100000000")
 
     def command(self, statement: str) -> str:
         """Run a statement."""
@@ -37,11 +39,28 @@ class ChdbEngine:
         answer = bytes(self.connection.query(statement, "JSONEachRow").bytes())
         return [json.loads(line) for line in answer.splitlines()]
 
+    def load(self, values: list[bytes]) -> None:
+        """Put messages into the table ``fuzzed``, which has ``incoming``'s columns."""
+        count = len(values)
+        self.command("DROP TABLE IF EXISTS fuzzed")
+        self.command(
+            "CREATE TABLE fuzzed (topic String, topic_incarnation UInt8, partition UInt32, "
+            f"offset UInt64, kafka_timestamp DateTime64(3, 'UTC') DEFAULT '{KAFKA_TIME}', "
+            "key String, value String, headers String) ENGINE = Memory"
+        )
+        table = pa.table({"offset": pa.array(range(count), pa.uint64()), "value": values})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        insert = self.connection.send_insert("INSERT INTO fuzzed (offset, value)", "ArrowStream")
+        self.connection.insert_append(insert, sink.getvalue().to_pybytes())
+        self.connection.insert_done(insert)
+
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[ChdbEngine]:
     held = ChdbEngine()
-    held.command("SET output_format_json_quote_64bit_integers = 1, max_query_size = 100000000")
+    held.command("SET output_format_json_quote_64bit_integers = 1")
     yield held
     held.connection.close()
 

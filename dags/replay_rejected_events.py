@@ -1,0 +1,90 @@
+"""### Repair rejected events and send them through the gate again, once each.
+
+**Start it** by hand, with a configuration: the `source_id`, and what narrows the selection
+(`reason`, `rule`, `since`, `until`; times are UTC). `repair` is a list of transformations that each
+message goes through first, for example
+`[{"transform": "rename", "field": "uid", "to": "user_id"}]` (trim, case, default, rename, map; see
+docs/data-quality.md).
+
+**What happens.** `preview` judges the selection by the rules of now. `approve` shows the result and
+waits for a person (Required Actions in the Airflow UI). `send` writes the events to the source's
+topic, where they are ingested like any other; `settle` waits until each is in `events` or rejected
+anew and marks it so in `replayed_events`.
+
+**Safe to repeat.** An event is replayed once: a second run with the same selection finds nothing
+left. A task that is cleared or retried goes on where it stopped.
+
+**When `settle` times out**: `ingest_events` is not running, or is behind; clear it later.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param, PokeReturnValue, dag, get_current_context, task
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["quality"],
+    params={
+        "source_id": Param("events", type="string", title="Source"),
+        "reason": Param("", type="string", title="Reason (empty: any)"),
+        "rule": Param("", type="string", title="Rule (empty: any)"),
+        "since": Param("1970-01-01 00:00:00", type="string", title="Rejected since (UTC)"),
+        "until": Param("", type="string", title="Rejected until (UTC; empty: now)"),
+        "limit": Param(1_000_000, type="integer", minimum=1, title="At most so many"),
+        "repair": Param([], type="array", title="Repair: transformations as JSON"),
+    },
+    default_args={
+        "owner": "data-engineering",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=15),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=2),
+    },
+)
+def replay_rejected_events() -> None:
+    """Preview, approve, send, settle."""
+
+    @task(execution_timeout=timedelta(minutes=30))
+    def preview() -> dict[str, Any]:
+        from millrace.rules import replay
+        from millrace.settings import Settings
+
+        params = dict(get_current_context()["params"])
+        steps = params.pop("repair")
+        result = replay.preview(Settings(), replay.Criteria(**params), steps)
+        return {**result, "text": replay.describe(result)}
+
+    @task(execution_timeout=timedelta(hours=2))
+    def send(previewed: dict[str, Any]) -> int:
+        from millrace.rules import replay
+        from millrace.settings import Settings
+
+        return replay.send(Settings(), previewed["replay_id"])
+
+    @task.sensor(poke_interval=10, timeout=3600, mode="reschedule")
+    def settle(previewed: dict[str, Any]) -> PokeReturnValue:
+        from millrace.rules import replay
+        from millrace.settings import Settings
+
+        outcomes = replay.settle(Settings(), previewed["replay_id"])
+        return PokeReturnValue(is_done=not outcomes.get("pending"), xcom_value=outcomes)
+
+    previewed = preview()
+    approve = ApprovalOperator(
+        task_id="approve",
+        subject="Replay rejected events?",
+        body="{{ ti.xcom_pull(task_ids='preview')['text'] }}",
+        response_timeout=timedelta(days=7),
+    )
+    previewed >> approve >> send(previewed) >> settle(previewed)
+
+
+replay_rejected_events()

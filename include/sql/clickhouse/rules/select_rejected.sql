@@ -1,0 +1,13 @@
+SELECT topic, topic_incarnation, partition, offset
+FROM rejected_events
+WHERE
+    source_id = {source_id:String}
+    AND rejected_at >= parseDateTimeBestEffort({since:String}, 'UTC')
+    AND rejected_at < parseDateTimeBestEffort({until:String}, 'UTC')
+    AND ({reason:String} = '' OR reason = {reason:String})
+    AND (
+        {rule:String} = ''
+        OR arrayExists(failure -> endsWith(failure, concat('|', {rule:String})), failures)
+    )
+ORDER BY topic, topic_incarnation, partition, offset
+LIMIT {limit:UInt64}

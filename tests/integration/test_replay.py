@@ -1,0 +1,111 @@
+"""Replays on real servers: previewed, repaired, once each, marked with their outcome."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.integration.ingest_bed import Bed, event
+
+from millrace.rules import gate, hits, replay, store, trial
+from millrace.rules.model import Rule, RuleError
+from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres, transactions
+
+
+@pytest.fixture
+def bed(settings: Settings) -> Bed:
+    return Bed(settings)
+
+
+def later() -> str:
+    return f"{datetime.now(UTC) + timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
+
+
+def test_repaired_events_enter_once_and_are_marked(bed: Bed, settings: Settings, monkeypatch):
+    renamed = [event(user) for user in range(1, 13)]
+    for one in renamed:
+        one["uid"] = one.pop("user_id")
+    hopeless = event(99)
+    del hopeless["user_id"]
+    bed.send([*renamed, hopeless, event(5)])
+    bed.load()
+    assert bed.reasons() == {"missing_field": 13}
+
+    steps = [{"transform": "rename", "field": "uid", "to": "user_id"}]
+    criteria = replay.Criteria(bed.name, reason="missing_field", until=later())
+    previewed = replay.preview(settings, criteria, steps)
+    assert (previewed["selected"], previewed["would_pass"]) == (13, 12)
+    assert previewed["would_fail"] == {"missing_field": 1}
+
+    monkeypatch.setattr(transactions, "TRANSACTION_MESSAGES", 5)
+    original = transactions.Stream._produce
+    produced = 0
+
+    class CrashError(BaseException):
+        """Stands for a process that dies in its second transaction."""
+
+    def crash(stream, item):
+        nonlocal produced
+        produced += 1
+        if produced == 8:
+            raise CrashError
+        original(stream, item)
+
+    monkeypatch.setattr(transactions.Stream, "_produce", crash)
+    with pytest.raises(CrashError):
+        replay.send(settings, previewed["replay_id"])
+    monkeypatch.setattr(transactions.Stream, "_produce", original)
+    assert replay.send(settings, previewed["replay_id"]) == 8
+    assert replay.send(settings, previewed["replay_id"]) == 0
+
+    assert replay.settle(settings, previewed["replay_id"]) == {"pending": 13}
+    bed.load()
+    bed.assert_conserved(messages=27, events=13)
+    outcomes = {"accepted": 12, "missing_field": 1}
+    assert replay.settle(settings, previewed["replay_id"]) == outcomes
+
+    again = replay.preview(settings, criteria, steps)
+    assert again["selected"] == 1  # what failed again is a new message at a new offset
+
+
+def test_a_wrong_selection_or_repair_is_refused(bed: Bed, settings: Settings):
+    with pytest.raises(RuleError, match="reason is 'nonsense'"):
+        replay.preview(settings, replay.Criteria(bed.name, reason="nonsense"), [])
+    with pytest.raises(RuleError, match="repair step 1: transform is 'hash'"):
+        replay.preview(settings, replay.Criteria(bed.name), [{"transform": "hash"}])
+
+
+def test_a_shadow_rule_is_tried_on_the_past_and_counted(bed: Bed, settings: Settings):
+    bed.send([*(event(user) | {"sku": "a"} for user in range(1, 31)), event(31), event(32), b"x"])
+    bed.load()
+    rule = Rule("sku_wanted", "validation", {"check": "required", "field": "sku"}, mode="shadow")
+    now = datetime.now(UTC)
+    with postgres.connect(settings) as connection:
+        client = clickhouse.connect(settings)
+        found = trial.dry_run(
+            client,
+            store.rules_of(connection, bed.name),
+            rule,
+            gate.surroundings(connection, settings, bed.name),
+            bed.name,
+            now - timedelta(hours=1),
+            now + timedelta(minutes=1),
+        )
+        assert (found.judged, found.hits) == (32, 2)
+        assert {one["user_id"] for one in found.examples} == {31, 32}
+        assert found.examples[0]["failure"] == "missing_field|sku|sku_wanted"
+
+        with store.change(connection):
+            store.put_rule(connection, rule)
+            gate.compile_all(connection, settings)
+        hits.count_closed(settings, now + timedelta(minutes=5))
+        counted = client.query(
+            "SELECT rule, mode, sum(hits) FROM rule_hits FINAL WHERE source_id = {source:String} "
+            "GROUP BY rule, mode ORDER BY rule",
+            parameters={"source": bed.name},
+        ).result_rows
+        with store.change(connection):
+            store.remove_rule(connection, "sku_wanted")
+            gate.compile_all(connection, settings)
+    assert counted == [("contract", "enforce", 1), ("sku_wanted", "shadow", 2)]

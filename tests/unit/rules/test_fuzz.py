@@ -1,0 +1,68 @@
+"""The compiled gate and a plain-Python reference agree on arbitrary messages.
+
+CI takes 20,000; ``python -m tests.unit.rules.test_fuzz 1000000 [seed]`` takes as many as you like.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from itertools import islice
+
+import pytest
+
+from millrace.rules import store
+from millrace.rules.compiler import compile_statement
+from tests.unit.rules.conftest import AROUND, KAFKA_TIME, ChdbEngine
+from tests.unit.rules.fuzz import messages
+from tests.unit.rules.reference import judge
+
+CHUNK = 5_000
+AT = datetime.fromisoformat(KAFKA_TIME).replace(tzinfo=UTC)
+
+
+def disagreements(engine: ChdbEngine, values: list[bytes]) -> list[str]:
+    """Return a line for each message of which gate and reference say different things."""
+    engine.load(values)
+    statement = compile_statement(store.seeded_rules(), AROUND, table="fuzzed")
+    rows = engine.rows(f"SELECT offset, failures FROM ({statement}) ORDER BY offset")
+    assert [int(row["offset"]) for row in rows] == list(range(len(values)))  # none lost
+    found = []
+    for value, row in zip(values, rows, strict=True):
+        expected = judge(
+            value,
+            kafka_time=AT,
+            event_types=set(AROUND.event_types),
+            max_bytes=AROUND.message_max_bytes,
+            kept_days=AROUND.events_retention_days,
+        )
+        if row["failures"] != expected:
+            found.append(f"{value[:400]!r}\n  gate      {row['failures']}\n  reference {expected}")
+    return found
+
+
+def run(engine: ChdbEngine, seed: int, count: int) -> list[str]:
+    """Compare ``count`` messages in chunks."""
+    stream = messages(seed, count)
+    found: list[str] = []
+    while chunk := list(islice(stream, CHUNK)):
+        found += disagreements(engine, chunk)
+    return found
+
+
+def test_gate_and_reference_agree(engine):
+    assert run(engine, seed=7, count=20_000) == []
+
+
+@pytest.mark.parametrize("filler", [b"x", b"\\u00e9", b"\xff"])
+def test_ten_megabytes(engine, filler):
+    body = filler * (10_000_000 // len(filler))
+    assert disagreements(engine, [b'{"a":"' + body + b'"}', body, b"[" * 10_000_000]) == []
+
+
+if __name__ == "__main__":
+    amount, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    differences = run(ChdbEngine(), seed, amount)
+    print("\n".join(differences[:50]))
+    print(f"{amount} messages, {len(differences)} disagreements")
+    sys.exit(bool(differences))
