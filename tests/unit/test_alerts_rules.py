@@ -1,0 +1,133 @@
+"""What is refused when a rule is saved, and what a rule's parts mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from millrace.alerts import promql, rules, templates
+from millrace.alerts.evaluation import statement
+from millrace.alerts.model import Rule
+from millrace.alerts.promql.nodes import quote
+
+GOOD = Rule("slow", "x > 1", "warning", "me", "docs/runbooks/slow.md", ["slack"])
+METRICS = {"events": "sum", "x": "gauge"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "named"),
+    [
+        ("count_values('v', x)", "count_values"),
+        ("limitk(2, x)", "limitk"),
+        ("holt_winters(x[5m], 0.5, 0.5)", "holt_winters"),
+        ("x[5m]", "range of samples"),
+        ("'text'", "a string"),
+        ("x{a='1' or b='2'}", "'or' between matchers"),
+        ("rate(x)", "expected type"),
+        ("x >", "not a valid PromQL"),
+        ("x + on (a) fill(0) y", "fill"),
+        ("label_replace(x, 'bad-name', '', '', '')", "bad-name"),
+    ],
+)
+def test_what_is_not_covered_is_refused_by_name(expression: str, named: str) -> None:
+    with pytest.raises(rules.RuleError, match=f"expression.*{named}"):
+        rules.check(replace(GOOD, expression=expression), ["slack"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": "Slow rule"}, "name"),
+        ({"severity": "bad"}, "severity"),
+        ({"owner": " "}, "owner"),
+        ({"runbook": ""}, "runbook"),
+        ({"labels": {"severity": "x"}}, "labels"),
+        ({"labels": {"1x": "x"}}, "labels"),
+        ({"routes": ["nowhere"]}, "routes"),
+        ({"for_seconds": -1}, "for"),
+        ({"no_data": "maybe"}, "no_data"),
+        ({"annotations": {"summary": "{{ value "}}, "annotations.summary"),
+        ({"annotations": {"summary": "{{ ''.__class__.__mro__ }}"}}, "annotations.summary"),
+        ({"expression": "nosuch > 1"}, "no metric is called nosuch"),
+        ({"expression": "x_total > 1"}, "no metric is called x_total"),
+    ],
+)
+def test_a_bad_rule_is_refused_with_its_field(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(rules.RuleError, match=field):
+        rules.check(replace(GOOD, **changes), ["slack"], METRICS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("expression", ["events_total > 1", "millrace_kafka_up < 1", "x > 1"])
+def test_known_metrics_pass(expression: str) -> None:
+    rules.check(replace(GOOD, expression=expression), ["slack"], METRICS)
+
+
+def test_a_field_that_a_rule_does_not_have_is_refused() -> None:
+    with pytest.raises(rules.RuleError, match="threshold"):
+        rules.from_document({"name": "a", "threshold": 3}, {})
+
+
+def test_every_built_in_rule_compiles_and_has_its_runbook(repository: Path) -> None:
+    routes, inhibitions, built_in = rules.load_seeds()
+    assert {route.kind for route in routes} == {"slack", "pagerduty", "webhook", "email"}
+    assert inhibitions
+    for rule in built_in:
+        assert statement(rule)
+        runbook = (repository / rule.runbook).read_text()
+        assert f"`{rule.name}`" in runbook
+
+
+@pytest.mark.parametrize(
+    ("expression", "selectors"),
+    [
+        ("x > 1", ["x"]),
+        ("x > on () y", ["x", "y"]),
+        ("absent(x)", []),
+        ("x or vector(0)", []),
+        ("x unless y", ["x"]),
+        ("sum(rate(x[5m] offset 1h))", ["x offset 1h"]),
+        ("x and x", ["x"]),
+    ],
+)
+def test_selectors_that_must_find_samples(expression: str, selectors: list[str]) -> None:
+    assert [s.text for s in promql.parse(expression).selectors] == selectors
+
+
+@pytest.mark.parametrize(
+    ("expression", "parts"),
+    [
+        ("x > 1", ("x", ">", "1")),
+        ("1 < x", ("x", ">", "1")),
+        ("(sum(x) < 0.8 * y) and z > 1", ("sum(x)", "<", "0.8 * y")),
+        ("x > bool 1", None),
+        ("x + 1", None),
+    ],
+)
+def test_value_and_threshold(expression: str, parts: tuple[str, str, str] | None) -> None:
+    found = promql.parse(expression).comparison
+    assert (found and (found.value.text, found.operator, found.threshold.text)) == parts
+
+
+@pytest.mark.parametrize(
+    "text", ["it's", "back\\slash", "\\'", "{a:Int64}", "new\nline", "--", "é"]
+)
+def test_a_string_cannot_leave_its_literal(text: str) -> None:
+    literal = quote(text)
+    inner = literal[1:-1].replace("\\\\", "").replace("\\'", "")
+    assert "'" not in inner
+    assert not inner.endswith("\\")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "no value"), (5.0, "5"), (1234.0, "1,234"), (12345.0, "12.35 k"), (0.0123, "0.0123")],
+)
+def test_numbers_for_people(value: float | None, text: str) -> None:
+    assert templates.humanize(value) == text
+
+
+def test_a_template_that_fails_says_so_instead_of_stopping_the_alert() -> None:
+    text = templates.render("{{ labels.a.b.c }}", rule="r", labels={}, value=1.0, threshold=None)
+    assert "template failed" in text
