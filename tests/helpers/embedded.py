@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from millrace.settings import PORTS
-from millrace.stack import bootstrap
+from millrace.stack import bootstrap, steps
 from millrace.stack.stack import Stack
 
 
@@ -57,7 +57,7 @@ def running(home: Path, *, with_airflow: bool, **extra: str) -> Iterator[Stack]:
     with variables(environment):
         stack = Stack(with_airflow=with_airflow)
     try:
-        bootstrap.run(bootstrap.steps(stack))
+        steps.run(bootstrap.steps(stack))
         yield stack
     finally:
         stack.shutdown()

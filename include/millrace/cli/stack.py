@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
-    for command in (up, down, status, logs, reset):
+    for command in (up, migrate, down, status, logs, reset):
         app.command()(command)
     passes_on = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(context_settings=passes_on, add_help_option=False)(test)
@@ -26,6 +26,7 @@ def up() -> None:
     """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
     from millrace.cli import progress
     from millrace.stack import bootstrap, checks, summary
+    from millrace.stack import steps as work
     from millrace.stack.traffic import FirstLook
 
     console = _console()
@@ -34,8 +35,21 @@ def up() -> None:
         checks.check_machine(stack)
         with progress.steps(console) as report:
             look = FirstLook(stack)
-            bootstrap.run([*bootstrap.steps(stack), *bootstrap.first_look(look)], report)
+            work.run([*bootstrap.steps(stack), *bootstrap.first_look(look)], report)
         summary.show(look, console)
+
+
+def migrate() -> None:
+    """Bring the configured servers' topics, buckets, schemas, rules and models up to date."""
+    from millrace.cli import progress
+    from millrace.settings import Settings
+    from millrace.stack import preparation
+    from millrace.stack import steps as work
+
+    console = _console()
+    with progress.failing_clearly(console), progress.steps(console) as report:
+        settings = Settings()
+        work.run([*preparation.steps(settings), preparation.models(settings)], report)
 
 
 def down() -> None:

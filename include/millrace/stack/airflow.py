@@ -88,7 +88,6 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
             "worker_log_server_port": settings.port("airflow_worker_logs"),
             "trigger_log_server_port": settings.port("airflow_trigger_logs"),
         },
-        "usage_data_collection": {"enabled": False},
     }
     return {"AIRFLOW_HOME": str(folder)} | {
         f"AIRFLOW__{section.upper()}__{key.upper()}": str(value)

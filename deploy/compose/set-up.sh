@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Prepares the servers of docker-compose.yml: Airflow's database, pools and password, then
+# Millrace's topics, buckets, schemas, rules and models. Harmless when repeated.
+set -euo pipefail
+
+mkdir -p "$AIRFLOW_HOME"
+umask 077
+printf '{"admin": "%s"}\n' "$AIRFLOW_PASSWORD" >"$AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
+airflow db migrate
+airflow pools import deploy/airflow/pools.json
+python -m millrace.cli migrate

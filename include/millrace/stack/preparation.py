@@ -1,0 +1,78 @@
+"""What servers need before use, whoever runs them: topics, schemas, rules, models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+
+from millrace.alerts import rules as alert_rules
+from millrace.exports import definitions as exports
+from millrace.rules import gate, store
+from millrace.settings import Settings
+from millrace.stack.server import StackError
+from millrace.stack.steps import Step
+from millrace.stores import clickhouse, kafka, objects, postgres
+from millrace.stores.transactions import LARGEST_MESSAGE
+from millrace.transform.deploy import is_deployed
+
+
+def steps(settings: Settings, started_here: Collection[str] = ()) -> list[Step]:
+    """Return the steps that prepare the servers that ``settings`` name; each skips what is done.
+
+    ``started_here`` are steps that start embedded servers (``kafka``, ``s3``, ``databases``,
+    ``clickhouse``), which the others wait for.
+    """
+
+    def after(*names: str) -> tuple[str, ...]:
+        return tuple(name for name in names if name in started_here)
+
+    return [
+        Step("topics", lambda: make_topics(settings), after("kafka")),
+        Step("buckets", lambda: objects.ensure_buckets(settings), after("s3")),
+        Step("metadata schema", lambda: postgres.migrate(settings), after("databases")),
+        Step("warehouse schema", lambda: clickhouse.migrate(settings), after("clickhouse")),
+        Step("rules", lambda: seed_rules(settings), ("metadata schema", "warehouse schema")),
+        Step("exports", lambda: exports.apply(settings), ("metadata schema",)),
+        Step("alert rules", lambda: seed_alert_rules(settings), ("metadata schema",)),
+    ]
+
+
+def models(settings: Settings, environment: Mapping[str, str] = os.environ) -> Step:
+    """Return the step that builds the dbt models once the rules are there."""
+    return Step("models", lambda: deploy_models(settings, environment), ("rules",))
+
+
+def make_topics(settings: Settings) -> None:
+    """Create the topics of the default source."""
+    kafka.ensure_topic(settings, settings.events_topic)
+    largest = {"max.message.bytes": str(LARGEST_MESSAGE)}
+    kafka.ensure_topic(settings, settings.dead_letter_topic, partitions=None, **largest)
+
+
+def seed_rules(settings: Settings) -> None:
+    """Add the default source, event types and rules that are missing, and compile the gates."""
+    with postgres.connect(settings) as connection:
+        store.seed(connection, settings)
+        gate.compile_all(connection, settings)
+
+
+def seed_alert_rules(settings: Settings) -> None:
+    """Bring in the built-in alert rules."""
+    with postgres.connect(settings) as connection:
+        alert_rules.seed(connection)
+
+
+def deploy_models(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Build the dbt models in a process of their own, if they changed since the last time.
+
+    Raises ``StackError`` with the end of what dbt said.
+    """
+    if is_deployed(settings):
+        return
+    command = [sys.executable, "-m", "millrace.cli", "dbt", "deploy"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-15:]
+        raise StackError("the dbt models could not be built:\n" + "\n".join(said))

@@ -1,0 +1,151 @@
+"""docker-compose.yml, checked without Docker: its schema, and everything that it names."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from millrace.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "tests" / "data" / "compose-spec.json"
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+LASTING = sorted(set(SERVICES) - {"airflow-setup"})
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:[-?][^}]*)?\}")
+
+each_service = pytest.mark.parametrize("name", sorted(SERVICES))
+
+
+def test_fits_the_compose_specification() -> None:
+    jsonschema.validate(COMPOSE, json.loads(SCHEMA.read_text()))
+
+
+def test_the_schema_refuses_what_compose_would() -> None:
+    broken = {"services": {"kafka": {"image": "apache/kafka:4.3.1", "prots": ["1:1"]}}}
+    with pytest.raises(jsonschema.ValidationError, match="prots"):
+        jsonschema.validate(broken, json.loads(SCHEMA.read_text()))
+
+
+def test_variables_are_those_of_the_example() -> None:
+    example = (ROOT / ".env.example").read_text()
+    offered = dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
+    used = {match[1]: match[2] or "" for match in VARIABLE.finditer(TEXT)}
+    assert used.keys() == offered.keys()
+    for name, how in used.items():
+        if offered[name]:
+            assert how == f":-{offered[name]}", f"{name} has another default in .env.example"
+        else:
+            assert how.startswith(":?"), f"{name} is a secret and must be asked for"
+
+
+def test_holds_no_secret() -> None:
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD$|SECRET|FERNET", name):
+                assert VARIABLE.fullmatch(value), f"{name} must come from .env"
+
+
+@each_service
+def test_image_is_pinned(name: str) -> None:
+    image = SERVICES[name]["image"]
+    assert re.fullmatch(r"[a-z0-9./-]+:[A-Za-z0-9][A-Za-z0-9._-]*\d[A-Za-z0-9._-]*", image), image
+
+
+def test_versions_are_those_of_the_embedded_stack() -> None:
+    pom = (ROOT / "include/millrace/stack/kafka/pom.xml").read_text()
+    version = re.search(r"kafka_2\.13</artifactId>\s*<version>([\d.]+)<", pom)
+    assert version is not None
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{version[1]}"
+
+
+@each_service
+def test_ports_are_on_loopback(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{\w+:-\d+\}:\d+", port), port
+
+
+@each_service
+def test_mounts_exist(name: str) -> None:
+    for mount in SERVICES[name].get("volumes", []):
+        source = mount.split(":")[0]
+        if source.startswith("."):
+            assert (ROOT / source).is_file(), f"{name} mounts {source}, which is not here"
+        else:
+            assert source in COMPOSE["volumes"], f"{name} mounts {source}, which is not declared"
+
+
+@each_service
+def test_has_limits_and_known_dependencies(name: str) -> None:
+    assert SERVICES[name]["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    for other, how in SERVICES[name].get("depends_on", {}).items():
+        assert other in SERVICES
+        if how["condition"] == "service_healthy":
+            assert "healthcheck" in SERVICES[other]
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_is_watched_and_restarted(name: str) -> None:
+    assert "healthcheck" in SERVICES[name]
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", [name for name in LASTING if name.startswith("airflow")])
+def test_airflow_knows_the_command(name: str) -> None:
+    from airflow.cli.cli_config import core_commands
+
+    program, command = SERVICES[name]["command"]
+    assert program == "airflow"
+    assert command in {known.name for known in core_commands}
+
+
+def test_settings_exist() -> None:
+    import airflow
+
+    names = {f"MILLRACE_{field.upper()}" for field in Settings.model_fields}
+    described = Path(airflow.__file__).parent / "config_templates" / "config.yml"
+    sections = yaml.safe_load(described.read_text())
+    for name in SERVICES["airflow-setup"]["environment"]:
+        if name.startswith("MILLRACE_"):
+            assert name in names
+        elif name.startswith("AIRFLOW__"):
+            _, section, key = name.lower().split("__")
+            assert key in sections[section]["options"], name
+
+
+def test_addresses_name_services_and_their_ports() -> None:
+    environment = SERVICES["airflow-setup"]["environment"]
+    listening = {"kafka": 9092, "clickhouse": 8123, "postgres": 5432, "redis": 6379, "minio": 9000}
+    listening["airflow-api-server"] = 8080
+    for name, value in environment.items():
+        for host, port in re.findall(r"(?:@|//|^)([a-z-]+):(\d+)", value):
+            assert listening[host] == int(port), f"{name}: {value}"
+
+
+def test_setup_runs_what_exists() -> None:
+    from typer.main import get_command
+
+    from millrace.cli.main import app
+
+    program, script = SERVICES["airflow-setup"]["command"]
+    assert program == "bash"
+    text = (ROOT / script).read_text()
+    for command in re.findall(r"millrace\.cli (\w+)", text):
+        assert command in get_command(app).commands  # type: ignore[attr-defined]
+    for path in re.findall(r"\bdeploy/\S+", text):
+        assert (ROOT / path).is_file()
+
+
+def test_dockerfile_copies_what_exists() -> None:
+    build = SERVICES["airflow-setup"]["build"]
+    text = (ROOT / build["context"] / build["dockerfile"]).read_text()
+    for source in re.findall(r"^COPY (\S+)", text, re.MULTILINE):
+        assert (ROOT / source).exists()
+    assert re.search(r"^FROM python:3\.1[1-3]-slim$", text, re.MULTILINE)
