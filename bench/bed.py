@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import platform
 import resource
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,6 +36,9 @@ SERVERS = ("kafka", "clickhouse", "postgres")
 @contextmanager
 def running(**extra: str) -> Iterator[Stack]:
     """Bring up a data stack in a temporary folder; ``Settings()`` resolves to it."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("terminated")
+    )  # take the stack down then, too
     with (
         tempfile.TemporaryDirectory(prefix="millrace-bench-", dir="/tmp") as folder,
         embedded.running(Path(folder), with_airflow=False, **extra) as stack,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -32,6 +33,9 @@ TOKENS_REMEMBERED = 5_000
 """Half of the tables' deduplication window: a repeat after more blocks than this is not swallowed
 for sure."""
 
+SESSION_IDLE_SECONDS = 45
+"""A server ends a session that was idle for 60 s; its temporary tables go with it."""
+
 INSERT_SETTINGS: dict[str, Any] = {
     "max_threads": 1,  # workers are the parallelism, and one thread keeps rows in their order
     "max_insert_threads": 1,
@@ -54,9 +58,13 @@ class Warehouse:
         self.incarnation = incarnation
         self.is_enriching = True
         self._client: Client | None = None
+        self._used_at = 0.0
 
     def client(self) -> Client:
-        """Return the session's client; opens a session when there is none."""
+        """Return the session's client; opens a session when there is none, or it idled too long."""
+        if time.monotonic() - self._used_at > SESSION_IDLE_SECONDS:
+            self.close()
+        self._used_at = time.monotonic()
         if self._client is None:
             client = clickhouse.connect(self.settings, session_id=f"ingest-{uuid.uuid4().hex}")
             tables = sql.render_all(
