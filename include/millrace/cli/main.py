@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from millrace.cli import alerts, dbt, exports, ingest, quality, rules, stack
+from millrace.cli.imports import import_file
 from millrace.cli.simulate import simulate
 from millrace.cli.verify import verify
 
@@ -26,6 +27,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(quality.app, name="quality")
 app.add_typer(alerts.app, name="alerts")
 app.command()(simulate)
+app.command("import")(import_file)
 app.command()(verify)
 app.add_typer(exports.app, name="exports")
 app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)

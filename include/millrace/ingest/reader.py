@@ -126,16 +126,20 @@ class Reader:
         ``is_over`` says so first.
         """
         ends = {r.partition: r.next_offset for r in ranges}
-        self.seek({r.partition: r.first_offset for r in ranges})
-        while any(self._next[p] < end for p, end in ends.items()):
-            if is_over():
-                raise TimeoutError(f"Kafka did not deliver in time; {self.trouble or 'no error'}")
-            done = [p for p, end in ends.items() if self._next[p] >= end]
-            if done:
-                self._consumer.pause([TopicPartition(self.source.topic, p) for p in done])
-            messages = self._consumer.consume(10_000, timeout=0.2)
-            if messages:
-                self._absorb(messages)
+        self.seek({})
+        for one in ranges:
+            # One partition at a time: pausing those that are done throws away, each time, what the
+            # client has fetched of the others, and a long backlog behind the ranges then starves them.
+            self._next[one.partition] = one.first_offset
+            place = TopicPartition(self.source.topic, one.partition, one.first_offset)
+            self._consumer.assign([place])
+            while self._next[one.partition] < one.next_offset:
+                if is_over():
+                    trouble = self.trouble or "no error"
+                    raise TimeoutError(f"Kafka did not deliver in time; {trouble}")
+                messages = self._consumer.consume(10_000, timeout=0.2)
+                if messages:
+                    self._absorb(messages)
         table = self._table()
         self._forget()
         end_of = np.zeros(max(ends) + 1, np.int64)

@@ -1,0 +1,193 @@
+"""A campaign: load, faults at random, and the proof at its end."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from millrace.chaos.crew import Crew
+from millrace.chaos.faults import Action, AirflowHarm, WorkerHarm
+from millrace.chaos.proxy import Proxy
+from millrace.rules import gate
+from millrace.simulate import faults as traffic_faults
+from millrace.simulate import send
+from millrace.simulate.manifest import Manifest
+from millrace.stack.stack import Stack
+from millrace.stores import postgres
+from millrace.verify import conservation, simulation
+from millrace.verify.report import Report
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 3.0
+RUN_SECONDS = 12.0
+CATCH_UP_SECONDS = 180.0
+
+ENVIRONMENT = {
+    "MILLRACE_INGEST_LEASE_SECONDS": str(LEASE_SECONDS),
+    "MILLRACE_INGEST_RUN_SECONDS": str(RUN_SECONDS),
+}
+"""What a stack must be started with, so that leases and runs end often enough to be hit."""
+
+
+@dataclass
+class Struck:
+    """A fault as it happened: when (seconds since the start), how long it took, what it hit."""
+
+    kind: str
+    at: float
+    seconds: float
+    detail: str
+
+
+@dataclass
+class Outcome:
+    """What a campaign did, and what the oracle says afterwards."""
+
+    seed: int
+    rate: float
+    struck: list[Struck] = field(default_factory=list)
+    messages: int = 0
+    seconds: float = 0
+    reports: list[Report] = field(default_factory=list)
+
+    @property
+    def differences(self) -> int:
+        """Lost, repeated or unexplained messages and counts, over all checks."""
+        return sum(report.differences for report in self.reports)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the outcome as plain values."""
+        return {
+            "seed": self.seed,
+            "rate": self.rate,
+            "messages": self.messages,
+            "seconds": round(self.seconds, 1),
+            "faults": len(self.struck),
+            "faults_by_kind": dict(sorted(Counter(one.kind for one in self.struck).items())),
+            "differences": self.differences,
+            "checks": {
+                check.name: {"compared": check.compared, "differences": len(check.differences)}
+                for report in self.reports
+                for check in report.checks
+            },
+            "struck": [asdict(one) for one in self.struck],
+        }
+
+
+def order(kinds: list[str], count: int, rng: random.Random) -> list[str]:
+    """Return ``count`` kinds in random order, each as often as the others or once more."""
+    chosen: list[str] = []
+    while len(chosen) < count:
+        chosen += rng.sample(kinds, len(kinds))
+    return chosen[:count]
+
+
+class _Load(threading.Thread):
+    """Simulated traffic until told to stop."""
+
+    def __init__(self, stack: Stack, rate: float, seed: int) -> None:
+        super().__init__(name="load", daemon=True)
+        self.stack = stack
+        self.stopping = threading.Event()
+        self.plan = send.Plan(
+            seed=seed, rates=traffic_faults.rates({"huge": 0.0001}), rate=rate, duration=86_400
+        )
+        self.manifest: Manifest | None = None
+
+    def run(self) -> None:
+        """Send."""
+        settings = self.stack.settings
+        self.manifest = send.run(
+            self.plan, settings, topic=settings.events_topic, stop=self.stopping
+        )
+
+    def finish(self) -> Manifest:
+        """Stop, wait for every acknowledgement and return what was sent."""
+        self.stopping.set()
+        self.join()
+        if self.manifest is None:
+            raise RuntimeError("the simulated load died; see the traceback above")
+        return self.manifest
+
+
+def run(
+    stack: Stack,
+    *,
+    count: int,
+    seed: int,
+    rate: float,
+    only: list[str] | None = None,
+    on_fault: Callable[[int, Struck], None] = lambda _number, _struck: None,
+) -> Outcome:
+    """Strike a running stack ``count`` times under load, then ask the oracle.
+
+    A stack with Airflow is loaded by its DAGs; one without, by a crew of workers whose connections
+    to ClickHouse can be cut too. ``only`` names the kinds of fault; all of them by default. The
+    seed fixes which faults come in which order, their pauses and the traffic; where exactly a
+    process is when it is hit, only the moment knows. Raises ``KeyError`` for an unknown kind.
+    """
+    rng = random.Random(seed)  # noqa: S311  a seed is wanted, not secrecy
+    began = time.monotonic()
+    outcome = Outcome(seed=seed, rate=rate)
+    load = _Load(stack, rate, seed)
+    with_airflow = bool(stack.names("airflow"))
+    proxy = Proxy(stack.settings.port("clickhouse"))
+    proxy.start()
+    log_file = stack.supervisor.logs / "crew.log"
+    crew = Crew(_crew_environment(stack, proxy), log_file, RUN_SECONDS)
+    harm: AirflowHarm | WorkerHarm
+    harm = AirflowHarm(stack, rng) if with_airflow else WorkerHarm(stack, rng, crew, proxy)
+    actions: dict[str, Action] = harm.actions()
+    kinds = order(only or sorted(actions), count, rng)
+    if not with_airflow:
+        _compile_rules(stack)
+        crew.start()
+    load.start()
+    try:
+        if not harm.await_progress(1, 120):
+            raise RuntimeError(f"ingest loads nothing; see {stack.supervisor.logs}")
+        for number, kind in enumerate(kinds, 1):
+            time.sleep(rng.uniform(0.0, 1.0))
+            at = time.monotonic() - began
+            detail = actions[kind]()
+            took = time.monotonic() - began - at
+            struck = Struck(kind, round(at, 2), round(took, 2), detail)
+            outcome.struck.append(struck)
+            on_fault(number, struck)
+            if rng.random() < 0.6:  # else the next one comes before this one is over
+                harm.await_progress(1)
+        manifest = load.finish()
+        outcome.messages = manifest.sent
+        manifest.write(stack.settings.home / "manifests" / f"chaos-{seed}.json")
+        outcome.reports = [
+            simulation.verify(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS),
+            conservation.verify(stack.settings, wait_seconds=CATCH_UP_SECONDS),
+        ]
+    finally:
+        load.stopping.set()
+        crew.stop()
+        proxy.stop()
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _crew_environment(stack: Stack, proxy: Proxy) -> dict[str, str]:
+    settings = stack.settings
+    own = str(settings.port("clickhouse"))
+    return {
+        **stack.environment,
+        **ENVIRONMENT,
+        "MILLRACE_CLICKHOUSE_URL": settings.clickhouse_url.replace(f":{own}/", f":{proxy.port}/"),
+    }
+
+
+def _compile_rules(stack: Stack) -> None:
+    with postgres.connect(stack.settings) as connection:
+        gate.compile_all(connection, stack.settings)

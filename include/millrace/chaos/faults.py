@@ -1,0 +1,208 @@
+"""The faults of a campaign: what is killed, paused, cut or set back."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from millrace.chaos.crew import Crew
+from millrace.chaos.proxy import Proxy
+from millrace.stack.stack import Stack
+from millrace.stores import postgres
+
+log = logging.getLogger(__name__)
+
+Action = Callable[[], str]
+"""Does its harm and says in a few words what it did."""
+
+
+def poll(done: Callable[[], bool], seconds: float) -> bool:
+    """Wait until ``done``; return whether it was within ``seconds``."""
+    until = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class Harm:
+    """Everything that can be done to a stack and whoever loads it."""
+
+    def __init__(self, stack: Stack, rng: random.Random) -> None:
+        self.stack = stack
+        self.rng = rng
+
+    def loaded(self) -> int:
+        """Return how many micro-batches the ledger counts as loaded; -1 while it is down."""
+        try:
+            with postgres.connect(self.stack.settings) as connection:
+                row = connection.execute(
+                    "SELECT count(*) AS n FROM ingest_batches WHERE state = 'loaded'"
+                ).fetchone()
+        except psycopg.OperationalError:
+            return -1
+        return int(row["n"]) if row else -1
+
+    def await_progress(self, batches: int, seconds: float = 60) -> bool:
+        """Wait until so many more micro-batches are loaded; return whether they were."""
+        before = self.loaded()
+        if before < 0:
+            poll(lambda: self.loaded() >= 0, seconds)
+            before = self.loaded()
+        return poll(lambda: self.loaded() >= before + batches, seconds)
+
+    def kill_server(self, name: str) -> str:
+        """Kill -9 a server; its supervisor starts it again."""
+        pid = self.stack.pid(name)
+        self.stack.kill(name)
+        self.stack.wait_gone(pid)
+        self.stack.wait_healthy(name)
+        return f"killed pid {pid}, serving again"
+
+    def pause_server(self, name: str) -> str:
+        """Freeze a server for a moment, as a machine out of memory does."""
+        seconds = self.rng.uniform(1, 3)
+        self.stack.pause(name)
+        time.sleep(seconds)
+        self.stack.resume(name)
+        return f"frozen for {seconds:.1f} s"
+
+    def restore(self, name: str, folder: Path) -> str:
+        """Set a server back to an older state: copy its files, let it go on, put the copy back."""
+        copy = folder.with_name(f"{folder.name}.older")
+        self.stack.stop(name)
+        subprocess.run(["cp", "-a", str(folder), str(copy)], check=True)
+        self.stack.start(name)
+        self.stack.wait_healthy(name)
+        went_on = self.await_progress(self.rng.randint(2, 6))
+        self.stack.stop(name)
+        shutil.rmtree(folder)
+        copy.rename(folder)
+        self.stack.start(name)
+        self.stack.wait_healthy(name)
+        return "set back" + ("" if went_on else " (nothing had been loaded since)")
+
+    def servers(self) -> dict[str, Action]:
+        """The faults that need nobody's help."""
+        home = self.stack.settings.home
+        return {
+            "kill_clickhouse": lambda: self.kill_server("clickhouse"),
+            "kill_kafka": lambda: self.kill_server("kafka"),
+            "kill_postgres": lambda: self.kill_server("postgres"),
+            "kill_redis": lambda: self.kill_server("redis"),
+            "pause_clickhouse": lambda: self.pause_server("clickhouse"),
+            "restore_clickhouse": lambda: self.restore("clickhouse", home / "clickhouse" / "data"),
+            "restore_postgres": lambda: self.restore("postgres", home / "postgres" / "data"),
+        }
+
+
+class WorkerHarm(Harm):
+    """Faults of workers that a crew runs, and of their connections to ClickHouse."""
+
+    def __init__(self, stack: Stack, rng: random.Random, crew: Crew, proxy: Proxy) -> None:
+        super().__init__(stack, rng)
+        self.crew = crew
+        self.proxy = proxy
+
+    def kill_worker(self) -> str:
+        """Kill -9 one worker; its next attempt begins at once."""
+        if not poll(lambda: bool(self.crew.loading()), 30):
+            return "no worker ran"
+        load = self.rng.choice(self.crew.loading())
+        load.send(signal.SIGKILL)
+        return f"killed attempt {load.attempt}"
+
+    def kill_every_worker(self) -> str:
+        """Kill -9 all of them in one moment."""
+        loads = self.crew.loading()
+        for load in loads:
+            load.send(signal.SIGKILL)
+        return f"killed {len(loads)}"
+
+    def kill_plan(self) -> str:
+        """Kill -9 the next plan at some moment of its work."""
+        runs = self.crew.runs
+        if not poll(lambda: self.crew.runs > runs and self.crew.planning is not None, 30):
+            return "no plan was made"
+        time.sleep(self.rng.uniform(0.0, 1.0))
+        planning = self.crew.planning
+        if planning is None or not planning.process.is_alive():
+            return "the plan was quicker"
+        planning.process.kill()
+        return f"killed the plan of run {self.crew.runs}"
+
+    def pause_worker(self) -> str:
+        """Freeze a worker past its lease, start its successor, and wake it beside that."""
+        if not poll(lambda: bool(self.crew.loading()), 30):
+            return "no worker ran"
+        load = self.rng.choice(self.crew.loading())
+        load.send(signal.SIGSTOP)
+        self.crew.abandon(load)
+        time.sleep(self.stack.settings.ingest_lease_seconds * self.rng.uniform(0.5, 1.5))
+        successor = self.await_progress(1)
+        load.send(signal.SIGCONT)
+        if not poll(lambda: not load.process.is_alive(), 60):
+            raise RuntimeError("a worker that lost its lease went on")
+        return f"woke beside its successor, which had {'loaded' if successor else 'not loaded'}"
+
+    def cut(self, where: str) -> str:
+        """Cut the next insert's connection."""
+        before = self.proxy.cuts
+        self.proxy.arm(where)
+        happened = poll(lambda: self.proxy.cuts > before, 30)
+        self.proxy.disarm()
+        return "cut" if happened else "no insert came"
+
+    def actions(self) -> dict[str, Action]:
+        """Every fault by its name."""
+        return {
+            "kill_worker": self.kill_worker,
+            "kill_every_worker": self.kill_every_worker,
+            "kill_plan": self.kill_plan,
+            "pause_worker": self.pause_worker,
+            "cut_reply": lambda: self.cut("reply"),
+            "cut_request": lambda: self.cut("request"),
+            **self.servers(),
+        }
+
+
+class AirflowHarm(Harm):
+    """Faults of Airflow itself, and of the tasks that it runs."""
+
+    def _tasks(self) -> list[tuple[psutil.Process, psutil.Process]]:
+        """Return (supervisor, task) of every task that the scheduler's executor runs now."""
+        scheduler = psutil.Process(self.stack.pid("scheduler"))
+        return [
+            (child, task)
+            for child in scheduler.children(recursive=True)
+            for task in child.children()
+            if not task.children()
+        ]
+
+    def kill_task(self, which: int) -> str:
+        """Kill -9 a task's process (1), or the supervisor that Airflow gave it (0)."""
+        if not poll(lambda: bool(self._tasks()), 60):
+            return "no task ran"
+        victim = self.rng.choice(self._tasks())[which]
+        title = " ".join(victim.cmdline())[:80]
+        victim.kill()
+        return f"killed {title}"
+
+    def actions(self) -> dict[str, Action]:
+        """Every fault by its name."""
+        return {
+            "kill_task": lambda: self.kill_task(1),
+            "kill_task_supervisor": lambda: self.kill_task(0),
+            "kill_scheduler": lambda: self.kill_server("scheduler"),
+            **self.servers(),
+        }

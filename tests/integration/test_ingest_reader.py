@@ -1,0 +1,29 @@
+"""Reading exact ranges again, however much more there is behind them."""
+
+from __future__ import annotations
+
+import time
+
+from tests.integration.ingest_bed import Bed
+
+from millrace.ingest.model import Range, Source
+from millrace.ingest.reader import Reader
+from millrace.settings import Settings
+
+
+def test_short_ranges_are_read_out_of_long_partitions(settings: Settings) -> None:
+    bed = Bed(settings, partitions=3)
+    producer = bed.producer()
+    for partition in range(3):
+        for _ in range(12_000):  # more than a reader asks for at once
+            producer.produce(bed.name, b"{}", partition=partition)
+        producer.flush()
+    ranges = [Range(0, 5, 15), Range(1, 0, 10), Range(2, 7, 9)]
+    reader = Reader(settings, Source(bed.name, 1, bed.name, "events"))
+    until = time.monotonic() + 60
+    found = reader.read(ranges, lambda: time.monotonic() > until)
+    reader.close()
+    places = zip(found["partition"].to_pylist(), found["offset"].to_pylist(), strict=True)
+    assert sorted(places) == [
+        (r.partition, offset) for r in ranges for offset in range(r.first_offset, r.next_offset)
+    ]

@@ -1,0 +1,155 @@
+"""Rows of any file become events, or are reported with their line and reason."""
+
+from __future__ import annotations
+
+import gzip
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from millrace.imports import files, send
+from millrace.imports.mapping import (
+    BadRowError,
+    Converter,
+    Mapping,
+    MappingError,
+    event_id,
+    read_time,
+)
+
+
+def converter(mapping: Mapping | None = None, **options: timedelta) -> Converter:
+    return Converter(mapping or Mapping(), b"file", **options)
+
+
+def test_a_row_fills_the_contract_and_keeps_the_rest() -> None:
+    mapping = Mapping(
+        columns={"timestamp": "at", "page": "url"},
+        constants={"event": "purchase"},
+        hashed={"user_id": ["mail"]},
+        zone="Europe/Berlin",
+    )
+    row = {"at": "2026-01-02T12:00:00", "url": "/x", "mail": "a@b", "price": 3, "note": None}
+    event = converter(mapping).event(7, row)
+    assert event.pop("user_id") == converter(mapping).event(8, row)["user_id"] > 0
+    assert event == {
+        "event_id": event_id(b"file", 7),
+        "event": "purchase",
+        "timestamp": "2026-01-02T11:00:00.000Z",
+        "page": "/x",
+        "mail": "a@b",
+        "price": 3,
+    }
+
+
+def test_ids_come_from_the_file_and_the_row() -> None:
+    ids = {event_id(file, row) for file in (b"a", b"b") for row in range(1, 100)}
+    assert len(ids) == 198
+    assert {uuid.UUID(one).version for one in ids} == {5}
+    assert event_id(b"a", 1) == event_id(b"a", 1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2026-03-01T10:00:00Z", "2026-03-01T11:00:00+01:00", "2026-03-01 10:00:00", 1772359200,
+     "1772359200000", datetime(2026, 3, 1, 10), datetime(2026, 3, 1, 10, tzinfo=UTC)],
+)  # fmt: skip
+def test_times_in_every_spelling(value: object) -> None:
+    assert read_time(value, UTC) == datetime(2026, 3, 1, 10, tzinfo=UTC)
+
+
+def test_a_date_is_its_midnight_in_the_files_zone() -> None:
+    assert read_time(date(2026, 7, 1), ZoneInfo("America/New_York")).hour == 0
+
+
+@pytest.mark.parametrize("value", ["soon", "2026-02-31", "1e300", ""])
+def test_what_is_no_time_is_named(value: str) -> None:
+    with pytest.raises(BadRowError, match="timestamp"):
+        read_time(value, UTC)
+
+
+def test_times_move_by_whole_days() -> None:
+    shift = send.shift_between(datetime(2001, 1, 1, 23, 59, tzinfo=UTC), date(2026, 1, 5))
+    row = {"event": "flight", "timestamp": "2001-01-02T00:01:00Z", "user_id": 1}
+    event = converter(shift=shift).event(1, row)
+    assert event["timestamp"] == "2026-01-06T00:01:00.000Z"
+
+
+@pytest.mark.parametrize("missing", ["event", "timestamp", "user_id"])
+def test_a_required_field_that_is_empty_makes_a_bad_row(missing: str) -> None:
+    row = {"event": "click", "timestamp": "2026-01-02T00:00:00Z", "user_id": 1} | {missing: ""}
+    with pytest.raises(BadRowError, match=f"{missing} is empty"):
+        converter().event(1, row)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"maps": ["timestamp"]}, "--map FIELD=VALUE"),
+        ({"maps": ["when=at"]}, "'when' is no field of the contract"),
+        ({"maps": ["event=a"], "sets": ["event=b"]}, "filled in two ways"),
+        ({"zone": "Mars/Olympus"}, "IANA"),
+    ],
+)
+def test_a_wrong_mapping_is_refused(options: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(MappingError, match=message):
+        Mapping.build(None, **options)  # type: ignore[arg-type]
+
+
+def test_a_mapping_must_fit_the_file() -> None:
+    with pytest.raises(MappingError, match="no column 'at'; it has a, b"):
+        Mapping(columns={"timestamp": "at"}).check_columns(["a", "b"])
+    with pytest.raises(MappingError, match="--hash user_id"):
+        Mapping(constants={"event": "x"}).check_columns(["timestamp"])
+
+
+@pytest.mark.parametrize("name", ["m.yaml", "m.toml"])
+def test_a_mapping_file_and_options_over_it(tmp_path: Path, name: str) -> None:
+    text = {
+        "m.yaml": "map: {timestamp: date}\nset: {event: flight}\nhash: {user_id: [a, b]}\n",
+        "m.toml": 'map = {timestamp = "date"}\nset = {event = "flight"}\n'
+        'hash = {user_id = ["a", "b"]}\n',
+    }
+    (tmp_path / name).write_text(text[name])
+    mapping = Mapping.build(tmp_path / name, sets=["event=trip"])
+    assert mapping.columns == {"timestamp": "date"}
+    assert mapping.constants == {"event": "trip"}
+    assert mapping.hashed == {"user_id": ["a", "b"]}
+
+
+def test_bad_csv_lines_are_told_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b'a,b\n1,"two\nlines"\n3\n\n4,\xff\n5,six\n')
+    rows = [(r.number, r.line, r.row, r.problem) for r in files.records(path)]
+    assert rows == [
+        (1, 2, {"a": "1", "b": "two\nlines"}, ""),
+        (2, 4, {}, "has 1 columns, the header has 2"),
+        (3, 6, {}, "is not UTF-8"),
+        (4, 7, {"a": "5", "b": "six"}, ""),
+    ]
+
+
+def test_bad_json_lines_are_told_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.ndjson.gz"
+    path.write_bytes(gzip.compress(b'{"a":1}\n\n{broken\n[1]\n{"a":2}\n'))
+    found = list(files.records(path))
+    assert [(r.number, r.line, bool(r.problem)) for r in found] == [
+        (1, 1, False), (2, 3, True), (3, 4, True), (4, 5, False),
+    ]  # fmt: skip
+
+
+def test_parquet_rows_come_in_order_across_batches(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"n": range(25_000)}), path)
+    assert [r.row["n"] for r in files.records(path)] == list(range(25_000))
+    assert files.row_count(path) == 25_000
+
+
+def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"can't tell the format of x\.xlsx"):
+        files.format_of(tmp_path / "x.xlsx")
