@@ -128,8 +128,8 @@ class Reader:
         ends = {r.partition: r.next_offset for r in ranges}
         self.seek({})
         for one in ranges:
-            # One partition at a time: pausing those that are done throws away, each time, what the
-            # client has fetched of the others, and a long backlog behind the ranges then starves them.
+            # One partition at a time: pausing those that are done throws away what the client has
+            # fetched of the others, and a long backlog behind the ranges then starves them.
             self._next[one.partition] = one.first_offset
             place = TopicPartition(self.source.topic, one.partition, one.first_offset)
             self._consumer.assign([place])
