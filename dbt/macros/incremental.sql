@@ -37,3 +37,9 @@
         or toDate(event_time) in {{ rebuilt_days() }}
     )
 {%- endmacro %}
+
+{#- Follows the name of a table that holds versions: read only the newest, and none that is deleted.
+    A macro, since the inline rows of a unit test cannot be asked for it. -#}
+{% macro newest() -%}
+    final
+{%- endmacro %}

@@ -7,7 +7,7 @@
 {#- Table settings of a rollup that ingest feeds: it remembers as many insert tokens as `events`
     does, so that a micro-batch repeated after a crash is neither doubled nor lost. -#}
 {% macro rollup_settings() %}
-    {%- if env_var('MILLRACE_DBT_CLUSTER', '') -%}
+    {%- if target.cluster -%}
         {{ return({'replicated_deduplication_window': 10000, 'ttl_only_drop_parts': 1}) }}
     {%- endif -%}
     {{ return({'non_replicated_deduplication_window': 10000, 'ttl_only_drop_parts': 1}) }}

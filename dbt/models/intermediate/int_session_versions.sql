@@ -34,7 +34,7 @@ touched as materialized (
         union all
         -- a rebuilt day may have lost events, so that no event is left to touch the session
         select user_id, started_at as first_at, ended_at as last_at
-        from {{ this }} final
+        from {{ this }} {{ newest() }}
         where toDate(started_at) in {{ rebuilt_days() }} or toDate(ended_at) in {{ rebuilt_days() }}
     )
     group by user_id
@@ -47,7 +47,7 @@ affected as materialized (
         sessions.ended_at as ended_at
     from (
         select user_id, started_at, ended_at
-        from {{ this }} final
+        from {{ this }} {{ newest() }}
         where user_id in (select user_id from touched)
     ) as sessions
     inner join touched on sessions.user_id = touched.user_id
@@ -84,7 +84,8 @@ events as (
     inner join ranges using (user_id)
     where
         user_id in (select user_id from ranges)
-        and event_time between (select min(first_at) from ranges) and (select max(last_at) from ranges)
+        and event_time >= (select min(first_at) from ranges)
+        and event_time <= (select max(last_at) from ranges)
         and event_time between ranges.first_at and ranges.last_at
     {% endif %}
 ),

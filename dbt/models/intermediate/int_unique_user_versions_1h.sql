@@ -39,7 +39,7 @@ from (
         device,
         uniqMergeState(versions.users) as users,
         toUInt8(0) as is_deleted
-    from {{ ref('int_unique_user_versions_5min') }} as versions final
+    from {{ ref('int_unique_user_versions_5min') }} as versions {{ newest() }}
     {% if is_incremental() %}
     where
         toDate(versions.window_start) in (select toDate(window_start) from touched)
@@ -54,7 +54,7 @@ from (
         device,
         initializeAggregation('uniqState', toUInt64(0)) as users,
         toUInt8(1) as is_deleted
-    from {{ this }} final
+    from {{ this }} {{ newest() }}
     where window_start in (select window_start from touched)
     {% endif %}
 )

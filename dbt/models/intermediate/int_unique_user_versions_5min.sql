@@ -58,7 +58,7 @@ from (
         device,
         initializeAggregation('uniqState', toUInt64(0)) as users,
         toUInt8(1) as is_deleted
-    from {{ this }} final
+    from {{ this }} {{ newest() }}
     where toDate(window_start) in {{ rebuilt_days() }}
     {% endif %}
 )

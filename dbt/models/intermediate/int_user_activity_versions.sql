@@ -26,7 +26,7 @@ touched as materialized (
     union distinct
     -- a rebuilt day may have lost events
     select user_id, window_start
-    from {{ this }} final
+    from {{ this }} {{ newest() }}
     where toDate(window_start) in {{ rebuilt_days() }}
 )
 {% endif %}

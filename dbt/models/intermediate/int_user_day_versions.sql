@@ -41,7 +41,7 @@ from (
         toUInt64(count()) as active_minutes,
         arraySort(groupUniqArrayArray(event_types)) as event_types,
         toUInt8(0) as is_deleted
-    from {{ ref('int_user_activity_versions') }} final
+    from {{ ref('int_user_activity_versions') }} {{ newest() }}
     {% if is_incremental() %}
     where
         user_id in (select user_id from touched)

@@ -1,7 +1,7 @@
 select
     source_id,
     topic,
-    partition,
+    `partition`,
     offset,
     length(key) + length(value) + length(headers) as message_bytes,
     kafka_timestamp as received_at,

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from millrace.ingest import enrichment, ledger, planning, reconcile, register, topics
+from millrace.ingest import ledger, planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position
 from millrace.ingest.model import PlanOutdatedError, Range, Source
 from millrace.ingest.reader import Reader
@@ -14,7 +14,7 @@ from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import Share
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres
+from millrace.stores import clickhouse, postgres, profiles
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, An
 
 
 def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
-    enrichment.ensure(settings)
+    profiles.ensure(settings)
     with postgres.connect(settings) as connection:
         sources = ledger.sources(connection)
     shares: list[Share] = []

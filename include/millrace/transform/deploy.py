@@ -34,7 +34,7 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, sql
+from millrace.stores import clickhouse, postgres, profiles, sql
 from millrace.transform import project, watermark
 
 log = logging.getLogger(__name__)
@@ -86,28 +86,30 @@ def deployed_project(settings: Settings) -> Path:
     return settings.home / "dbt" / "deployed"
 
 
-def is_deployed(settings: Settings) -> bool:
-    """Whether the project as it is now is the one that was deployed."""
+def is_deployed(settings: Settings, source: Path = project.SOURCE) -> bool:
+    """Whether the project in ``source`` is, as it is now, the one that was deployed."""
     release = deployed_project(settings)
     return (
         release.exists()
-        and release.resolve().name == project.fingerprint()
+        and release.resolve().name == project.fingerprint(source)
         and not _interrupted(settings).exists()
     )
 
 
-def deploy(settings: Settings, *, say: Callable[[str], None] = log.info) -> Deployment:
-    """Bring production to the project as it is now; do nothing if it is there already.
+def deploy(
+    settings: Settings, source: Path = project.SOURCE, *, say: Callable[[str], None] = log.info
+) -> Deployment:
+    """Bring production to the project in ``source``; do nothing if it is there already.
 
     ``say`` is told what goes on. Raises ``DeploymentError`` when a changed model fails to build or
     to pass its tests.
     """
-    release = project.fingerprint()
+    release = project.fingerprint(source)
     with postgres.connect(settings) as ledger, _lock(ledger, "millrace.transform"):
-        if is_deployed(settings):
+        if is_deployed(settings, source):
             return Deployment(release)
         copy = settings.home / "dbt" / "releases" / release
-        project.copy(project.SOURCE, copy)
+        project.copy(source, copy)
         try:
             return _Deployer(settings, ledger, copy, say).run()
         except project.DbtError as error:
@@ -137,6 +139,7 @@ class _Deployer:
 
     def run(self) -> Deployment:
         try:
+            profiles.ensure(self.settings)
             watermark.record_published_through(self.settings)
             self._command(f"DROP DATABASE IF EXISTS {project.SHADOW} SYNC")
             changed = self._changed()

@@ -7,8 +7,13 @@
 union all
 {{ metric('page_views', ref('page_views_1min'), 'sum(page_views)', ['page', 'country', 'device']) }}
 union all
-{{ metric('rejected_events', ref('rejections_1min'), 'sum(rejected_events)', ['source_id', 'reason']) }}
+{{ metric(
+    'rejected_events', ref('rejections_1min'), 'sum(rejected_events)', ['source_id', 'reason']
+) }}
 union all
 {{ metric('unique_users', ref('unique_users_5min'), 'uniqMerge(users)', ['country', 'device']) }}
 union all
-{{ metric('sessions', ref('sessions'), 'count()', ['country', 'device'], time='toStartOfMinute(started_at)') }}
+{{ metric(
+    'sessions', ref('sessions'), 'count()', ['country', 'device'],
+    time='toStartOfMinute(started_at)'
+) }}

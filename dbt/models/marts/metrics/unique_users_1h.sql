@@ -7,4 +7,4 @@ select
     country,
     device,
     users
-from {{ ref('int_unique_user_versions_1h') }} final
+from {{ ref('int_unique_user_versions_1h') }} {{ newest() }}

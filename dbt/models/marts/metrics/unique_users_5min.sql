@@ -7,4 +7,4 @@ select
     country,
     device,
     users
-from {{ ref('int_unique_user_versions_5min') }} final
+from {{ ref('int_unique_user_versions_5min') }} {{ newest() }}

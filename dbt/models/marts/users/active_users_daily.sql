@@ -5,5 +5,5 @@ select
     day,
     count() as active_users,
     sum(events) as events
-from {{ ref('int_user_day_versions') }} final
+from {{ ref('int_user_day_versions') }} {{ newest() }}
 group by day

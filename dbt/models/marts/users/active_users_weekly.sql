@@ -6,5 +6,5 @@ select
     toMonday(day) as week,
     uniqExact(user_id) as active_users,
     sum(events) as events
-from {{ ref('int_user_day_versions') }} final
+from {{ ref('int_user_day_versions') }} {{ newest() }}
 group by week

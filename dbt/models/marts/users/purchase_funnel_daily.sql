@@ -18,6 +18,7 @@
     query_settings={'enable_materialized_cte': 1},
 ) }}
 {% set steps = ['page_view', 'add_to_cart', 'purchase'] %}
+{% set step_list = "'" ~ steps | join("', '") ~ "'" %}
 
 with
 {% if is_incremental() %}
@@ -32,13 +33,15 @@ depths as (
     select
         toDate(event_time) as day,
         user_id,
-        windowFunnel(86400000)(
+        windowFunnel(86400000)(  -- noqa: LT01
             toUInt64(toUnixTimestamp64Milli(event_time))
-            {%- for step in steps %}, event_type = '{{ step }}'{% endfor %}
+            {%- for step in steps %},
+            event_type = '{{ step }}'
+            {%- endfor %}
         ) as depth
     from {{ ref('stg_events') }}
     where
-        event_type in ('{{ steps | join("', '") }}')
+        event_type in ({{ step_list }})
         {% if is_incremental() %}
         and toDate(event_time) in (select day from touched)
         {% endif %}
@@ -48,7 +51,9 @@ depths as (
 select
     day,
     toUInt8(step_number) as step,
-    toLowCardinality(['{{ steps | join("', '") }}'][step_number]) as event_type,
+    toLowCardinality(
+        [{{ step_list }}][step_number]
+    ) as event_type,
     toUInt64(countIf(depth >= step_number)) as users,
     {{ built_through() }} as built_through
 from depths

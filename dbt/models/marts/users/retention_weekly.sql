@@ -5,7 +5,7 @@ with user_weeks as (
     select distinct
         user_id,
         toMonday(day) as week
-    from {{ ref('int_user_day_versions') }} final
+    from {{ ref('int_user_day_versions') }} {{ newest() }}
 ),
 
 cohorts as (

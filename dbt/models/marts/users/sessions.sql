@@ -14,4 +14,4 @@ select
     country,
     device,
     toBool(page_views <= 1) as is_bounce
-from {{ ref('int_session_versions') }} final
+from {{ ref('int_session_versions') }} {{ newest() }}

@@ -8,4 +8,4 @@ select
     events,
     toUInt64(length(event_types)) as unique_event_types,
     event_types
-from {{ ref('int_user_activity_versions') }} final
+from {{ ref('int_user_activity_versions') }} {{ newest() }}

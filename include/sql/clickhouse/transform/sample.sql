@@ -19,3 +19,6 @@ SELECT * FROM {{ base }}.raw_events
 WHERE ingested_at >= today() - {days:UInt32} AND sipHash64(offset) % {one_in:UInt32} = 0
 ;
 INSERT INTO {{ database }}.published_through (published_through) SELECT now64(3)
+;
+CREATE TABLE {{ database }}.user_profiles ENGINE = MergeTree ORDER BY user_id
+AS SELECT * FROM {{ base }}.user_profiles

@@ -1,0 +1,5 @@
+select
+    user_id,
+    country,
+    plan
+from {{ source('millrace', 'user_profiles') }}
