@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     s3_backup_bucket: str = Field("millrace-backups", description="Bucket for backups.")
     export_hash_key: SecretStr = Field(SecretStr(""), description="Key that hashes personal data.")
     export_link_hours: PositiveInt = Field(24, description="How long a link to an export works.")
+    backup_endpoint: str = Field("", description="Encrypting gateway to the backup bucket, a URL.")
+    backup_key: SecretStr = Field(SecretStr(""), description="Encrypts backups; keep a copy safe.")
+    backup_copy_bucket: str = Field("", description="Second bucket that gets every backup too.")
+    backup_retention_days: PositiveInt = Field(90, description="How long backups are kept.")
+    drill_clickhouse_url: str = Field("", description="Empty server for drills; none: embedded.")
     airflow_url: str = Field("", description="Airflow as people open it, for links.")
 
     events_topic: str = Field("events", description="Topic of the default source.")
@@ -122,6 +127,9 @@ class Settings(BaseSettings):
         )
         self.redis_url = self.redis_url or f"redis://{host}:{self.port('redis')}/0"
         self.s3_endpoint = self.s3_endpoint or f"http://{host}:{self.port('s3')}"
+        self.backup_endpoint = (
+            self.backup_endpoint or f"http://{host}:{self.port('backup_gateway')}"
+        )
         self.airflow_url = self.airflow_url or f"http://{host}:{self.port('airflow')}"
 
     @cached_property
@@ -143,5 +151,6 @@ PORTS: dict[str, int] = {
     "airflow_trigger_logs": 9,
     "ingestion_api": 10,
     "query_api": 11,
+    "backup_gateway": 12,
 }
 """Each embedded server's port, as an offset from ``port_base``."""

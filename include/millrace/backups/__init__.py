@@ -1,1 +1,1 @@
-"""Backups, restore drills, restores, and the expiry and erasure of data."""
+"""Backups of warehouse and metadata, their restore, and the drill that proves both."""

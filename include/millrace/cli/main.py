@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from millrace.cli import alerts, dbt, exports, ingest, quality, rules, stack
+from millrace.cli import alerts, backups, dbt, exports, ingest, quality, rules, stack
 from millrace.cli.imports import import_file
 from millrace.cli.simulate import simulate
 from millrace.cli.verify import verify
@@ -32,3 +32,5 @@ app.command()(verify)
 app.add_typer(exports.app, name="exports")
 app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)
 app.add_typer(ingest.app, name="ingest")
+app.add_typer(backups.app, name="backups")
+app.command()(backups.restore)

@@ -79,10 +79,7 @@ class Exporter:
             try:
                 snapshot_at = self._admit(definition, window)
                 place = f"{definition.destination}/{folder(definition, window)}"
-                prefix = f"{place}/run={run_id}/"
-                self.postgres.execute(
-                    "UPDATE export_runs SET prefix = %s WHERE run_id = %s", [prefix, run_id]
-                )
+                prefix = self._claim_prefix(run_id, place)
                 written = self.write(
                     definition, definition.personal_data, window, snapshot_at, prefix
                 )
@@ -114,12 +111,89 @@ class Exporter:
         """
         select = definition.select(self.settings, treatment)
         bound = {
+            **self._bound(definition, treatment, window, snapshot_at),
+            **(parameters or {}),
+        }
+        return self._write(definition, treatment, window, select, bound, prefix, is_one_file)
+
+    def rewrite(
+        self,
+        definition: Definition,
+        window: Window,
+        published: Mapping[str, Any],
+        condition: str,
+        parameters: Mapping[str, object],
+    ) -> list[str]:
+        """Publish a window anew from its own files, without the rows that ``condition`` finds.
+
+        The old files are deleted at once; returns their keys. ``published`` is the window's run.
+        """
+        treatment = definition.personal_data
+        select = definition.select(self.settings, treatment)
+        bound = self._bound(definition, treatment, window, published["snapshot_at"])
+        kept = sql.render(
+            "clickhouse/exports/rest.sql",
+            collection=self.collection,
+            prefix=published["prefix"],
+            suffix=definition.suffix,
+            format=FORMATS[definition.format],
+            structure=self._structure(self.schema(select, bound)),
+            condition=condition,
+        )
+        with self._alone(definition, window):
+            run_id = self._begin(definition.name, window, "an erasure")
+            place = f"{definition.destination}/{folder(definition, window)}"
+            prefix = self._claim_prefix(run_id, place)
+            written = self._write(
+                definition, treatment, window, kept, {**bound, **parameters}, prefix, False
+            )
+            export = replace(written, run_id=run_id)
+            self._publish(definition, window, published["snapshot_at"], place, export)
+            names = [
+                item.object_name
+                for item in self.objects.list_objects(
+                    self.settings.s3_bucket, published["prefix"], recursive=True
+                )
+            ]
+            for name in names:
+                self.objects.remove_object(self.settings.s3_bucket, name)
+            self.postgres.execute(
+                "UPDATE export_runs SET objects_deleted_at = clock_timestamp() WHERE run_id = %s",
+                [published["run_id"]],
+            )
+        return names
+
+    def _bound(
+        self,
+        definition: Definition,
+        treatment: PersonalData,
+        window: Window,
+        snapshot_at: datetime,
+    ) -> dict[str, object]:
+        return {
             "window_start": window.start,
             "window_end": window.end,
             "snapshot_at": snapshot_at,
             "hash_key": self._hash_key(definition, treatment),
-            **(parameters or {}),
         }
+
+    def _claim_prefix(self, run_id: int, place: str) -> str:
+        prefix = f"{place}/run={run_id}/"
+        self.postgres.execute(
+            "UPDATE export_runs SET prefix = %s WHERE run_id = %s", [prefix, run_id]
+        )
+        return prefix
+
+    def _write(
+        self,
+        definition: Definition,
+        treatment: PersonalData,
+        window: Window,
+        select: str,
+        bound: Mapping[str, object],
+        prefix: str,
+        is_one_file: bool,
+    ) -> Export:
         source = self._measure(select, bound)
         if source.row_count == 0:
             return Export(0, prefix, 0, 0, ())
@@ -139,7 +213,7 @@ class Exporter:
                 order_by=definition.order(treatment),
                 is_binary=definition.holds_binary(treatment),
             ),
-            parameters=bound,
+            parameters=dict(bound),
         )
         files = self._read_back(definition, select, bound, prefix)
         found = _Measure(
@@ -163,6 +237,11 @@ class Exporter:
         rows = self.clickhouse.query(f"DESCRIBE ({select})", parameters=dict(parameters))
         return [{"name": row[0], "type": row[1]} for row in rows.result_rows]
 
+    def _structure(self, columns: list[dict[str, str]]) -> str:
+        """Return a schema as the table function ``s3`` takes it, ready for single quotes."""
+        text = ", ".join(f"`{column['name']}` {column['type']}" for column in columns)
+        return text.replace("\\", "\\\\").replace("'", "\\'")
+
     def _hash_key(self, definition: Definition, treatment: PersonalData) -> str:
         key = self.settings.export_hash_key.get_secret_value()
         hashes = treatment is PersonalData.HASHED and any(c.is_personal for c in definition.columns)
@@ -181,14 +260,13 @@ class Exporter:
         self, definition: Definition, select: str, parameters: Mapping[str, object], prefix: str
     ) -> list[dict[str, Any]]:
         columns = self.schema(select, parameters)
-        structure = ", ".join(f"`{column['name']}` {column['type']}" for column in columns)
         query = sql.render(
             "clickhouse/exports/read_back.sql",
             collection=self.collection,
             prefix=prefix,
             suffix=definition.suffix,
             format=FORMATS[definition.format],
-            structure=structure.replace("\\", "\\\\").replace("'", "\\'"),
+            structure=self._structure(columns),
             columns=[f"`{column['name']}`" for column in columns],
         )
         return [

@@ -53,6 +53,10 @@ def _airflow_steps(stack: Stack) -> list[Step]:
     return [
         Step("airflow schema", migrate, ("databases",)),
         *(
+            Step(name, _serve(stack, name), ("buckets", "metadata schema"))
+            for name in stack.names("backups")
+        ),
+        *(
             Step(name, _serve(stack, name), ready if name != "api-server" else ready[-1:])
             for name in stack.names("airflow")
         ),

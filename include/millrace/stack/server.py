@@ -20,7 +20,7 @@ class Server:
     """One supervised process.
 
     ``prepare`` makes what the process needs on disk and is harmless when repeated; ``check``
-    raises while the server can't serve; ``group`` is ``"store"`` or ``"airflow"``.
+    raises while the server can't serve; ``group`` is ``"store"``, ``"backups"`` or ``"airflow"``.
     """
 
     name: str

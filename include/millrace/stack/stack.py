@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from millrace.settings import REPOSITORY, Settings
-from millrace.stack import airflow, clickhouse, kafka, postgres, redis, s3
+from millrace.stack import airflow, backups, clickhouse, kafka, postgres, redis, s3
 from millrace.stack import secrets as stack_secrets
 from millrace.stack.server import Server, StackError, check_port
 from millrace.stack.supervisor import Supervisor
@@ -53,6 +53,8 @@ class Stack:
             yield s3.server(settings)
         if self._is_embedded(settings.clickhouse_url, "clickhouse"):
             yield clickhouse.server(settings, self.secrets)
+        if self._is_embedded(settings.backup_endpoint, "backup_gateway"):
+            yield from backups.servers(settings)
         if with_airflow:
             yield from airflow.servers(settings)
 

@@ -1,0 +1,63 @@
+"""### Back up PostgreSQL: a base backup a day; the log is archived all the time beside it.
+
+**What it does.** `pg_basebackup` streams both databases (Millrace's and Airflow's) through the
+encrypting gateway, with configuration and the state of dbt and Great Expectations. The process
+`wal_archiver` ships the write-ahead log every ten seconds; `check_archive` fails this run when the
+log in the bucket is more than a minute behind, which is the promise (RPO).
+
+**When it fails.** *`the log … is behind`*: look at the log of `wal_archiver`; PostgreSQL keeps the
+log until it has been taken, so nothing is lost unless the disk fills. Any other failure leaves the
+last good base backup as it was.
+
+See docs/backups.md and docs/runbooks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import dag, task
+
+
+@dag(
+    schedule="45 2 * * *",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["backups", "tier-1"],
+    default_args={
+        "owner": "data-engineering",
+        "pool": "maintenance",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=5),
+    },
+)
+def back_up_metadata() -> None:
+    """Take the base backup, then see that the log follows."""
+
+    @task(execution_timeout=timedelta(hours=3))
+    def back_up() -> dict[str, Any]:
+        """Stream the base backup."""
+        from dataclasses import asdict
+
+        from millrace.backups import metadata
+        from millrace.settings import Settings
+
+        return asdict(metadata.back_up(Settings(), "back_up_metadata"))
+
+    @task
+    def check_archive() -> str:
+        """Fail unless a row committed now is in the bucket within a minute."""
+        from millrace.backups import wal
+        from millrace.settings import Settings
+
+        return f"archived {wal.await_archived(Settings()):.1f} s after the commit"
+
+    back_up() >> check_archive()
+
+
+back_up_metadata()

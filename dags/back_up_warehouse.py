@@ -1,0 +1,64 @@
+"""### Back up ClickHouse: a full backup a day, an increment on the last successful one each hour.
+
+**What it does.** Publication stands still for the moment it takes to clone every table with hard
+links (the log says how many milliseconds), so all tables show one moment. ClickHouse's own BACKUP
+then writes table by table through the encrypting gateway into the backup bucket. The catalogue
+(`./millrace backups list`) keeps rows and a hash of every table, and the Kafka positions.
+
+**Never two at once**: a second run fails at once and says so. **Interrupted**: the retry goes on
+from the same cut with the tables that are missing.
+
+**When it fails.**
+- *`the bucket holds … the catalogue says …`*: objects of the chain were lost. Take a new full
+  backup, `./millrace backups run --full`, and find out who deletes in the bucket.
+- *an S3 error*: the bucket is full or down. The last good backup is still the last good one.
+
+See docs/backups.md and docs/runbooks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import dag, task
+
+
+@dag(
+    schedule="20 * * * *",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["backups", "tier-1"],
+    default_args={
+        "owner": "data-engineering",
+        "pool": "maintenance",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=5),
+    },
+)
+def back_up_warehouse() -> None:
+    """One task: choose full or incremental, cut, write, catalogue."""
+
+    @task(execution_timeout=timedelta(hours=6))
+    def back_up() -> dict[str, Any]:
+        """Take the backup and return what the catalogue says of it."""
+        from millrace.backups import warehouse
+        from millrace.settings import Settings
+
+        entry = warehouse.back_up(Settings(), "back_up_warehouse")
+        return {
+            "backup": entry.backup_id,
+            "stands_on": entry.base_id,
+            "rows": entry.rows,
+            "bytes": entry.byte_count,
+            "publication_stood_still_seconds": entry.lock_seconds,
+        }
+
+    back_up()
+
+
+back_up_warehouse()

@@ -1,0 +1,116 @@
+"""Erasure on request: a person's rows, deleted from every table that has them, with a receipt.
+
+Backups keep them until they expire; the receipts say what to erase again after the restore of
+an older one. Exported objects are the exports' own business (``millrace.exports.erasure``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+from psycopg.types.json import Jsonb
+
+from millrace.backups.gateway import BackupError
+from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres, sql
+
+AS_RECEIVED = ("raw_events", "rejected_events")
+"""Tables whose rows name the user only inside the message."""
+_IN_MESSAGE = (
+    "key = toString({user:UInt64}) OR "
+    "trim(BOTH '\"' FROM JSONExtractRaw(value, 'user_id')) = toString({user:UInt64})"
+)
+
+
+def find(settings: Settings, user_id: int) -> dict[str, int]:
+    """Count a user's rows by table; changes nothing. Raises ``BackupError`` for no user id."""
+    if user_id <= 0:
+        raise BackupError(f"user_id: {user_id} is none")
+    with clickhouse.connect(settings) as client, postgres.connect(settings) as connection:
+        found = {
+            table: _count(client, table, condition, user_id)
+            for table, condition in _places(settings, client).items()
+        }
+        query = "SELECT count(*) AS n FROM user_profiles WHERE user_id = %s"
+        found["user_profiles"] = connection.execute(query, [user_id]).fetchall()[0]["n"]
+    return found
+
+
+def erase(
+    settings: Settings, user_id: int, requested_by: str, reason: str, files: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Delete a user's rows and return the receipt.
+
+    ``files`` are exported objects that were rewritten, for the receipt. Publication stands still
+    meanwhile, and the ledger's counts of the batches concerned shrink with the rows, so that
+    reconciliation does not bring them back. Raises ``BackupError`` if any row is left.
+    """
+    found = find(settings, user_id)
+    with clickhouse.connect(settings) as client, postgres.connect(settings) as connection:
+        (began,) = connection.execute(
+            "INSERT INTO erasures (user_id, requested_by, reason) VALUES (%s, %s, %s) "
+            "RETURNING erasure_id",
+            [user_id, requested_by, reason],
+        ).fetchall()
+        connection.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
+        places = _places(settings, client)
+        for batch in _batches(client, user_id):
+            connection.execute(sql.render("postgres/backups/shrink_batch.sql"), batch)
+        for table, condition in places.items():
+            if found[table]:
+                client.command(
+                    f"ALTER TABLE {table} DELETE WHERE {condition}",
+                    parameters={"user": user_id},
+                    settings={"mutations_sync": 2},
+                )
+        with connection.transaction():
+            connection.execute("DELETE FROM user_profiles WHERE user_id = %s", [user_id])
+            # The audit trail remembers that there was a profile, not what was in it.
+            connection.execute(
+                "UPDATE audit_logs SET old_value = NULL, new_value = NULL "
+                "WHERE table_name = 'user_profiles' AND row_key = %s",
+                [str(user_id)],
+            )
+        left = {table: count for table, count in find(settings, user_id).items() if count}
+        if left:
+            raise BackupError(f"still there after the erasure: {left}; run it again")
+        receipt = {
+            "erasure_id": began["erasure_id"],
+            "user_id": user_id,
+            "deleted_rows": found,
+            "rewritten_files": list(files),
+            "kafka": f"topics forget within {settings.topic_retention_hours} hours",
+            "dead_letters": f"{settings.dead_letter_topic} forgets within its own retention",
+            "backups": f"backups are gone after {settings.backup_retention_days} days",
+        }
+        connection.execute(
+            "UPDATE erasures SET completed_at = clock_timestamp(), receipt = %s "
+            "WHERE erasure_id = %s",
+            [Jsonb(receipt), began["erasure_id"]],
+        )
+    return receipt
+
+
+def _places(settings: Settings, client: Client) -> dict[str, str]:
+    """Return every table that can hold a user's rows, with the condition that finds them."""
+    mine = clickhouse.database(settings)
+    rows = client.query(
+        sql.render("clickhouse/backups/user_tables.sql"),
+        parameters={"databases": [mine, "analytics"]},
+    ).result_rows
+    places = {f"{database}.`{table}`": "user_id = {user:UInt64}" for database, table in rows}
+    return places | {f"{mine}.`{table}`": _IN_MESSAGE for table in AS_RECEIVED}
+
+
+def _count(client: Client, table: str, condition: str, user_id: int) -> int:
+    query = sql.render("clickhouse/backups/count_user.sql", table=table, condition=condition)
+    return int(client.query(query, parameters={"user": user_id}).result_rows[0][0])
+
+
+def _batches(client: Client, user_id: int) -> list[dict[str, int]]:
+    """Return how many rows each micro-batch loses."""
+    query = sql.render("clickhouse/backups/user_batches.sql", in_message=_IN_MESSAGE)
+    rows = client.query(query, parameters={"user": user_id}).result_rows
+    return [dict(zip(("batch", "raw", "events", "rejected"), row, strict=True)) for row in rows]

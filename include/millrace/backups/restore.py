@@ -1,0 +1,127 @@
+"""Restoring the warehouse from a chain of backups, and checking what came back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from clickhouse_connect.driver.client import Client
+
+from millrace.backups import catalogue, gateway
+from millrace.backups.catalogue import Entry
+from millrace.backups.gateway import WAREHOUSE, BackupError
+from millrace.backups.warehouse import COLLECTION, measure, place, run
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was restored; ``seconds`` are wall-clock times."""
+
+    backup_id: str
+    tables: int
+    rows: int
+    restore_seconds: float
+    check_seconds: float
+
+
+def plan(settings: Settings, entry: Entry) -> list[str]:
+    """Return, in sentences, what a restore would do; changes nothing.
+
+    Raises ``BackupError`` when an object of the chain is missing.
+    """
+    objects = gateway.ensure_folders(settings)
+    catalogue.check_objects(objects, entry)
+    links = catalogue.chain(objects, entry)
+    lines = [
+        f"restore {entry.backup_id}, the state of {entry.cut_at}",
+        f"from {len(links)} backups: " + ", ".join(link.backup_id for link in reversed(links)),
+        f"{len(entry.tables)} tables with {entry.rows:,} rows into {settings.clickhouse_url}",
+    ]
+    lines += [
+        f"  {table.database}.{table.name}: {table.rows:,} rows"
+        for table in entry.tables
+        if table.rows
+    ]
+    lines += [
+        f"ingest then goes on at {p['topic']}[{p['partition']}] offset {p['next_offset']:,}"
+        for p in entry.positions
+    ]
+    with clickhouse.connect(settings, database="default") as client:
+        held = occupied(client, entry)
+    if held:
+        lines.append(f"WARNING: the target holds rows in {', '.join(held)}; needs --replace")
+    return lines
+
+
+def occupied(client: Client, entry: Entry) -> list[str]:
+    """Return the tables of the target that already hold rows, migrations aside."""
+    rows = client.query(
+        sql.render("clickhouse/backups/occupied.sql"), parameters={"databases": entry.databases}
+    ).result_rows
+    return [row[0] for row in rows]
+
+
+def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Restored:
+    """Restore a backup into ``settings.clickhouse_url`` and check every value of it.
+
+    The target's databases are dropped first: refused (``BackupError``) while they hold rows, unless
+    ``is_replace``. Merges stand still until rows and hashes of every table have been compared with
+    the catalogue; a difference raises ``BackupError`` naming the table.
+    """
+    objects = gateway.ensure_folders(settings)
+    catalogue.check_objects(objects, entry)
+    with clickhouse.connect(settings, database="default") as client:
+        held = occupied(client, entry)
+        if held and not is_replace:
+            raise BackupError(
+                f"the target holds rows in {', '.join(held)}; give an empty server, or --replace "
+                "to drop what is there"
+            )
+        clickhouse.named_collection(
+            client, settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE
+        )
+        began = time.monotonic()
+        for database in entry.databases:
+            client.command(f"DROP DATABASE IF EXISTS {database} SYNC")
+        client.command("SYSTEM STOP MERGES")
+        try:
+            _read(client, entry)
+            restored = time.monotonic()
+            check(client, entry)
+        finally:
+            client.command("SYSTEM START MERGES")
+    ended = time.monotonic()
+    return Restored(
+        entry.backup_id, len(entry.tables), entry.rows, restored - began, ended - restored
+    )
+
+
+def _read(client: Client, entry: Entry) -> None:
+    names = ", ".join(f"DATABASE {database}" for database in entry.databases)
+    run(client, f"RESTORE {names} FROM {place(entry.backup_id, 'structure')}")
+    for table in entry.tables:
+        source = place(entry.backup_id, f"{table.database}.{table.name}")
+        run(client, f"RESTORE TABLE {table.database}.`{table.name}` FROM {source}")
+        log.info("restored %s.%s: %d rows", table.database, table.name, table.rows)
+
+
+def check(client: Client, entry: Entry) -> None:
+    """Read every column of every table and compare rows and hash with the catalogue.
+
+    Raises ``BackupError`` naming every table that differs.
+    """
+    wrong = []
+    for table in entry.tables:
+        rows, content_hash = measure(client, f"{table.database}.`{table.name}`")
+        if (rows, str(content_hash)) != (table.rows, table.content_hash):
+            wrong.append(
+                f"{table.database}.{table.name} has {rows:,} rows (hash {content_hash}), the "
+                f"catalogue {table.rows:,} (hash {table.content_hash})"
+            )
+    if wrong:
+        raise BackupError(f"{entry.backup_id} came back wrong: " + "; ".join(wrong))

@@ -1,0 +1,97 @@
+"""Deleting old backups, never a link that another still stands on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from minio import Minio
+from psycopg.rows import DictRow
+
+from millrace.backups import catalogue, gateway, metadata, wal
+from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
+from millrace.settings import Settings
+
+
+def expire(settings: Settings, now: datetime) -> list[str]:
+    """Delete backups past ``backup_retention_days``; return their ids.
+
+    A chain goes as a whole, when its youngest member is past retention, youngest first; the newest
+    chain and the newest base backup always stay, and so does the log from the oldest base kept on.
+    """
+    before = now - timedelta(days=settings.backup_retention_days)
+    objects = gateway.ensure_folders(settings)
+    deleted = []
+    with catalogue.alone(settings) as connection:
+        entries = {name: catalogue.get(objects, name) for name in catalogue.ids(objects)}
+        youngest: dict[str, str] = {}
+        members: dict[str, list[str]] = {}
+        for name, entry in entries.items():
+            root = catalogue.chain(objects, entry)[-1].backup_id
+            members.setdefault(root, []).append(name)
+            youngest[root] = max(youngest.get(root, ""), entry.ended_at)
+        for root in sorted(members)[:-1]:
+            if datetime.fromisoformat(youngest[root]) < before:
+                for name in sorted(members[root], reverse=True):
+                    delete(connection, objects, name)
+                    deleted.append(name)
+        deleted += _expire_metadata(connection, objects, before)
+        _sweep_failed(connection, objects)
+    return deleted
+
+
+def delete(connection: psycopg.Connection[DictRow], objects: Minio, backup_id: str) -> None:
+    """Delete one backup of the warehouse, its catalogue first.
+
+    Raises ``BackupError`` naming the backups that stand on it.
+    """
+    standing = [
+        name for name in catalogue.ids(objects)
+        if catalogue.get(objects, name).base_id == backup_id
+    ]  # fmt: skip
+    if standing:
+        raise BackupError(f"{backup_id} stays: {', '.join(standing)} stand on it")
+    objects.remove_object(WAREHOUSE, f"{catalogue.FOLDER}/{backup_id}.json")
+    _remove(objects, WAREHOUSE, f"{backup_id}/")
+    _note(connection, backup_id)
+
+
+def _expire_metadata(
+    connection: psycopg.Connection[DictRow], objects: Minio, before: datetime
+) -> list[str]:
+    bases = metadata.bases(objects)
+    old = [base for base in bases[:-1] if datetime.fromisoformat(base.ended_at) < before]
+    for base in old:
+        for suffix in (".json", ".files.tar.gz", ".tar.gz"):
+            objects.remove_object(METADATA, f"{metadata.FOLDER}/{base.backup_id}{suffix}")
+        _note(connection, base.backup_id)
+    kept = [base for base in bases if base not in old]
+    if kept:
+        # The log from before the oldest base that is kept leads nowhere.
+        limit = datetime.fromisoformat(kept[0].started_at).astimezone(UTC) - timedelta(hours=1)
+        for item in list(objects.list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)):
+            if item.last_modified < limit and not item.object_name.endswith(".history.gz"):
+                objects.remove_object(METADATA, item.object_name)
+    return [base.backup_id for base in old]
+
+
+def _sweep_failed(connection: psycopg.Connection[DictRow], objects: Minio) -> None:
+    """Delete what failed backups left in the bucket."""
+    rows = connection.execute(
+        "SELECT backup_id FROM backups WHERE state = 'failed' AND kind <> 'metadata' "
+        "AND object_count IS NULL"
+    ).fetchall()
+    for row in rows:
+        _remove(objects, WAREHOUSE, f"{row['backup_id']}/")
+        connection.execute(
+            "UPDATE backups SET object_count = 0 WHERE backup_id = %s", [row["backup_id"]]
+        )
+
+
+def _remove(objects: Minio, bucket: str, prefix: str) -> None:
+    for item in list(objects.list_objects(bucket, prefix, recursive=True)):
+        objects.remove_object(bucket, item.object_name)
+
+
+def _note(connection: psycopg.Connection[DictRow], backup_id: str) -> None:
+    connection.execute("UPDATE backups SET state = 'deleted' WHERE backup_id = %s", [backup_id])

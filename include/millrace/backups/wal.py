@@ -1,0 +1,167 @@
+"""Continuous archiving of PostgreSQL's write-ahead log to the bucket.
+
+PostgreSQL's own ``pg_receivewal`` streams the log over the replication protocol into a spool
+folder, so nothing in the server's configuration changes and it may run anywhere. This process
+ships finished segments, and the unfinished one every few seconds, compressed, through the
+encrypting gateway. The replication slot makes the server keep what was not received yet.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from minio import Minio
+
+from millrace.backups import gateway
+from millrace.backups.gateway import METADATA, BackupError
+from millrace.settings import Settings
+from millrace.stores import postgres
+
+log = logging.getLogger(__name__)
+
+FOLDER = "wal"
+SLOT = "millrace_wal_archive"
+PARTIAL_SECONDS = 10.0
+"""How often the unfinished segment is shipped: the bound on what a lost machine loses."""
+_SEGMENT = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
+
+
+def program(name: str) -> str:
+    """Return the path of a PostgreSQL program; raises ``BackupError`` when it is not installed."""
+    folders = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True
+    )
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")])
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise BackupError(f"{name} is not installed: apt-get install postgresql")
+    return found
+
+
+def connection_options(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """Return arguments and environment with which PostgreSQL's programs reach the server."""
+    url = urlsplit(postgres.dsn(settings))
+    arguments = ["-h", url.hostname or "", "-p", str(url.port or 5432), "-U", url.username or ""]
+    return [*arguments, "-w"], {**os.environ, "PGPASSWORD": url.password or ""}
+
+
+def await_archived(settings: Settings, limit: float = 60.0) -> float:
+    """Return how many seconds a row committed now takes to reach the bucket.
+
+    Raises ``BackupError`` when that is more than ``limit``.
+    """
+    began = time.monotonic()
+    query = "SELECT archived_lsn >= %s::pg_lsn AS is_there FROM wal_archive"
+    with postgres.connect(settings) as connection:
+        lsn = connection.execute("SELECT pg_current_wal_flush_lsn()::text AS lsn").fetchall()[0]
+        while not any(row["is_there"] for row in connection.execute(query, [lsn["lsn"]])):
+            if time.monotonic() - began > limit:
+                raise BackupError(
+                    f"the log in the bucket is more than {limit:.0f} s behind: see the log of "
+                    "wal_archiver (./millrace backups archive-wal)"
+                )
+            time.sleep(0.2)
+    return time.monotonic() - began
+
+
+class Archiver:
+    """Receives and ships until told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.spool = settings.home / "wal"
+        self.objects: Minio = gateway.connect(settings)
+        self.is_stopping = False
+        self._partial: tuple[str, int] = ("", 0)
+        self._shipped_partial_at = 0.0
+
+    def run(self) -> None:
+        """Archive until SIGTERM or SIGINT.
+
+        Raises ``BackupError`` when the receiver ends by itself, with its words; the supervisor
+        then starts this again, and the slot has kept everything.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self.spool.mkdir(parents=True, exist_ok=True)
+        gateway.ensure_folders(self.settings)
+        arguments, environment = connection_options(self.settings)
+        receive = [program("pg_receivewal"), *arguments, "--slot", SLOT]
+        subprocess.run([*receive, "--create-slot", "--if-not-exists"], env=environment, check=True)
+        # If this process is killed the receiver must go too: it would keep the slot to itself.
+        command = ["setpriv", "--pdeathsig", "TERM", "--", *receive]
+        command += ["-D", str(self.spool), "--synchronous", "--no-loop"]
+        receiver = subprocess.Popen(command, env=environment)
+        try:
+            while not self.is_stopping:
+                self.ship()
+                if receiver.poll() is not None:
+                    raise BackupError(f"pg_receivewal ended with {receiver.returncode}")
+                time.sleep(1)
+        finally:
+            receiver.terminate()
+            receiver.wait(10)
+            self.ship(is_last=True)
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.is_stopping = True
+
+    def ship(self, *, is_last: bool = False) -> None:
+        """Send finished segments, then the unfinished one if it grew and its time has come."""
+        for path in sorted(self.spool.iterdir()):
+            if _SEGMENT.fullmatch(path.name):
+                self._send(path, path.name)
+                path.unlink()
+                self._record(path.name, None)
+        if is_last or time.monotonic() - self._shipped_partial_at >= PARTIAL_SECONDS:
+            self._ship_partial()
+
+    def _ship_partial(self) -> None:
+        for path in sorted(self.spool.glob("*.partial")):
+            position = self._received()
+            if position is None or (path.name, position) == self._partial:
+                continue
+            self._send(path, path.name)
+            self._record(path.name.removesuffix(".partial"), position)
+            self._partial = (path.name, position)
+        self._shipped_partial_at = time.monotonic()
+
+    def _received(self) -> int | None:
+        """Return the position up to which the receiver has flushed, as the server knows it."""
+        query = (
+            "SELECT (coalesce((SELECT max(flush_lsn) FROM pg_stat_replication WHERE "
+            "application_name = 'pg_receivewal'), restart_lsn) - '0/0')::bigint AS flushed "
+            "FROM pg_replication_slots WHERE slot_name = %s"
+        )
+        with postgres.connect(self.settings) as connection:
+            row = connection.execute(query, [SLOT]).fetchone()
+        return int(row["flushed"]) if row and row["flushed"] is not None else None
+
+    def _send(self, path: Path, name: str) -> None:
+        data = gzip.compress(path.read_bytes(), 1)
+        self.objects.put_object(METADATA, f"{FOLDER}/{name}.gz", io.BytesIO(data), len(data))
+
+    def _record(self, segment: str, position: int | None) -> None:
+        """Note in PostgreSQL how far the archive reaches; writes nothing if nothing moved."""
+        if segment.endswith(".history"):
+            return
+        if position is None:
+            position = (int(segment[8:16], 16) << 32) + ((int(segment[16:], 16) + 1) << 24)
+        with postgres.connect(self.settings) as connection:
+            connection.execute(
+                "INSERT INTO wal_archive (archived_lsn) VALUES ('0/0'::pg_lsn + %s::numeric) "
+                "ON CONFLICT (is_the_one) DO UPDATE SET archived_lsn = excluded.archived_lsn, "
+                "archived_at = clock_timestamp()",
+                [position],
+            )

@@ -1,0 +1,299 @@
+"""Backing up ClickHouse: one consistent cut, then table by table with ClickHouse's own BACKUP."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+from minio import Minio
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from millrace.backups import catalogue, gateway
+from millrace.backups.catalogue import Entry, Table
+from millrace.backups.gateway import WAREHOUSE, BackupError
+from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres, sql
+
+log = logging.getLogger(__name__)
+
+STAGING = "backup_staging"
+FULL_EVERY = timedelta(days=1)
+COLLECTION = "millrace_backups"
+S3_SETTINGS = {
+    "s3_validate_etag_on_read": 0,  # the gateway's ETags are those of the encrypted objects
+    # ClickHouse would try for hours; a full or broken bucket must be reported while it matters.
+    "s3_retry_attempts": 5,
+    "backup_restore_s3_retry_attempts": 5,
+}
+
+
+def back_up(settings: Settings, requested_by: str, *, is_full: bool | None = None) -> Entry:
+    """Back up the warehouse and return the catalogue's entry.
+
+    Full if no full backup is younger than a day (or ``is_full`` says so), else incremental on the
+    last successful one, after a look that its objects are all there. A backup that an earlier
+    process left unfinished is finished instead, from the same cut. Raises ``BackupError`` when
+    another backup runs or ClickHouse reports a failure; then nothing in the catalogue changes.
+    """
+    objects = gateway.ensure_folders(settings)
+    with catalogue.alone(settings) as connection, _client(settings) as client:
+        backup_id = _resume(connection, client)
+        if backup_id is None:
+            backup_id = _begin(connection, client, objects, settings, requested_by, is_full)
+        try:
+            entry = _write(settings, connection, client, objects, backup_id)
+        except Exception as error:
+            _fail(connection, client, backup_id, str(error))
+            raise
+        gateway.copy_to_second_bucket(settings, WAREHOUSE)
+    return entry
+
+
+def _client(settings: Settings) -> Client:
+    client = clickhouse.connect(settings, database="default")
+    clickhouse.named_collection(
+        client, settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE
+    )
+    return client
+
+
+def _resume(connection: psycopg.Connection[DictRow], client: Client) -> str | None:
+    """Return the unfinished backup whose cut is still there; give up on those whose cut is not."""
+    row = connection.execute(
+        "SELECT backup_id, cut_at FROM backups WHERE state = 'running' AND kind <> 'metadata' "
+        "ORDER BY started_at DESC LIMIT 1"
+    ).fetchone()
+    has_cut = client.command(f"EXISTS DATABASE {STAGING}") == 1
+    if row and row["cut_at"] and has_cut:
+        log.warning("going on with %s, which was interrupted", row["backup_id"])
+        return str(row["backup_id"])
+    if row:
+        _fail(connection, client, row["backup_id"], "interrupted before its cut was complete")
+    return None
+
+
+def _fail(
+    connection: psycopg.Connection[DictRow], client: Client, backup_id: str, reason: str
+) -> None:
+    connection.execute(
+        "UPDATE backups SET state = 'failed', reason = %s, ended_at = clock_timestamp() "
+        "WHERE backup_id = %s",
+        [reason[:4000], backup_id],
+    )
+    client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
+
+
+def _begin(
+    connection: psycopg.Connection[DictRow],
+    client: Client,
+    objects: Minio,
+    settings: Settings,
+    requested_by: str,
+    is_full: bool | None,
+) -> str:
+    """Choose the kind and the base, make the cut, and return the new backup's id."""
+    base = None if is_full else _base(connection, objects)
+    kind = "incremental" if base else "full"
+    backup_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"[:-3] + f"-{kind}"
+    connection.execute(
+        "INSERT INTO backups (backup_id, kind, base_id, requested_by) VALUES (%s, %s, %s, %s)",
+        [backup_id, kind, base, requested_by],
+    )
+    try:
+        _cut(settings, connection, client, backup_id)
+    except Exception as error:
+        _fail(connection, client, backup_id, str(error))
+        raise
+    return backup_id
+
+
+def _base(connection: psycopg.Connection[DictRow], objects: Minio) -> str | None:
+    """Return the last successful backup if its chain is young enough and whole."""
+    rows = connection.execute(sql.render("postgres/backups/last_chain.sql")).fetchall()
+    if not rows or rows[-1]["started_at"] < datetime.now(UTC) - FULL_EVERY:
+        return None
+    newest = str(rows[0]["backup_id"])
+    catalogue.check_objects(objects, catalogue.get(objects, newest))
+    return newest
+
+
+def _cut(
+    settings: Settings, connection: psycopg.Connection[DictRow], client: Client, backup_id: str
+) -> None:
+    """Clone every table (hard links, no copies) while nothing is being published.
+
+    The exclusive publication lock is held only for the cloning: no micro-batch is then between two
+    of its tables. What the ledger says at that moment is where ingest goes on after a restore.
+    """
+    client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
+    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    client.command(f"CREATE DATABASE {STAGING} {on_cluster}")
+    databases = _databases(settings, client)
+    tables = client.query(
+        sql.render("clickhouse/backups/tables.sql", existed_at=False),
+        parameters={"databases": databases},
+    ).result_rows
+    with postgres.connect(settings) as lock:
+        lock.execute("SET lock_timeout = '2min'")
+        lock.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
+        began = time.monotonic()
+        for database, name in tables:
+            clone = f"{STAGING}.`{database}.{name}` {on_cluster}"
+            client.command(f"CREATE TABLE {clone} CLONE AS {database}.`{name}`")
+        positions = lock.execute(sql.render("postgres/backups/positions.sql")).fetchall()
+        cut_at = datetime.now(UTC)
+        held = time.monotonic() - began
+    for database, name in tables:
+        client.command(f"SYSTEM STOP MERGES {STAGING}.`{database}.{name}`")
+    versions = {
+        "databases": databases,
+        "millrace": version("millrace"),
+        "clickhouse": client.server_version,
+        "clickhouse_migrations": _migrations(settings, client),
+        "alembic": [r["version_num"] for r in connection.execute("TABLE alembic_version")],
+    }
+    connection.execute(
+        "UPDATE backups SET cut_at = %s, lock_seconds = %s, positions = %s, details = %s "
+        "WHERE backup_id = %s",
+        [cut_at, held, Jsonb(positions), Jsonb(versions), backup_id],
+    )
+
+
+def _databases(settings: Settings, client: Client) -> list[str]:
+    """Return the databases that Millrace owns: its own and what dbt builds."""
+    mine = clickhouse.database(settings)
+    known = {row[0] for row in client.query("SHOW DATABASES").result_rows}
+    return sorted(known & {mine, "analytics"})
+
+
+def _migrations(settings: Settings, client: Client) -> list[str]:
+    query = sql.render("clickhouse/backups/migrations.sql", database=clickhouse.database(settings))
+    return [row[0] for row in client.query(query).result_rows]
+
+
+def _write(
+    settings: Settings,
+    connection: psycopg.Connection[DictRow],
+    client: Client,
+    objects: Minio,
+    backup_id: str,
+) -> Entry:
+    row = connection.execute("SELECT * FROM backups WHERE backup_id = %s", [backup_id]).fetchone()
+    assert row is not None  # noqa: S101  it was inserted above
+    databases = row["details"]["databases"]
+    base = catalogue.get(objects, row["base_id"]) if row["base_id"] else None
+    based = {(table.database, table.name) for table in base.tables} if base else set()
+    done = {
+        (r["database_name"], r["table_name"])
+        for r in connection.execute("SELECT * FROM backup_tables WHERE backup_id = %s", [backup_id])
+    }
+    _drop_partial(objects, backup_id, done)
+    names = ", ".join(f"DATABASE {database}" for database in databases)
+    run(client, f"BACKUP {names} TO {place(backup_id, 'structure')} SETTINGS structure_only = 1")
+    clones = client.query(
+        "SELECT name FROM system.tables WHERE database = {staging:String} ORDER BY name",
+        parameters={"staging": STAGING},
+    ).result_rows
+    for (clone,) in clones:
+        database, _, name = clone.partition(".")
+        if (database, name) in done:
+            continue
+        rows, content_hash = measure(client, f"{STAGING}.`{clone}`")
+        base_id = base.backup_id if base and (database, name) in based else None
+        options = f" SETTINGS base_backup = {place(base_id, clone)}" if base_id else ""
+        size = run(
+            client,
+            f"BACKUP TABLE {STAGING}.`{clone}` AS {database}.`{name}` "
+            f"TO {place(backup_id, clone)}{options}",
+        )
+        connection.execute(
+            "INSERT INTO backup_tables VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [backup_id, database, name, rows, content_hash, size, base_id],
+        )
+    client.command(f"DROP DATABASE {STAGING} SYNC")
+    return _complete(connection, objects, backup_id, row)
+
+
+def _drop_partial(objects: Minio, backup_id: str, done: set[tuple[str, str]]) -> None:
+    """Delete what an interrupted process left of tables that it did not finish."""
+    finished = {f"{backup_id}/{database}.{name}" for database, name in done}
+    for item in objects.list_objects(WAREHOUSE, f"{backup_id}/", recursive=True):
+        if "/".join(item.object_name.split("/")[:2]) not in finished:
+            objects.remove_object(WAREHOUSE, item.object_name)
+
+
+def _complete(
+    connection: psycopg.Connection[DictRow], objects: Minio, backup_id: str, row: dict[str, Any]
+) -> Entry:
+    tables = [
+        Table(
+            r["database_name"], r["table_name"], r["row_count"], str(r["content_hash"]),
+            r["byte_count"], r["base_id"],
+        )
+        for r in connection.execute(
+            "SELECT * FROM backup_tables WHERE backup_id = %s "
+            "ORDER BY database_name, table_name",
+            [backup_id],
+        )
+    ]  # fmt: skip
+    count, size = catalogue.measure(objects, f"{backup_id}/")
+    entry = Entry(
+        backup_id=backup_id,
+        kind=row["kind"],
+        base_id=row["base_id"],
+        cut_at=row["cut_at"].astimezone(UTC).isoformat(),
+        lock_seconds=row["lock_seconds"],
+        ended_at=datetime.now(UTC).isoformat(),
+        byte_count=size,
+        object_count=count,
+        tables=tables,
+        positions=row["positions"],
+        details=row["details"],
+    )
+    catalogue.put(objects, entry)
+    connection.execute(
+        "UPDATE backups SET state = 'complete', ended_at = clock_timestamp(), byte_count = %s, "
+        "object_count = %s WHERE backup_id = %s",
+        [size, count, backup_id],
+    )
+    return entry
+
+
+def place(backup_id: str | None, name: str) -> str:
+    """Return where a part of a backup is, as BACKUP and RESTORE name it."""
+    return f"S3({COLLECTION}, '{backup_id}/{name}')"
+
+
+def measure(client: Client, table: str) -> tuple[int, int]:
+    """Return a table's rows and the hash of every value in it; reads all columns."""
+    row = client.query(sql.render("clickhouse/backups/measure.sql", table=table)).result_rows[0]
+    return int(row[0]), int(row[1])
+
+
+def run(client: Client, statement: str) -> int:
+    """Run a BACKUP or RESTORE and return its size in bytes.
+
+    It runs in the background of the server, so that no HTTP time-out cuts a long one. Raises
+    ``BackupError`` with ClickHouse's reason.
+    """
+    identifier = client.query(f"{statement} ASYNC", settings=S3_SETTINGS).result_rows[0][0]
+    pause = 0.02
+    while True:
+        found = client.query(
+            sql.render("clickhouse/backups/state.sql"), parameters={"id": identifier}
+        ).result_rows
+        if not found:
+            raise BackupError(f"ClickHouse restarted during {statement[:60]}…; run it again")
+        status, error, size = found[0]
+        if status in ("BACKUP_CREATED", "RESTORED"):
+            return int(size)
+        if status not in ("CREATING_BACKUP", "RESTORING"):
+            raise BackupError(f"{status.lower().replace('_', ' ')}: {error}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 1)

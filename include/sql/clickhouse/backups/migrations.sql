@@ -1,0 +1,1 @@
+SELECT name FROM {{ database }}.schema_migrations ORDER BY name

@@ -1,0 +1,6 @@
+SELECT database || '.' || name
+FROM system.tables
+WHERE
+    database IN {databases:Array(String)} AND engine LIKE '%MergeTree'
+    AND total_rows > 0 AND name <> 'schema_migrations'
+ORDER BY 1

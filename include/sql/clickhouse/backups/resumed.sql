@@ -1,0 +1,12 @@
+SELECT count() AS row_count, uniqExact(offset) AS offset_count
+FROM (
+{% for table in ['events', 'rejected_events'] %}
+    SELECT offset
+    FROM {{ table }}
+    WHERE
+        topic = {topic:String} AND topic_incarnation = {incarnation:UInt8}
+        AND partition = {partition:UInt32}
+        AND offset >= {first:UInt64} AND offset < {next:UInt64}
+{{ '    UNION ALL' if not loop.last }}
+{% endfor %}
+)

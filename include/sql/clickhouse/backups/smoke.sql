@@ -1,0 +1,3 @@
+SELECT
+    (SELECT sum(events) FROM analytics.metrics_1h) AS by_hour,
+    (SELECT sum(events) FROM analytics.metrics_1min) AS by_minute

@@ -1,0 +1,3 @@
+SELECT count()
+FROM s3({{ collection }}, filename = '{{ prefix }}*.{{ suffix }}', format = '{{ format }}')
+WHERE {{ condition }}

@@ -1,0 +1,6 @@
+SELECT *
+FROM s3(
+    {{ collection }}, filename = '{{ prefix }}*.{{ suffix }}', format = '{{ format }}',
+    structure = '{{ structure }}'
+) AS source
+WHERE NOT ({{ condition }})

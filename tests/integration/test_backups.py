@@ -1,0 +1,245 @@
+"""Backups, on real servers: taken, damaged, restored and compared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.helpers import embedded, wait
+
+from millrace.backups import catalogue, gateway, metadata, restore, retention, wal, warehouse
+from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
+from millrace.settings import Settings
+from millrace.stack.stack import Stack
+from millrace.stores import clickhouse, postgres
+from millrace.stores import objects as store
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own, since these tests destroy it."""
+    with embedded.running(tmp_path_factory.mktemp("backups"), with_airflow=False) as started:
+        for name in ("backup_gateway", "wal_archiver"):
+            started.start(name)
+        started.wait_healthy("backup_gateway")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Stack) -> Settings:
+    return stack.settings
+
+
+def add_events(settings: Settings, rows: int) -> None:
+    with clickhouse.connect(settings) as client:
+        client.command(
+            "INSERT INTO events (event_id, event_time, event_type, user_id, properties, "
+            "ingested_at, topic, offset) SELECT generateUUIDv4(), now64(3) - number % 1000, "
+            "'page_view', number % 50 + 1, map('n', toString(number)), now64(3), 'events', number "
+            f"FROM numbers({rows})"
+        )
+
+
+def count(settings: Settings, table: str = "events") -> int:
+    with clickhouse.connect(settings) as client:
+        return int(client.command(f"SELECT count() FROM {table}"))
+
+
+def stored(stack: Stack, backup_id: str) -> list[Path]:
+    """Return the encrypted objects of a backup where the embedded store keeps them."""
+    folder = stack.settings.home / "s3" / stack.settings.s3_backup_bucket / WAREHOUSE / backup_id
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_increment_holds_what_changed_and_comes_back_whole(stack: Stack) -> None:
+    settings = stack.settings
+    before = count(settings)
+    add_events(settings, 20_000)
+    full = warehouse.back_up(settings, "a test", is_full=True)
+    add_events(settings, 500)
+    increment = warehouse.back_up(settings, "a test")
+    assert (full.kind, increment.kind) == ("full", "incremental")
+    assert increment.base_id == full.backup_id
+    assert increment.byte_count < full.byte_count / 2
+    events = next(table for table in increment.tables if table.name == "events")
+    assert events.rows == before + 20_500
+
+    add_events(settings, 100)  # after the backup, so not in it
+    with pytest.raises(BackupError, match="holds rows"):
+        restore.restore(settings, increment)
+    assert "WARNING" in restore.plan(settings, increment)[-1]
+    done = restore.restore(settings, increment, is_replace=True)
+    assert done.rows == increment.rows
+    assert count(settings) == before + 20_500
+    clickhouse.migrate(settings)
+
+
+def test_nothing_readable_is_in_the_bucket(stack: Stack) -> None:
+    entry = catalogue.choose(gateway.connect(stack.settings))
+    for path in stored(stack, entry.backup_id):
+        assert path.read_bytes().startswith(b"RCLONE\x00\x00"), path
+    key = stack.settings.backup_key.get_secret_value()
+    everything = stack.settings.home / "s3" / stack.settings.s3_backup_bucket
+    found = subprocess.run(["grep", "-rlF", key, everything], capture_output=True, check=False)
+    assert found.returncode == 1
+
+
+def test_a_corrupted_object_is_found_on_restore(stack: Stack) -> None:
+    settings = stack.settings
+    entry = warehouse.back_up(settings, "a test", is_full=True)
+    victim = max(stored(stack, entry.backup_id), key=lambda path: path.stat().st_size)
+    whole = victim.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 0xFF
+    victim.write_bytes(damaged)
+    with pytest.raises(BackupError, match="failed"):
+        restore.restore(settings, entry, is_replace=True)
+    victim.write_bytes(whole)
+    restore.restore(settings, entry, is_replace=True)
+
+
+def test_a_missing_increment_is_named_and_nothing_stands_on_it(stack: Stack) -> None:
+    settings = stack.settings
+    base = warehouse.back_up(settings, "a test", is_full=True)
+    middle = warehouse.back_up(settings, "a test")
+    last = warehouse.back_up(settings, "a test")
+    assert last.base_id == middle.backup_id
+    objects = gateway.connect(settings)
+    with catalogue.alone(settings) as connection, pytest.raises(BackupError, match="stand on it"):
+        retention.delete(connection, objects, middle.backup_id)
+    bucket = store.connect(settings)
+    prefix = f"{WAREHOUSE}/{middle.backup_id}/"
+    (victim, *_) = bucket.list_objects(settings.s3_backup_bucket, prefix, recursive=True)
+    data = bucket.get_object(settings.s3_backup_bucket, victim.object_name).read()
+    bucket.remove_object(settings.s3_backup_bucket, victim.object_name)
+    wait.until(lambda: catalogue.measure(objects, f"{middle.backup_id}/")[0] < middle.object_count)
+    with pytest.raises(BackupError, match=f"{middle.backup_id}: the bucket holds"):
+        warehouse.back_up(settings, "a test", is_full=False)
+    with pytest.raises(BackupError, match=middle.backup_id):
+        restore.plan(settings, last)
+    bucket.put_object(settings.s3_backup_bucket, victim.object_name, BytesIO(data), len(data))
+    wait.until(lambda: catalogue.measure(objects, f"{middle.backup_id}/")[0] == middle.object_count)
+    objects.remove_object(WAREHOUSE, f"catalogue/{middle.backup_id}.json")
+    with pytest.raises(BackupError, match=f"stands on {middle.backup_id}, which is missing"):
+        restore.plan(settings, last)
+    catalogue.put(objects, middle)
+    assert restore.plan(settings, last)
+    assert base.backup_id in restore.plan(settings, last)[1]
+
+
+def test_never_two_at_once(settings: Settings) -> None:
+    with catalogue.alone(settings), pytest.raises(BackupError, match="another backup"):
+        warehouse.back_up(settings, "a test")
+
+
+def test_an_interrupted_backup_goes_on_from_its_cut(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = count(settings)
+    original, written = warehouse.measure, []
+
+    def die(client: object, table: str) -> tuple[int, int]:
+        if len(written) == 2:
+            raise KeyboardInterrupt  # as abrupt as a kill: no clean-up runs
+        written.append(table)
+        return original(client, table)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(warehouse, "measure", die)
+    with pytest.raises(KeyboardInterrupt):
+        warehouse.back_up(settings, "a test", is_full=True)
+    monkeypatch.undo()
+    add_events(settings, 10)  # after the cut
+    entry = warehouse.back_up(settings, "a test")
+    events = next(table for table in entry.tables if table.name == "events")
+    assert events.rows == rows
+    with postgres.connect(settings) as connection:
+        states = connection.execute("SELECT state FROM backups WHERE state = 'running'").fetchall()
+    assert states == []
+
+
+def test_retention_takes_whole_chains_and_keeps_the_newest(settings: Settings) -> None:
+    objects = gateway.connect(settings)
+    warehouse.back_up(settings, "a test", is_full=True)
+    newest = warehouse.back_up(settings, "a test")
+    held = catalogue.ids(objects)
+    now = datetime.now(UTC)
+    assert retention.expire(settings, now) == []
+    gone = retention.expire(settings, now + timedelta(days=settings.backup_retention_days + 1))
+    assert set(catalogue.ids(objects)) == {newest.base_id, newest.backup_id}
+    assert set(gone) == set(held) - {newest.base_id, newest.backup_id}
+
+
+def test_a_wrong_catalogue_is_noticed(settings: Settings) -> None:
+    entry = catalogue.choose(gateway.connect(settings))
+    events = next(table for table in entry.tables if table.name == "events")
+    lying = replace(entry, tables=[replace(events, rows=events.rows + 1)])
+    with pytest.raises(BackupError, match=r"came back wrong: .*events has"):
+        restore.restore(settings, lying, is_replace=True)
+    restore.restore(settings, entry, is_replace=True)
+
+
+def test_metadata_survives_up_to_the_last_archived_second(stack: Stack, tmp_path: Path) -> None:
+    settings = stack.settings
+    base = metadata.back_up(settings, "a test")
+    with postgres.connect(settings) as connection:
+        connection.execute("DELETE FROM event_types WHERE description = 'a test'")
+        connection.execute("INSERT INTO event_types VALUES ('before', 'a test')")
+        moment = connection.execute("SELECT clock_timestamp() AS now").fetchone()["now"]
+        connection.execute("INSERT INTO event_types VALUES ('after', 'a test')")
+        wanted = connection.execute("SELECT pg_current_wal_flush_lsn() AS lsn").fetchone()["lsn"]
+
+        def archived() -> bool:
+            row = connection.execute(
+                "SELECT archived_lsn >= %s::pg_lsn AS is_there FROM wal_archive", [wanted]
+            ).fetchone()
+            return bool(row and row["is_there"])
+
+        wait.until(archived, timeout=60)
+
+    def types(data: Path, to: datetime | None) -> set[str]:
+        data.parent.chmod(0o755)
+        metadata.restore(settings, data, base, to)
+        port = embedded.free_port_base()
+        with metadata.running(data, port, data.parent / f"{data.name}.log"):
+            dsn = postgres.dsn(settings).replace(f":{settings.port('postgres')}/", f":{port}/")
+            with psycopg.connect(dsn) as restored:
+                rows = restored.execute("SELECT event_type FROM event_types").fetchall()
+        return {row[0] for row in rows} & {"before", "after"}
+
+    assert types(tmp_path / "newest", None) == {"before", "after"}
+    assert types(tmp_path / "earlier", moment) == {"before"}
+    with pytest.raises(BackupError, match="not empty"):
+        metadata.restore(settings, tmp_path / "newest", base)
+
+
+def test_a_damaged_base_backup_is_refused(stack: Stack, tmp_path: Path) -> None:
+    settings = stack.settings
+    base = metadata.choose(gateway.connect(settings))
+    store = settings.home / "s3" / settings.s3_backup_bucket / METADATA / metadata.FOLDER
+    path = store / f"{base.backup_id}.tar.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + b"\x00" * 100 + whole[len(whole) // 2 + 100 :])
+    with pytest.raises(BackupError, match="use an older one"):
+        metadata.restore(settings, tmp_path / "data", base)
+    path.write_bytes(whole)
+
+
+def test_the_archiver_goes_on_after_a_kill(stack: Stack) -> None:
+    settings = stack.settings
+    os.kill(stack.pid("wal_archiver"), signal.SIGKILL)
+    with postgres.connect(settings) as connection:
+        connection.execute("SELECT pg_switch_wal()")
+        connection.execute("INSERT INTO event_types VALUES ('killed', 'a test')")
+        wanted = connection.execute("SELECT pg_current_wal_flush_lsn() AS lsn").fetchone()["lsn"]
+        query = "SELECT archived_lsn >= %s::pg_lsn AS is_there FROM wal_archive"
+        wait.until(lambda: connection.execute(query, [wanted]).fetchone()["is_there"], timeout=90)
+    found = gateway.connect(settings).list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)
+    assert any(item.object_name.endswith(".partial.gz") for item in found)
