@@ -1,0 +1,117 @@
+"""Rollups of a rebuilt day: filled in shadows by the materialized views' own statements."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from millrace.stores import sql
+
+SETTINGS: dict[str, Any] = {
+    "async_insert": 0,
+    "insert_deduplicate": 0,  # two slices with the same rows are two slices
+    "max_partitions_per_insert_block": 0,
+    "lightweight_deletes_sync": 2,
+    "mutations_sync": 2,
+    "max_execution_time": 0,
+    "max_bytes_before_external_group_by": 4 << 30,
+}
+"""Settings of every statement of a rebuild."""
+
+_NAME = r"(?:`[^`]+`|\w+)"
+_TARGET = re.compile(rf"\bTO ({_NAME})\.({_NAME})")
+
+
+class RollupError(RuntimeError):
+    """A rollup can't be rebuilt by the day. The message says which and why."""
+
+
+class Rollups:
+    """The tables that materialized views fill from a table, directly or through one another.
+
+    ``shadows`` maps each to its shadow. A view's result is additive by its nature (it is run on
+    every inserted block), so a shadow may be filled from several tables one after the other.
+    """
+
+    def __init__(self, client: Client, database: str, suffix: str) -> None:
+        self._client, self._database, self._suffix = client, database, suffix
+        self.shadows: dict[str, str] = {}
+
+    def fill(self, origin: str, filled: str) -> None:
+        """Run the views that read ``origin`` on ``filled`` instead, into the rollups' shadows."""
+        self._fill(f"{self._database}.{origin}", f"{self._database}.{filled}")
+
+    def _fill(self, origin: str, filled: str) -> None:
+        database, table = origin.split(".")
+        views = self._client.query(
+            sql.render("clickhouse/rebuild/views.sql"),
+            parameters={"database": database, "table": table},
+        ).result_rows
+        for view_database, view, select, definition in views:
+            found = _TARGET.search(definition)
+            if found is None:
+                raise RollupError(
+                    f"{view_database}.{view} has no target table of its own (no TO), so its day "
+                    "can't be swapped; create it with TO"
+                )
+            target = ".".join(part.strip("`") for part in found.groups())
+            part = f"{target}{self._suffix}_part"
+            shadow = self._shadow(target)
+            self._command(f"DROP TABLE IF EXISTS {part} SYNC")
+            self._command(f"CREATE TABLE {part} AS {target}")
+            columns = ", ".join(f"`{name}`" for name in self._columns(select))
+            self._command(
+                f"INSERT INTO {part} ({columns}) {self._with_origin(select, origin, filled)}"
+            )
+            self._command(f"INSERT INTO {shadow} SELECT * FROM {part}")  # noqa: S608
+            self._fill(target, part)
+            self._command(f"DROP TABLE {part} SYNC")
+
+    def drop(self) -> None:
+        """Drop every shadow, also those that a killed rebuild has left."""
+        rows = self._client.query(
+            "SELECT concat(database, '.', name) FROM system.tables "
+            "WHERE endsWith(name, {suffix:String}) OR endsWith(name, {part:String})",
+            parameters={"suffix": self._suffix, "part": f"{self._suffix}_part"},
+        ).result_rows
+        for (name,) in rows:
+            self._command(f"DROP TABLE IF EXISTS {name} SYNC")
+        self.shadows = {}
+
+    def _shadow(self, target: str) -> str:
+        if target not in self.shadows:
+            database, table = target.split(".")
+            key = self._client.query(
+                "SELECT partition_key FROM system.tables "
+                "WHERE database = {database:String} AND name = {table:String}",
+                parameters={"database": database, "table": table},
+            ).result_rows
+            if not key or not str(key[0][0]).startswith("toDate("):
+                raise RollupError(
+                    f"{target} is not partitioned by toDate(…), so its day can't be swapped"
+                )
+            self.shadows[target] = f"{target}{self._suffix}"
+            self._command(f"CREATE TABLE {self.shadows[target]} AS {target}")
+        return self.shadows[target]
+
+    def _columns(self, select: str) -> list[str]:
+        rows = self._client.query(f"DESCRIBE ({select})").result_rows
+        return [row[0] for row in rows]
+
+    @staticmethod
+    def _with_origin(select: str, origin: str, filled: str) -> str:
+        """Let a statement that ClickHouse has formatted read another table."""
+        database, table = (re.escape(part) for part in origin.split("."))
+        # The old name stays as the alias, since columns may be qualified by it.
+        pattern = rf"\b(FROM|JOIN) `?{database}`?\.`?{table}`?(?![\w`.])(?! AS\b)"
+        named = re.sub(pattern, rf"\1 {filled} AS {origin.split('.')[1]}", select)
+        aliased = rf"\b(FROM|JOIN) `?{database}`?\.`?{table}`?(?![\w`.])"
+        replaced = re.sub(aliased, rf"\1 {filled}", named)
+        if replaced == select:
+            raise RollupError(f"a view of {origin} does not read it by name: {select}")
+        return replaced
+
+    def _command(self, statement: str) -> None:
+        self._client.command(statement, settings=SETTINGS)

@@ -1,0 +1,64 @@
+-- What the session of a rebuild holds.
+CREATE TEMPORARY TABLE judged
+(
+    source_id LowCardinality(String),
+    topic LowCardinality(String),
+    topic_incarnation UInt8,
+    partition UInt32,
+    offset UInt64,
+    kafka_timestamp DateTime64(3, 'UTC'),
+    event_id UUID,
+    event_time DateTime64(3, 'UTC'),
+    event_type LowCardinality(String),
+    user_id UInt64,
+    page String,
+    country LowCardinality(String),
+    device LowCardinality(String),
+    properties Map(LowCardinality(String), String),
+    device_info Map(LowCardinality(String), String),
+    geo_location Map(LowCardinality(String), String),
+    failures Array(LowCardinality(String)),
+    warnings Array(LowCardinality(String)),
+    key String,
+    value String,
+    headers String,
+    batch_id UInt64,
+    ingested_at DateTime64(3, 'UTC')
+)
+ENGINE = Memory
+;
+-- Messages to judge although Kafka got them on another day.
+CREATE TEMPORARY TABLE elsewhere
+(
+    source_id LowCardinality(String),
+    topic LowCardinality(String),
+    topic_incarnation UInt8,
+    partition UInt32,
+    offset UInt64,
+    is_event Bool
+)
+ENGINE = Memory
+;
+-- Events of the shadow that are not in the day as it was.
+CREATE TEMPORARY TABLE fresh
+(
+    source_id LowCardinality(String),
+    topic LowCardinality(String),
+    topic_incarnation UInt8,
+    partition UInt32,
+    offset UInt64,
+    event_id UUID
+)
+ENGINE = Memory
+;
+CREATE TABLE {{ duplicates }}
+(
+    source_id LowCardinality(String),
+    topic LowCardinality(String),
+    topic_incarnation UInt8,
+    partition UInt32,
+    offset UInt64,
+    detail String
+)
+ENGINE = MergeTree
+ORDER BY (source_id, topic, topic_incarnation, partition, offset)

@@ -1,0 +1,11 @@
+{% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
+-- The messages to judge, in slices of offsets.
+SELECT topic, topic_incarnation, partition, intDiv(offset, {slice:UInt64}) AS slot, count()
+FROM {{ messages }}
+WHERE source_id = {source_id:String} AND {{ rebuild.covered() }}
+    AND (
+        toDate(kafka_timestamp) = {day:Date}
+        OR {{ rebuild.place }} IN (SELECT {{ rebuild.columns }} FROM elsewhere)
+    )
+GROUP BY ALL
+ORDER BY ALL
