@@ -68,8 +68,43 @@ def check_quality() -> None:
 
         return len(metrics.measure_closed(Settings()))
 
+    @task
+    def count_rule_hits() -> int:
+        from millrace.rules import hits
+        from millrace.settings import Settings
+
+        return hits.count_closed(Settings())
+
+    @task
+    def record_drift() -> int:
+        from millrace.rules import drift
+        from millrace.settings import Settings
+
+        return drift.record(Settings())
+
+    @task
+    def find_anomalies() -> int:
+        from millrace.quality import anomalies
+        from millrace.settings import Settings
+
+        return anomalies.find(Settings())
+
+    @task
+    def refresh_baselines() -> list[str]:
+        from millrace.rules import baselines, gate
+        from millrace.settings import Settings
+        from millrace.stores import postgres
+
+        settings = Settings()
+        names = baselines.refresh(settings, older_than=timedelta(hours=1))
+        with postgres.connect(settings) as connection:
+            gate.compile_all(connection, settings)
+        return names
+
     audit()
-    measure()
+    refresh_baselines()
+    measure() >> find_anomalies()
+    count_rule_hits() >> record_drift()
 
 
 check_quality()

@@ -182,3 +182,64 @@ def register_event_type(
 
     text = description or f"Registered as {event_type}."
     _change(lambda connection: store.register_event_type(connection, event_type, text))
+
+
+@app.command("dry-run")
+def dry_run(
+    name: Annotated[str, typer.Argument(help="A stored rule, active or not.")],
+    hours: Annotated[float, typer.Option(help="How far back, by arrival.")] = 24,
+    source: Source = "events",
+) -> None:
+    """Say what a rule would have hit among the messages of the last hours, with 20 of them."""
+    from datetime import UTC, datetime, timedelta
+
+    from millrace.rules import gate, store, trial
+    from millrace.rules.model import RuleError
+    from millrace.settings import Settings
+    from millrace.stores import clickhouse, postgres
+
+    settings, now = Settings(), datetime.now(UTC)
+    client = clickhouse.connect(settings)
+    with postgres.connect(settings) as connection:
+        try:
+            rule = store.find_rule(connection, name)
+            rules = store.rules_of(connection, source)
+            around = gate.surroundings(connection, settings, source)
+            start = now - timedelta(hours=hours)
+            found = trial.dry_run(client, rules, rule, around, source, start, now)
+        except RuleError as error:
+            raise _fail(error) from error
+    typer.echo(f"{name} would have hit {found.hits} of {found.judged} events that else passed")
+    for example in found.examples:
+        typer.echo(f"  {example}")
+
+
+@app.command("baselines")
+def baselines() -> None:
+    """Compute what is usual for outlier rules anew, and compile the gates with it."""
+    from millrace.rules import baselines as computing
+    from millrace.settings import Settings
+
+    for name in computing.refresh(Settings()):
+        typer.echo(f"{name}: computed")
+    _change(lambda connection: None)
+
+
+@app.command()
+def drift(
+    register: Annotated[int, typer.Option(help="Number of a drift to take as it is.")] = 0,
+) -> None:
+    """List event types and fields that came without being registered, or register one."""
+    from millrace.rules import drift as drifts
+    from millrace.settings import Settings
+    from millrace.stores import postgres
+
+    if register:
+        _change(lambda connection: drifts.register(connection, register))
+        return
+    with postgres.connect(Settings()) as connection:
+        for row in drifts.open_drifts(connection):
+            typer.echo(
+                f"{row['drift_id']}: {row['kind']} {row['event_type']} {row['field']} "
+                f"{row['value_type']}, e.g. {row['examples'][:1]}"
+            )

@@ -47,7 +47,6 @@ class Surroundings:
     events_retention_days: int
     field_names: dict[str, str] = field(default_factory=dict)
     baselines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    fast_users: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def event_id(fields: Fields) -> str:
@@ -220,15 +219,6 @@ def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> list[tuple[str
     return [("anomalous", name, " OR ".join(tests))] if tests else []
 
 
-def _user_rate(fields: Fields, rule: Rule, around: Surroundings) -> list[tuple[str, str, str]]:
-    tests = []
-    for line in around.fast_users.get(rule.name, []):
-        users = ", ".join(str(int(user)) for user in line["users"])
-        until = f"toDateTime64({literal(line['until'])}, 3, 'UTC')"
-        tests.append(f"({user_id(fields)} IN ({users}) AND kafka_timestamp < {until})")
-    return [("anomalous", "user_id", " OR ".join(tests))] if tests else []
-
-
 CHECKS: dict[str, Compiler] = {
     "required": _required,
     "type": _type,
@@ -243,7 +233,6 @@ CHECKS: dict[str, Compiler] = {
     "max_age": _max_age,
     "max_ahead": _max_ahead,
     "outlier": _outlier,
-    "user_rate": _user_rate,
 }
 
 

@@ -54,11 +54,13 @@ def surroundings(connection: Connection, settings: Settings, source_id: str) -> 
     found = connection.execute(
         "SELECT event_type FROM event_types WHERE is_active ORDER BY event_type"
     ).fetchall()
+    usual = connection.execute("SELECT rule_name, baselines FROM rule_baselines").fetchall()
     return Surroundings(
         event_types=tuple(row["event_type"] for row in found),
         message_max_bytes=settings.message_max_bytes,
         events_retention_days=settings.events_retention_days,
         field_names=dict(source["config"].get("fields", {})),
+        baselines={row["rule_name"]: row["baselines"] for row in usual},
     )
 
 

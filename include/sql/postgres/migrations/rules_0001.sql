@@ -51,5 +51,12 @@ CREATE TABLE schema_drifts (
     registered_at timestamptz,
     UNIQUE (kind, event_type, field, value_type)
 );
+-- What is usual for the field of an outlier rule, by event type and hour of the week.
+CREATE TABLE rule_baselines (
+    rule_name text PRIMARY KEY,
+    baselines jsonb NOT NULL,
+    computed_at timestamptz NOT NULL DEFAULT now()
+);
+
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON replays
 FOR EACH ROW EXECUTE FUNCTION record_audit('replay_id');

@@ -1,0 +1,13 @@
+SELECT
+    left(JSONExtractString(value, 'event'), 200) AS event_type,
+    count() AS occurrences,
+    groupArray(3)(left(value, 500)) AS examples,
+    min(rejected_at) AS first_seen_at,
+    max(rejected_at) AS last_seen_at
+FROM rejected_events
+WHERE
+    rejected_at >= {start:DateTime64(3, 'UTC')} AND rejected_at < {end:DateTime64(3, 'UTC')}
+    AND arrayExists(failure -> startsWith(failure, 'unknown_event_type|'), failures)
+GROUP BY event_type
+ORDER BY occurrences DESC
+LIMIT 100

@@ -1,0 +1,140 @@
+"""What is unusual: drifting schemas, outliers, silent series; judged on real servers."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.integration.ingest_bed import Bed, event
+
+from millrace.quality import anomalies
+from millrace.rules import baselines, drift, gate, store
+from millrace.rules.model import Rule
+from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres
+
+
+@pytest.fixture
+def bed(settings: Settings) -> Bed:
+    return Bed(settings)
+
+
+def write_events(settings: Settings, rows: list[dict[str, Any]]) -> None:
+    client = clickhouse.connect(settings)
+    columns = list(rows[0])
+    client.insert("events", [list(row.values()) for row in rows], column_names=columns)
+    client.close()
+
+
+def past(event_type: str, at: datetime, **fields: Any) -> dict[str, Any]:
+    return {
+        "event_id": uuid.uuid4(),
+        "event_time": at,
+        "event_type": event_type,
+        "user_id": 1,
+        "received_at": at,
+        "ingested_at": at,
+        "source_id": "past",
+    } | fields
+
+
+def test_new_fields_and_types_are_noticed_and_registered(bed: Bed, settings: Settings):
+    name = f"drifting_{uuid.uuid4().hex[:6]}"
+    with postgres.connect(settings) as connection:
+        with store.change(connection):
+            store.register_event_type(connection, name, "A test's own.")
+            gate.compile_all(connection, settings)
+
+        def kinds() -> set[tuple[str, str, str]]:
+            return {
+                (row["kind"], row["field"], row["value_type"])
+                for row in drift.open_drifts(connection)
+                if row["event_type"] in (name, f"{name}_2")
+            }
+
+        def look() -> None:
+            bed.load()
+            drift.record(settings, datetime.now(UTC) + timedelta(seconds=1))
+
+        bed.send([event(1, event=name, sku="a")])
+        look()
+        assert kinds() == set()
+        bed.send([event(1, event=name, sku=5, color="red"), event(1, event=f"{name}_2")])
+        look()
+        assert kinds() == {
+            ("new_field", "color", "string"),
+            ("type_change", "sku", "number"),
+            ("new_event_type", "", ""),
+        }
+        for row in drift.open_drifts(connection):
+            if row["event_type"] in (name, f"{name}_2"):
+                with store.change(connection):
+                    drift.register(connection, row["drift_id"])
+                    gate.compile_all(connection, settings)
+        bed.send([event(1, event=f"{name}_2")])
+        look()
+        assert kinds() == set()
+    assert bed.reasons() == {"unknown_event_type": 1}
+
+
+def test_an_outlier_is_quarantined_by_the_hour_of_week(bed: Bed, settings: Settings):
+    now = datetime.now(UTC)
+    moment = now.isoformat()
+    write_events(
+        settings,
+        [
+            past("purchase", now - timedelta(weeks=week), properties={"price": str(100 + n % 7)})
+            for week in (1, 2, 3)
+            for n in range(20)
+        ],
+    )
+    rule = Rule(
+        "usual_price", "validation", {"check": "outlier", "field": "price"} | {"deviations": 6}
+    )
+    with postgres.connect(settings) as connection:
+        with store.change(connection):
+            store.put_rule(connection, rule)
+        assert baselines.refresh(settings) == ["usual_price"]
+        assert baselines.refresh(settings, older_than=timedelta(hours=1)) == []
+        with store.change(connection):
+            gate.compile_all(connection, settings)
+        prices = (103, 115, 500, 1)
+        bed.send([event(1, event="purchase", price=p, timestamp=moment) for p in prices])
+        bed.send([event(1, event="click", price=500, timestamp=moment)])
+        bed.load()
+        with store.change(connection):
+            store.remove_rule(connection, "usual_price")
+            gate.compile_all(connection, settings)
+    assert bed.reasons() == {"anomalous": 2}
+
+
+def test_an_incident_does_not_become_the_new_normal(settings: Settings):
+    name = f"steady_{uuid.uuid4().hex[:6]}"
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
+
+    def fill(weeks_ago: int, count: int) -> None:
+        at = hour - timedelta(weeks=weeks_ago)
+        write_events(settings, [past(name, at, country="DE") for _ in range(count)])
+
+    def judge(weeks_ago: int) -> set[tuple[str, float]]:
+        at = hour - timedelta(weeks=weeks_ago)
+        anomalies.find(settings, at + timedelta(hours=1, minutes=6))
+        client = clickhouse.connect(settings)
+        rows = client.query(
+            "SELECT dimension, expected FROM quality_anomalies FINAL "
+            "WHERE event_type = {name:String} AND window_start = {at:DateTime}",
+            parameters={"name": name, "at": at},
+        ).result_rows
+        return set(rows)
+
+    for week, count in ((6, 100), (5, 104), (4, 98), (3, 101)):
+        fill(week, count)
+    assert judge(3) == set()
+    fill(2, 1000)
+    assert judge(2) == {("", 100.5), ("country=DE", 100.5), ("device=", 100.5)}
+    fill(1, 1000)  # again: still unusual, since the first time is in no baseline
+    assert {expected for _, expected in judge(1)} == {100.5}
+    write_events(settings, [past(f"{name}_other", hour)])
+    assert {expected for _, expected in judge(0)} == {100.5}  # silence
