@@ -36,7 +36,7 @@ def statement(rule: Rule, minutes: int = 1) -> str:
     return sql.render(
         "clickhouse/alerts/evaluation.sql",
         statement=rule.parsed.statement(samples),
-        selectors=[promql.parse(s.text).statement(samples) for s in rule.parsed.selectors],
+        selectors=[promql.parse(s.text).presence(samples) for s in rule.parsed.selectors],
         row_limit=SERIES_LIMIT * minutes + 1,
         timeout_seconds=TIMEOUT_SECONDS,
     )

@@ -89,6 +89,15 @@ class Expression:
             )
         return node.select
 
+    def presence(self, samples: Samples) -> str:
+        """Return the SELECT of the times ``t`` at which this selector finds any sample.
+
+        Raises ``UnsupportedError`` if the expression is more than an instant selector.
+        """
+        if type(self.tree).__name__ != "VectorSelector":
+            raise UnsupportedError(f"{self.text} is not an instant selector")
+        return _Compiler(samples, milliseconds(LOOKBACK), True).presence(self.tree, Grid())
+
     @cached_property
     def selectors(self) -> list[Selector]:
         """Every selector whose samples the expression cannot do without.
@@ -279,6 +288,11 @@ class _Compiler:
             **placing,
         )
         return Vector(select, True, calls.metric_name(tree) is not None)
+
+    def presence(self, tree: Any, grid: Grid) -> str:
+        """Return the SELECT of the times at which an instant selector finds any sample."""
+        placing, since, until = self._placing(tree, grid, self.lookback)
+        return template("presence", samples=self._read(tree, since, until), **placing)
 
     def _visit_MatrixSelector(self, tree: Any, grid: Grid) -> Windows:  # noqa: N802
         selector, length = tree.vector_selector, milliseconds(tree.range)
