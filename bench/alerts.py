@@ -62,6 +62,7 @@ def main() -> None:
         finally:
             engine.terminate()
             engine.wait(30)
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
