@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from millrace.cli import alerts, backups, dbt, exports, ingest, quality, rules, stack
+from millrace.cli.chaos import chaos
 from millrace.cli.imports import import_file
 from millrace.cli.simulate import simulate
 from millrace.cli.verify import verify
@@ -29,6 +30,7 @@ app.add_typer(alerts.app, name="alerts")
 app.command()(simulate)
 app.command("import")(import_file)
 app.command()(verify)
+app.command()(chaos)
 app.add_typer(exports.app, name="exports")
 app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)
 app.add_typer(ingest.app, name="ingest")

@@ -1,0 +1,76 @@
+"""``./millrace chaos``: strike a stack under load, and prove that it held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def chaos(
+    faults: Annotated[int, typer.Option(help="How many.")] = 100,
+    seed: Annotated[int, typer.Option(help="Fixes their order and the traffic.")] = 1,
+    rate: Annotated[float, typer.Option(help="Messages a second meanwhile.")] = 2000,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this kind of fault; may be repeated.")
+    ] = None,
+    airflow: Annotated[
+        bool, typer.Option("--airflow", help="On a whole stack; strikes Airflow and its tasks too.")
+    ] = False,
+    port_base: Annotated[int, typer.Option(help="First port of the stack that is struck.")] = 27000,
+    output: Annotated[
+        Path | None, typer.Option(help="Result as JSON; default bench/results/chaos.json.")
+    ] = None,
+) -> None:
+    """Kill, pause, cut and set back a stack of its own under load; then verify it.
+
+    Nothing of your own stack is touched: it starts another in a temporary folder. Exits with 1 if
+    anything was lost, repeated or is unexplained; the folder with every log is kept then.
+    """
+    import json
+    import os
+    import shutil
+    import tempfile
+
+    from rich.console import Console
+
+    from millrace.chaos import campaign
+    from millrace.settings import REPOSITORY
+    from millrace.stack import bootstrap, steps
+    from millrace.stack.stack import Stack
+
+    console = Console(highlight=False)
+    home = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
+    home.chmod(0o755)  # PostgreSQL runs as a user of its own
+    os.environ.update(
+        campaign.ENVIRONMENT | {"MILLRACE_HOME": str(home), "MILLRACE_PORT_BASE": str(port_base)}
+    )
+    stack = Stack(with_airflow=airflow)
+
+    def tell(number: int, struck: campaign.Struck) -> None:
+        console.print(
+            f"{number:>4}/{faults} {struck.at:7.1f} s  {struck.kind:<20} {struck.detail}",
+            soft_wrap=True,
+        )
+
+    try:
+        steps.run(bootstrap.steps(stack))
+        outcome = campaign.run(stack, count=faults, seed=seed, rate=rate, only=only, on_fault=tell)
+    except KeyError as error:
+        raise typer.BadParameter(f"there is no fault {error}") from error
+    finally:
+        stack.shutdown()
+    for report in outcome.reports:
+        report.print(console)
+    path = output or REPOSITORY / "bench" / "results" / "chaos.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(outcome.as_dict(), indent=1) + "\n")
+    console.print(
+        f"{len(outcome.struck)} faults, {outcome.messages:,} messages, {outcome.seconds:.0f} s: "
+        f"{outcome.differences} differences; {path}"
+    )
+    if outcome.differences:
+        console.print(f"the stack's data and logs are in {home}")
+        raise typer.Exit(1)
+    shutil.rmtree(home)
