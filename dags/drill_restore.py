@@ -15,15 +15,15 @@ backup (`./millrace backups run --full`), and run the drill again.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from airflow.sdk import dag, task
+from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 
 @dag(
-    schedule="30 4 * * 0",
-    start_date=datetime(2026, 1, 1),
+    # Without a start date the first run waits for its hour, so a new stack is not swamped.
+    schedule=CronTriggerTimetable("30 4 * * 0", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import dag, task
+from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 
 @dag(
-    schedule="@hourly",
-    start_date=datetime(2026, 1, 1),
+    # Without a start date the first run waits for its hour, so a new stack is not swamped.
+    schedule=CronTriggerTimetable("5 * * * *", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,

@@ -90,7 +90,8 @@ def due(
     """Return the windows to export now, oldest first.
 
     Those of every scheduled definition that ended by ``until``, began within ``lookback`` of it,
-    and either were never published, or got late events or a rebuilt day since.
+    and either were never published, or got late events or a rebuilt day since. A window without
+    rows is due only after the first published one: before it there was nothing to tell apart.
     """
     found = []
     for definition in definitions:
@@ -103,11 +104,14 @@ def due(
             starts.append(start)
             start -= definition.window
         known = _published(connection, definition, starts)
-        late = _late(settings, client, definition, known)
+        rows = _row_counts(settings, client, definition, min(starts), last.end)
+        late = _late(settings, client, definition, known, rows)
+        first = min(known, default=last.end)
         for start in sorted(starts):
             end = start + definition.window
             if start not in known:
-                found.append(Window(definition.name, start, end))
+                if start in rows or start > first:
+                    found.append(Window(definition.name, start, end))
             elif start in late:
                 found.append(Window(definition.name, start, end, late[start]))
     return found
@@ -121,17 +125,10 @@ def _published(
     return {row["window_start"].astimezone(UTC): row for row in rows}
 
 
-def _late(
-    settings: Settings, client: Client, definition: Definition, known: dict[datetime, DictRow]
-) -> dict[datetime, str]:
-    """Return the published windows whose source changed since, with the cause.
-
-    The row count of every window is compared in one scan of the time column; a rebuilt day counts
-    as changed whatever its count.
-    """
-    if not known:
-        return {}
-    bounds = {"start": min(known), "end": max(known) + definition.window}
+def _row_counts(
+    settings: Settings, client: Client, definition: Definition, start: datetime, end: datetime
+) -> dict[datetime, int]:
+    """Return how many rows each window of the source holds, in one scan of the time column."""
     counts = client.query(
         sql.render(
             "clickhouse/exports/count_windows.sql",
@@ -139,9 +136,24 @@ def _late(
             time_column=definition.time_column,
             seconds=int(definition.window.total_seconds()),
         ),
-        parameters=bounds,
+        parameters={"start": start, "end": end},
     ).result_rows
-    now = {start.replace(tzinfo=UTC): count for start, count in counts}
+    return {window.replace(tzinfo=UTC): count for window, count in counts}
+
+
+def _late(
+    settings: Settings,
+    client: Client,
+    definition: Definition,
+    known: dict[datetime, DictRow],
+    now: dict[datetime, int],
+) -> dict[datetime, str]:
+    """Return the published windows whose source changed since, with the cause.
+
+    Row counts are compared; a rebuilt day counts as changed whatever its count.
+    """
+    if not known:
+        return {}
     late = {
         start: f"{now.get(start, 0) - row['row_count']:+,} rows since"
         for start, row in known.items()
@@ -152,7 +164,7 @@ def _late(
             sql.render(
                 "clickhouse/exports/rebuilt_days.sql", database=clickhouse.database(settings)
             ),
-            parameters=bounds,
+            parameters={"start": min(known), "end": max(known) + definition.window},
         ).result_rows
         for day, rebuilt_at in days:
             for start, row in known.items():
