@@ -142,6 +142,7 @@ class _Deployer:
             profiles.ensure(self.settings)
             watermark.record_published_through(self.settings)
             self._command(f"DROP DATABASE IF EXISTS {project.SHADOW} SYNC")
+            self._command(f"CREATE DATABASE {project.SHADOW}")
             changed = self._changed()
             removed = self._removed()
             if changed:

@@ -1,0 +1,110 @@
+"""What the dbt models should hold, computed from plain lists of events."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Event:
+    """The columns of ``events`` that models look at."""
+
+    event_id: UUID
+    event_time: datetime
+    event_type: str
+    user_id: int
+    page: str
+    country: str
+    device: str
+    batch_id: int = field(compare=False, default=0)
+    ingested_at: datetime = field(compare=False, default=datetime.min)
+
+
+def floor(moment: datetime, window: timedelta) -> datetime:
+    """Return the start of the window that ``moment`` is in."""
+    since_midnight = moment - datetime.combine(moment.date(), datetime.min.time(), moment.tzinfo)
+    return moment - since_midnight % window
+
+
+def per_window(events: Iterable[Event], window: timedelta) -> Counter[tuple[object, ...]]:
+    """Count events by window, type, country and device."""
+    return Counter((floor(e.event_time, window), e.event_type, e.country, e.device) for e in events)
+
+
+def page_views(events: Iterable[Event], window: timedelta) -> Counter[tuple[object, ...]]:
+    """Count page views by window, page, country and device."""
+    return Counter(
+        (floor(e.event_time, window), e.page, e.country, e.device)
+        for e in events
+        if e.event_type == "page_view"
+    )
+
+
+def unique_users(events: Iterable[Event], window: timedelta) -> dict[tuple[object, ...], int]:
+    """Count the users of each window, country and device."""
+    users: dict[tuple[object, ...], set[int]] = defaultdict(set)
+    for e in events:
+        users[floor(e.event_time, window), e.country, e.device].add(e.user_id)
+    return {key: len(found) for key, found in users.items()}
+
+
+def activity(events: Iterable[Event]) -> dict[tuple[int, datetime], tuple[int, tuple[str, ...]]]:
+    """Return events and sorted event types by user and minute."""
+    found: dict[tuple[int, datetime], list[str]] = defaultdict(list)
+    for e in events:
+        found[e.user_id, floor(e.event_time, timedelta(minutes=1))].append(e.event_type)
+    return {key: (len(types), tuple(sorted(set(types)))) for key, types in found.items()}
+
+
+def active_users(events: Iterable[Event]) -> dict[date, int]:
+    """Count the users of each day."""
+    users: dict[date, set[int]] = defaultdict(set)
+    for e in events:
+        users[e.event_time.date()].add(e.user_id)
+    return {day: len(found) for day, found in users.items()}
+
+
+def sessions(events: Iterable[Event], gap: timedelta) -> set[tuple[object, ...]]:
+    """Return sessions as (user, start, end, events, page views, entry, exit, country, device)."""
+    by_user: dict[int, list[Event]] = defaultdict(list)
+    for e in events:
+        by_user[e.user_id].append(e)
+    found = set()
+    for user_id, mine in by_user.items():
+        # ClickHouse orders a UUID by its second half first
+        mine.sort(key=lambda e: (e.event_time, e.event_id.int % 2**64, e.event_id.int >> 64))
+        start = 0
+        for index in range(1, len(mine) + 1):
+            ends = index == len(mine)
+            if ends or mine[index].event_time - mine[index - 1].event_time > gap:
+                run = mine[start:index]
+                pages = [e.page for e in run if e.page] or [""]
+                views = sum(e.event_type == "page_view" for e in run)
+                found.add(
+                    (user_id, run[0].event_time, run[-1].event_time, len(run), views,
+                     pages[0], pages[-1], run[0].country, run[0].device)
+                )  # fmt: skip
+                start = index
+    return found
+
+
+def funnel(events: Iterable[Event], steps: list[str]) -> Counter[tuple[date, int]]:
+    """Count users by day and step reached, where steps follow each other in time."""
+    by_user: dict[tuple[date, int], list[Event]] = defaultdict(list)
+    for e in events:
+        by_user[e.event_time.date(), e.user_id].append(e)
+    reached: Counter[tuple[date, int]] = Counter()
+    for (day, _user), mine in by_user.items():
+        depth, after = 0, datetime.min.replace(tzinfo=mine[0].event_time.tzinfo)
+        for step in steps:
+            times = [e.event_time for e in mine if e.event_type == step and e.event_time >= after]
+            if not times:
+                break
+            depth, after = depth + 1, min(times)
+        for step_number in range(1, depth + 1):
+            reached[day, step_number] += 1
+    return reached
