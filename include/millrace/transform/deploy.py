@@ -135,6 +135,7 @@ class _Deployer:
         self.deployed = deployed_project(settings)
         self.anew = _interrupted(settings).exists() or not self.deployed.exists()
         self.state = str(self.deployed / "target")
+        self.beside = settings.home / "dbt" / project.SHADOW / "state"
         self.client: Client = clickhouse.connect(settings)
 
     def run(self) -> Deployment:
@@ -173,6 +174,8 @@ class _Deployer:
     def _build(self, changed: list[Model]) -> None:
         rollups = [m for m in changed if m.is_rollup]
         others = [m for m in changed if not m.is_rollup]
+        if not self.anew:
+            self._look_beside(changed)
         if rollups:
             self._dbt("run", project.SHADOW, self._on(rollups))
             self._fill(rollups)
@@ -181,11 +184,26 @@ class _Deployer:
         self._dbt("test", project.SHADOW, self._on(changed))
 
     def _on(self, models: list[Model]) -> list[str]:
-        """Return dbt's options to take these models, and all others from production."""
+        """Return dbt's options to take these models, and others from where they are newest."""
         options = ["--select", *(m.name for m in models)]
-        return (
-            options if self.anew else [*options, "--defer", "--favor-state", "--state", self.state]
-        )
+        if self.anew:
+            return options
+        return [*options, "--defer", "--favor-state", "--state", str(self.beside)]
+
+    def _look_beside(self, changed: list[Model]) -> None:
+        """Write the state that the shadow defers to: what is deployed, with what changed beside it.
+
+        dbt's own deferral sends a model's test to production, even if the model is in the shadow.
+        """
+        state = json.loads((self.deployed / "target" / "manifest.json").read_text())
+        for model in changed:
+            if model.unique_id in state["nodes"]:
+                state["nodes"][model.unique_id] |= {
+                    "schema": project.SHADOW,
+                    "relation_name": f"`{project.SHADOW}`.`{model.name}`",
+                }
+        self.beside.mkdir(parents=True, exist_ok=True)
+        (self.beside / "manifest.json").write_text(json.dumps(state))
 
     def _fill(self, rollups: list[Model]) -> None:
         """Give the shadow's rollups their history, each row once."""
