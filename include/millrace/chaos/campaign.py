@@ -20,6 +20,7 @@ from millrace.simulate import send
 from millrace.simulate.manifest import Manifest
 from millrace.stack.stack import Stack
 from millrace.stores import postgres
+from millrace.transform import project
 from millrace.verify import conservation, simulation
 from millrace.verify.report import Report
 
@@ -148,6 +149,7 @@ def run(
     kinds = order(only or sorted(actions), count, rng)
     if not with_airflow:
         _compile_rules(stack)
+        _build_rollup(stack)
         crew.start()
     load.start()
     try:
@@ -191,3 +193,9 @@ def _crew_environment(stack: Stack, proxy: Proxy) -> dict[str, str]:
 def _compile_rules(stack: Stack) -> None:
     with postgres.connect(stack.settings) as connection:
         gate.compile_all(connection, stack.settings)
+
+
+def _build_rollup(stack: Stack) -> None:
+    """Build the minute rollup that ingest feeds, so that an insert can be cut between the two."""
+    variables = project.environment(stack.settings, project.PRODUCTION)
+    project.run(["run", "--select", "metrics_1min"], variables)

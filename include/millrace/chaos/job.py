@@ -81,7 +81,7 @@ def _plan(
         pipe.send(plan(Settings(), run_id, attempt))
     except Exception:
         logging.getLogger(__name__).exception("the plan of %s failed", run_id)
-        raise
+        raise SystemExit(1) from None
 
 
 def _load(
@@ -102,4 +102,4 @@ def _load(
         logger.info("%s attempt %d ended: %s", run_id, attempt, done.as_dict())
     except Exception:
         logger.exception("a load of %s failed", run_id)
-        raise
+        raise SystemExit(1) from None
