@@ -17,6 +17,8 @@ from millrace.stores import postgres
 def connection(settings: Settings) -> Iterator[psycopg.Connection]:
     with postgres.connect(settings) as opened:
         store.seed(opened, settings)
+        # Other tests leave sources of their own behind, and `events` switched off.
+        opened.execute("UPDATE data_sources SET is_active = (source_id = 'events')")
         gate.compile_all(opened, settings)
         yield opened
 

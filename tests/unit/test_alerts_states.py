@@ -131,13 +131,9 @@ def test_stopping_between_two_minutes_changes_nothing(history: list[Result], cut
     """Judging in two runs, with the states kept between them, is judging in one."""
     subject = rule()
     whole, _ = play(history)
-    before: dict[states.Key, Instance] = {}
-    for part in (history[:cut], history[cut:]):
-        offset = 0 if part is history[:cut] else min(cut, len(history))
-        stored = dict(before)
-        for i, result in enumerate(part):
-            at = START + (offset + i) * MINUTE
-            stored, _ = states.advance([subject], {subject.name: result}, stored, at)
-        before = stored
-        offset += len(part)
+    first, _ = play(history[:cut])
+    before = first
+    for minute, result in enumerate(history[cut:], start=len(history[:cut])):
+        at = START + minute * MINUTE
+        before, _ = states.advance([subject], {subject.name: result}, dict(before), at)
     assert {key: i.state for key, i in before.items()} == {k: i.state for k, i in whole.items()}

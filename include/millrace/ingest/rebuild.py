@@ -172,7 +172,8 @@ class _Rebuild:
             return
         self._command(f"CREATE TABLE {self.held} AS raw_events")
         # What the retention of raw_events has dropped must not be dropped here as well.
-        self._command(f"ALTER TABLE {self.held} REMOVE TTL")
+        if self._number(sql.render("clickhouse/rebuild/has_ttl.sql", table=self.held)):
+            self._command(f"ALTER TABLE {self.held} REMOVE TTL")
         self.messages = self.held
         self._run("from_raw", gone=gone)
         windows = self.connection.execute(
