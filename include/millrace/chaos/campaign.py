@@ -36,6 +36,9 @@ ENVIRONMENT = {
 }
 """What a stack must be started with, so that leases and runs end often enough to be hit."""
 
+AIRFLOW_ENVIRONMENT = ENVIRONMENT | {"MILLRACE_INGEST_RUN_SECONDS": "60"}
+"""The same for a stack with Airflow, which takes seconds to start a run."""
+
 
 @dataclass
 class Struck:
@@ -153,7 +156,7 @@ def run(
         crew.start()
     load.start()
     try:
-        if not harm.await_progress(1, 120):
+        if not harm.await_progress(1, 240):
             raise RuntimeError(f"ingest loads nothing; see {stack.supervisor.logs}")
         for number, kind in enumerate(kinds, 1):
             time.sleep(rng.uniform(0.0, 1.0))

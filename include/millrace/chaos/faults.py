@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import shutil
@@ -181,22 +182,26 @@ class AirflowHarm(Harm):
 
     def _tasks(self) -> list[tuple[psutil.Process, psutil.Process]]:
         """Return (supervisor, task) of every task that the scheduler's executor runs now."""
-        scheduler = psutil.Process(self.stack.pid("scheduler"))
-        return [
-            (child, task)
-            for child in scheduler.children(recursive=True)
-            for task in child.children()
-            if not task.children()
-        ]
+        found = []
+        for child in psutil.Process(self.stack.pid("scheduler")).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended while we looked
+                found += [(child, task) for task in child.children() if not task.children()]
+        return found
 
     def kill_task(self, which: int) -> str:
         """Kill -9 a task's process (1), or the supervisor that Airflow gave it (0)."""
         if not poll(lambda: bool(self._tasks()), 60):
             return "no task ran"
-        victim = self.rng.choice(self._tasks())[which]
-        title = " ".join(victim.cmdline())[:80]
-        victim.kill()
-        return f"killed {title}"
+        pairs = self._tasks()
+        if not pairs:
+            return "it had ended"
+        victim = self.rng.choice(pairs)[which]
+        try:
+            title = " ".join(victim.cmdline())[:80]
+            victim.kill()
+        except psutil.NoSuchProcess:
+            return "it had ended"
+        return f"killed {title.strip()}"
 
     def actions(self) -> dict[str, Action]:
         """Every fault by its name."""

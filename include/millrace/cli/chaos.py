@@ -31,6 +31,7 @@ def chaos(
     import json
     import os
     import shutil
+    import signal
     import tempfile
 
     from rich.console import Console
@@ -43,9 +44,11 @@ def chaos(
     console = Console(highlight=False)
     home = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     home.chmod(0o755)  # PostgreSQL runs as a user of its own
+    environment = campaign.AIRFLOW_ENVIRONMENT if airflow else campaign.ENVIRONMENT
     os.environ.update(
-        campaign.ENVIRONMENT | {"MILLRACE_HOME": str(home), "MILLRACE_PORT_BASE": str(port_base)}
+        environment | {"MILLRACE_HOME": str(home), "MILLRACE_PORT_BASE": str(port_base)}
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # take the servers down then, too
     stack = Stack(with_airflow=airflow)
 
     def tell(number: int, struck: campaign.Struck) -> None:
@@ -59,6 +62,9 @@ def chaos(
         outcome = campaign.run(stack, count=faults, seed=seed, rate=rate, only=only, on_fault=tell)
     except KeyError as error:
         raise typer.BadParameter(f"there is no fault {error}") from error
+    except RuntimeError as error:
+        typer.echo(f"the campaign broke off: {error}", err=True)
+        raise typer.Exit(2) from error
     finally:
         stack.shutdown()
     for report in outcome.reports:
