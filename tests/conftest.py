@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from millrace.settings import Settings
@@ -23,6 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(("MILLRACE_", "AIRFLOW"))]:
         del os.environ[name]
     os.environ["MILLRACE_HOME"] = "/nonexistent/a-test-must-ask-for-the-fixture-settings"
+
+
+# How fast an example runs is the machine's affair; in CI the same examples are tried every time, so
+# that a failure is the change's and can be repeated.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.fixture(scope="session")
