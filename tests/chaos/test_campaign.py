@@ -21,7 +21,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield started
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_workers_and_servers_under_fire(arena: Stack) -> None:
     outcome = campaign.run(arena, count=25, seed=4, rate=1000)
     for report in outcome.reports:
