@@ -334,6 +334,16 @@ def test_a_broken_model_is_not_deployed(
     assert deploy.is_deployed(bench.settings)
 
 
+def test_a_lost_model_is_built_again(bench: Bench) -> None:
+    before = bench.rows("SELECT * FROM analytics.metrics_1h FINAL ORDER BY ALL")
+    bench.client.command(f"DROP DATABASE {project.PRODUCTION} SYNC")
+    assert not deploy.is_deployed(bench.settings)
+
+    assert deploy.deploy(bench.settings).changed
+
+    assert bench.rows("SELECT * FROM analytics.metrics_1h FINAL ORDER BY ALL") == before
+
+
 def test_a_changed_rollup_has_its_history_and_misses_no_insert(
     bench: Bench, changed: Callable[[str, str, str], Path]
 ) -> None:

@@ -1,13 +1,22 @@
 {#- The model's sum of `column`, per day, equals the sum (or the number of rows) of another relation.
 
-    Only days that ended are held against each other: while events arrive, the two sides of the
-    comparison are read a moment apart. -#}
+    The two sides are read a moment apart, so only days that stand still are held against each other:
+    days that ended, and for which no late event arrived in the last minute. -#}
 {% test same_total(
     model, column, compared_with, compared_column=none, time='window_start', compared_time=none, compared_where='true'
 ) %}
-with ours as (
+with standing_still as (
+    select toDate(now('UTC')) - number as day
+    from numbers(1, 7)
+    where day not in (
+        select toDate(event_time)
+        from {{ ref('stg_events') }}
+        where ingested_at > now() - interval 1 minute
+    )
+),
+ours as (
     select toDate({{ time }}) as day, sum({{ column }}) as total
-    from {{ model }} where {{ time }} < toStartOfDay(now('UTC')) and {{ time }} >= toStartOfDay(now('UTC')) - interval 7 day
+    from {{ model }} where toDate({{ time }}) in (select day from standing_still)
     group by day
 ),
 theirs as (
@@ -16,7 +25,7 @@ theirs as (
         {{ 'sum(' ~ compared_column ~ ')' if compared_column else 'count()' }} as total
     from {{ compared_with }}
     where
-        {{ compared_time or time }} < toStartOfDay(now('UTC')) and {{ compared_time or time }} >= toStartOfDay(now('UTC')) - interval 7 day
+        toDate({{ compared_time or time }}) in (select day from standing_still)
         and {{ compared_where }}
     group by day
 )

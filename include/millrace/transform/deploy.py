@@ -25,7 +25,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,11 @@ def deployed_project(settings: Settings) -> Path:
 
 
 def is_deployed(settings: Settings, source: Path = project.SOURCE) -> bool:
-    """Whether the project in ``source`` is, as it is now, the one that was deployed."""
-    release = deployed_project(settings)
+    """Whether the project in ``source`` is, as it is now, the one that stands in the warehouse."""
     return (
-        release.exists()
-        and release.resolve().name == project.fingerprint(source)
+        deployed_project(settings).resolve().name == project.fingerprint(source)
         and not _interrupted(settings).exists()
+        and not _is_incomplete(settings)
     )
 
 
@@ -133,7 +132,7 @@ class _Deployer:
         self.say = say
         self.base = clickhouse.database(settings)
         self.deployed = deployed_project(settings)
-        self.anew = _interrupted(settings).exists() or not self.deployed.exists()
+        self.anew = _interrupted(settings).exists() or _is_incomplete(settings)
         self.state = str(self.deployed / "target")
         self.beside = settings.home / "dbt" / project.SHADOW / "state"
         self.client: Client = clickhouse.connect(settings)
@@ -144,6 +143,8 @@ class _Deployer:
             watermark.record_published_through(self.settings)
             self._command(f"DROP DATABASE IF EXISTS {project.SHADOW} SYNC")
             self._command(f"CREATE DATABASE {project.SHADOW}")
+            # dbt remembers, for as long as the process lives, which databases it has seen
+            self._command(f"CREATE DATABASE IF NOT EXISTS {project.PRODUCTION}")
             changed = self._changed()
             removed = self._removed()
             if changed:
@@ -246,7 +247,6 @@ class _Deployer:
 
     def _swap(self, changed: list[Model], removed: list[Model]) -> None:
         mark = _interrupted(self.settings)
-        self._command(f"CREATE DATABASE IF NOT EXISTS {project.PRODUCTION}")
         with self._no_publishing():
             mark.touch()
             for model in changed:
@@ -340,6 +340,21 @@ class _Deployer:
 
     def _command(self, statement: str, settings: dict[str, str] | None = None) -> None:
         self.client.command(statement, settings=settings)
+
+
+def _is_incomplete(settings: Settings) -> bool:
+    """Whether the warehouse lacks a model that was deployed (it may have been lost), or all."""
+    manifest = deployed_project(settings) / "target" / "manifest.json"
+    if not manifest.exists():
+        return True
+    models = _models(manifest)
+    expected = {m.name for m in models} | {f"{m.name}_mv" for m in models if m.is_rollup}
+    with closing(clickhouse.connect(settings)) as client:
+        standing = client.query(
+            sql.render("clickhouse/transform/standing.sql"),
+            parameters={"database": project.PRODUCTION},
+        )
+    return not expected <= {name for (name,) in standing.result_rows}
 
 
 def _interrupted(settings: Settings) -> Path:
