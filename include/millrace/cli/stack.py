@@ -58,7 +58,7 @@ def down() -> None:
 
     console = _console()
     with progress.failing_clearly(console):
-        stack = _stack()
+        stack = _existing_stack()
         if not stack.supervisor.is_running():
             console.print("Nothing is running.")
         stack.shutdown()
@@ -72,7 +72,7 @@ def status() -> None:
 
     console = _console()
     with progress.failing_clearly(console):
-        rows = report.observe(_stack())
+        rows = report.observe(_existing_stack())
     console.print(report.table(rows))
     if not all(row.is_healthy for row in rows):
         raise typer.Exit(1)
@@ -88,7 +88,7 @@ def logs(
 
     console = _console()
     with progress.failing_clearly(console):
-        stack = _stack()
+        stack = _existing_stack()
         path = stack.log(name)
         if name not in [*stack.servers, "supervisord"]:
             raise typer.BadParameter(f"choose from {', '.join([*stack.servers, 'supervisord'])}")
@@ -108,7 +108,7 @@ def reset(
 
     console = _console()
     with progress.failing_clearly(console):
-        stack = _stack()
+        stack = _existing_stack()
         home = stack.settings.home
         if not yes:
             typer.confirm(f"Delete every event, setting and log in {home}?", abort=True)
@@ -137,3 +137,12 @@ def _stack() -> Stack:
     from millrace.stack.stack import Stack
 
     return Stack()
+
+
+def _existing_stack() -> Stack:
+    from millrace.settings import default_home
+    from millrace.stack.server import StackError
+
+    if not (home := default_home()).exists():
+        raise StackError(f"there is no stack in {home} yet. ./millrace up makes one.")
+    return _stack()
