@@ -83,7 +83,7 @@ def bare(settings: Settings, topic: str, count: int) -> float:
     traffic = Traffic(
         1,
         now.isoformat(),
-        faults.rates({}),
+        faults.rates({"huge": 0.0}),
         message_max_bytes=settings.message_max_bytes,
         retention_days=settings.events_retention_days,
     )
