@@ -3,13 +3,15 @@
 Rollups (`metrics_1min`, `page_views_1min` and coarser) are fed by ingest itself and only tested
 here; sessions, activity, unique users and the funnel are built for what new events touched.
 
-**Runs** when `ingest_events` says that events arrived, and every ten minutes. In pool `transform`,
-so that it never takes ingest's slots; one run at a time.
+**Runs** when `ingest_events` ends a stretch of loading, and every hour. Where nothing arrived since
+every model was last built, the models are skipped. In pool `transform`, so that it never takes
+ingest's slots; one run at a time.
 
 **Tasks**: `deploy` compares the dbt project with the deployed one. What changed is built in a
 shadow with its history, tested, and swapped; a broken model fails `deploy`, and the last good
 version stays and is still built. `models` has a task per model with its tests, all served by one
 `dbt build` (`dbt_producer_watcher`). A model that fails stops what depends on it, nothing else.
+`record_build` notes up to when all were built.
 
 **When `deploy` fails**: its log names the models and tests. Mend the model; the next run tries
 again, or run `./millrace dbt deploy`. **When a model fails**: its log has dbt's reason; the next
@@ -47,7 +49,7 @@ def set_environment(_context: Any, operator: Any) -> None:
 
 @dag(
     schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC"),
+        timetable=CronTriggerTimetable("0 * * * *", timezone="UTC"),
         assets=[Asset("events")],
     ),
     start_date=datetime(2026, 1, 1),
@@ -72,11 +74,19 @@ def build_models() -> None:
         return deployments.deploy(Settings()).built
 
     # The last good version is built even when a change could not be deployed.
-    @task(trigger_rule=TriggerRule.ALL_DONE)
+    @task.short_circuit(trigger_rule=TriggerRule.ALL_DONE)
     def record_watermark() -> str:
         from millrace.transform import watermark
 
-        return watermark.record_published_through(Settings()).isoformat()
+        settings = Settings()
+        moment = watermark.record_published_through(settings).isoformat()
+        return moment if watermark.is_anything_new(settings) else ""
+
+    @task
+    def record_build(built_through: str) -> None:
+        from millrace.transform import watermark
+
+        watermark.record_build(Settings(), datetime.fromisoformat(built_through))
 
     ready = record_watermark()
     deploy() >> ready
@@ -99,7 +109,7 @@ def build_models() -> None:
         render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, emit_datasets=False),
         operator_args={"interceptors": [set_environment]},
     )
-    ready >> models
+    ready >> models >> record_build(ready)
 
 
 build_models()

@@ -12,3 +12,18 @@
     {%- endif -%}
     {{ return({'non_replicated_deduplication_window': 10000, 'ttl_only_drop_parts': 1}) }}
 {% endmacro %}
+
+{#- A coarser rollup, from the rows that were just added to a finer one.
+
+    source      the finer rollup, as ref('…')
+    window      ClickHouse's function that gives the start of a window
+    dimensions  columns that are kept
+    value       the column that is added up -#}
+{% macro coarser(source, window, dimensions, value) -%}
+select
+    {{ window }}(finer.window_start) as window_start,
+    {{ dimensions | join(',\n    ') }},
+    sum(finer.{{ value }}) as {{ value }}
+from {{ source }} as finer
+group by window_start, {{ dimensions | join(', ') }}
+{%- endmacro %}

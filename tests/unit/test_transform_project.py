@@ -10,6 +10,7 @@ import pytest
 
 from millrace.settings import Settings
 from millrace.transform import project
+from millrace.transform.ddl import Ddl
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,19 @@ def test_models_are_written_in_the_project_style() -> None:
         check=False,
     )
     assert linted.returncode == 0, linted.stdout
+
+
+def test_a_deployment_reaches_every_replica_of_a_cluster() -> None:
+    def statements(ddl: Ddl) -> list[str]:
+        return [
+            ddl.create_database("a"), ddl.drop_database("a"), ddl.truncate("a.b"),
+            ddl.drop_table("a.b"), ddl.exchange("a.b", "c.b"), ddl.rename("a.b", "c.b"),
+            ddl.create_view("a.b", "SELECT 1"), ddl.copy("a.b", "c.b")[0],
+            ddl.create_materialized_view("a.b_mv", "a.b", "SELECT 1"),
+        ]  # fmt: skip
+
+    alone, together = statements(Ddl()), statements(Ddl("events_cluster"))
+    assert all(" ON CLUSTER events_cluster" in statement for statement in together)
+    assert [s.replace(" ON CLUSTER events_cluster", "") for s in together] == alone
+    # parts are attached on one replica and fetched by the others
+    assert "ON CLUSTER" not in Ddl("events_cluster").copy("a.b", "c.b")[1]

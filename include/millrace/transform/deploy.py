@@ -12,7 +12,7 @@ A deployment
 5. builds the other changed models beside them, with unchanged ones deferred to production, and
    tests everything that changed;
 6. swaps, under the publication lock, so that no insert falls between an old rollup and its
-   successor; then remembers the project as deployed.
+   successor; then remembers the project as deployed, and describes it (``docs``).
 
 A failure before the swap leaves production as it was. A swap that was cut short leaves a mark, and
 the next deployment builds everything anew.
@@ -35,7 +35,8 @@ from clickhouse_connect.driver.client import Client
 
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, profiles, sql
-from millrace.transform import project, watermark
+from millrace.transform import docs, project, watermark
+from millrace.transform.ddl import Ddl
 
 log = logging.getLogger(__name__)
 
@@ -110,12 +111,14 @@ def deploy(
         copy = settings.home / "dbt" / "releases" / release
         project.copy(source, copy)
         try:
-            return _Deployer(settings, ledger, copy, say).run()
+            done = _Deployer(settings, ledger, copy, say).run()
         except project.DbtError as error:
             raise DeploymentError(
                 f"{error}\nProduction still has the last good version. Mend the model, then run "
                 "`./millrace dbt deploy` again."
             ) from error
+        say(f"documentation with lineage: {docs.publish(settings, deployed_project(settings))}")
+        return done
 
 
 class _Deployer:
@@ -131,6 +134,7 @@ class _Deployer:
         self.copy = copy
         self.say = say
         self.base = clickhouse.database(settings)
+        self.ddl = Ddl(settings.clickhouse_cluster)
         self.deployed = deployed_project(settings)
         self.anew = _interrupted(settings).exists() or _is_incomplete(settings)
         self.state = str(self.deployed / "target")
@@ -141,10 +145,10 @@ class _Deployer:
         try:
             profiles.ensure(self.settings)
             watermark.record_published_through(self.settings)
-            self._command(f"DROP DATABASE IF EXISTS {project.SHADOW} SYNC")
-            self._command(f"CREATE DATABASE {project.SHADOW}")
+            self._command(self.ddl.drop_database(project.SHADOW))
+            self._command(self.ddl.create_database(project.SHADOW))
             # dbt remembers, for as long as the process lives, which databases it has seen
-            self._command(f"CREATE DATABASE IF NOT EXISTS {project.PRODUCTION}")
+            self._command(self.ddl.create_database(project.PRODUCTION))
             changed = self._changed()
             removed = self._removed()
             if changed:
@@ -152,7 +156,7 @@ class _Deployer:
                 self._build(changed)
                 self.say("tests passed, swapping")
             self._swap(changed, removed)
-            self._command(f"DROP DATABASE IF EXISTS {project.SHADOW} SYNC")
+            self._command(self.ddl.drop_database(project.SHADOW))
         finally:
             self.client.close()
         return Deployment(self.copy.name, [m.name for m in changed], [m.name for m in removed])
@@ -223,9 +227,10 @@ class _Deployer:
         }
         with self._no_publishing():
             for model in rollups:
-                self._command(f"TRUNCATE TABLE {project.SHADOW}.{model.name} SYNC")
+                self._command(self.ddl.truncate(f"{project.SHADOW}.{model.name}"))
             for parent, clone in clones.items():
-                self._command(f"CREATE TABLE {clone} CLONE AS {origins[parent]}")
+                for statement in self.ddl.copy(clone, origins[parent]):
+                    self._command(statement)
         for model in first:
             parent = read[model.unique_id]
             clone = clones[parent]
@@ -243,7 +248,7 @@ class _Deployer:
                 self._command(statement, settings={"additional_table_filters": only})
             self.say(f"filled {model.name} with {len(days)} days of history")
         for clone in clones.values():
-            self._command(f"DROP TABLE {clone} SYNC")
+            self._command(self.ddl.drop_table(clone))
 
     def _swap(self, changed: list[Model], removed: list[Model]) -> None:
         mark = _interrupted(self.settings)
@@ -252,27 +257,28 @@ class _Deployer:
             for model in changed:
                 self._publish(model)
             for model in removed:
-                self._command(f"DROP VIEW IF EXISTS {project.PRODUCTION}.{model.name}_mv SYNC")
-                self._command(f"DROP TABLE IF EXISTS {project.PRODUCTION}.{model.name} SYNC")
+                name = f"{project.PRODUCTION}.{model.name}"
+                self._command(self.ddl.drop_table(f"{name}_mv"))
+                self._command(self.ddl.drop_table(name))
             self._remember()
             mark.unlink()
 
     def _publish(self, model: Model) -> None:
         name, view = f"{project.PRODUCTION}.{model.name}", f"{project.PRODUCTION}.{model.name}_mv"
         shadow = f"{project.SHADOW}.{model.name}"
-        self._command(f"DROP VIEW IF EXISTS {view} SYNC")
+        self._command(self.ddl.drop_table(view))
         if not model.is_table:
             if self._engine(model.name) not in ("", "View"):
-                self._command(f"DROP TABLE {name} SYNC")
-            self._command(f"CREATE OR REPLACE VIEW {name} AS {model.compiled}")
+                self._command(self.ddl.drop_table(name))
+            self._command(self.ddl.create_view(name, model.compiled))
             return
         if self._engine(model.name):
-            self._command(f"EXCHANGE TABLES {name} AND {shadow}")
+            self._command(self.ddl.exchange(name, shadow))
         else:
-            self._command(f"RENAME TABLE {shadow} TO {name}")
+            self._command(self.ddl.rename(shadow, name))
         if model.is_rollup:
-            self._command(f"DROP VIEW IF EXISTS {shadow}_mv SYNC")
-            self._command(f"CREATE MATERIALIZED VIEW {view} TO {name} AS {model.compiled}")
+            self._command(self.ddl.drop_table(f"{shadow}_mv"))
+            self._command(self.ddl.create_materialized_view(view, name, model.compiled))
 
     def _remember(self) -> None:
         """Make the release the deployed one, and forget those before it."""

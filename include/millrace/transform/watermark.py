@@ -1,7 +1,8 @@
-"""How far ingest has got, told to dbt as a table."""
+"""How far ingest has got, told to dbt as a table, and how far the models have followed."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime
 
 from millrace.settings import Settings
@@ -19,12 +20,29 @@ def record_published_through(settings: Settings) -> datetime:
     if row is None:
         raise RuntimeError("the ledger gave no watermark")
     moment: datetime = row["published_through"]
-    client = clickhouse.connect(settings)
-    try:
+    with closing(clickhouse.connect(settings)) as client:
         client.command(
             sql.render("clickhouse/transform/record_published_through.sql"),
-            parameters={"moment": int(moment.timestamp() * 1000)},
+            parameters={"moment": _milliseconds(moment)},
         )
-    finally:
-        client.close()
     return moment
+
+
+def is_anything_new(settings: Settings) -> bool:
+    """Whether models have anything to be built from: events, rejections, or days swapped."""
+    with closing(clickhouse.connect(settings)) as client:
+        found = client.query(sql.render("clickhouse/transform/is_anything_new.sql"))
+    return bool(found.result_rows[0][0])
+
+
+def record_build(settings: Settings, built_through: datetime) -> None:
+    """Remember that every model was built and tested up to a watermark."""
+    with closing(clickhouse.connect(settings)) as client:
+        client.command(
+            sql.render("clickhouse/transform/record_build.sql"),
+            parameters={"moment": _milliseconds(built_through)},
+        )
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

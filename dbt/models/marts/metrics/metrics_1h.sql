@@ -17,11 +17,4 @@
     catchup=(target.name != 'analytics_shadow'),
 ) }}
 
-select
-    toStartOfHour(windows.window_start) as window_start,
-    event_type,
-    country,
-    device,
-    sum(windows.events) as events
-from {{ ref('metrics_5min') }} as windows
-group by window_start, event_type, country, device
+{{ coarser(ref('metrics_5min'), 'toStartOfHour', ['event_type', 'country', 'device'], 'events') }}

@@ -17,11 +17,6 @@
     catchup=(target.name != 'analytics_shadow'),
 ) }}
 
-select
-    toStartOfFiveMinutes(minutes.window_start) as window_start,
-    event_type,
-    country,
-    device,
-    sum(minutes.events) as events
-from {{ ref('metrics_1min') }} as minutes
-group by window_start, event_type, country, device
+{{ coarser(
+    ref('metrics_1min'), 'toStartOfFiveMinutes', ['event_type', 'country', 'device'], 'events'
+) }}

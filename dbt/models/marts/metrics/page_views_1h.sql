@@ -16,11 +16,4 @@
     catchup=(target.name != 'analytics_shadow'),
 ) }}
 
-select
-    toStartOfHour(minutes.window_start) as window_start,
-    page,
-    country,
-    device,
-    sum(minutes.page_views) as page_views
-from {{ ref('page_views_1min') }} as minutes
-group by window_start, page, country, device
+{{ coarser(ref('page_views_1min'), 'toStartOfHour', ['page', 'country', 'device'], 'page_views') }}

@@ -21,3 +21,15 @@ CREATE TABLE IF NOT EXISTS rebuilt_days {{ on_cluster }}
 ENGINE = {{ engine() }}
 ORDER BY (day, rebuilt_at)
 COMMENT 'Swapped days of events, for incremental models'
+;
+-- Watermarks that every model was built with and passed its tests; while nothing came after the
+-- newest, there is nothing to build.
+CREATE TABLE IF NOT EXISTS finished_builds {{ on_cluster }}
+(
+    built_through DateTime64(3, 'UTC') COMMENT 'A row of published_through',
+    finished_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When the last model was built'
+)
+ENGINE = {{ engine() }}
+ORDER BY built_through
+TTL toDateTime(finished_at) + INTERVAL 30 DAY
+COMMENT 'Complete runs of build_models'

@@ -1,0 +1,56 @@
+"""Statements that a deployment changes the warehouse with; on a cluster, all of its replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ddl:
+    """Builds statements for one warehouse. Names are qualified with their database."""
+
+    cluster: str = ""
+
+    @property
+    def _on(self) -> str:
+        return f" ON CLUSTER {self.cluster}" if self.cluster else ""
+
+    def create_database(self, name: str) -> str:
+        """Create a database unless it is there."""
+        return f"CREATE DATABASE IF NOT EXISTS {name}{self._on}"
+
+    def drop_database(self, name: str) -> str:
+        """Drop a database if it is there."""
+        return f"DROP DATABASE IF EXISTS {name}{self._on} SYNC"
+
+    def copy(self, name: str, origin: str) -> list[str]:
+        """Create a table that holds what ``origin`` holds, by hard links."""
+        return [
+            f"CREATE TABLE {name}{self._on} AS {origin}",
+            # on one replica: the others fetch the parts
+            f"ALTER TABLE {name} ATTACH PARTITION ALL FROM {origin}",
+        ]
+
+    def truncate(self, name: str) -> str:
+        """Empty a table."""
+        return f"TRUNCATE TABLE {name}{self._on} SYNC"
+
+    def drop_table(self, name: str) -> str:
+        """Drop a table, or a view, if it is there."""
+        return f"DROP TABLE IF EXISTS {name}{self._on} SYNC"
+
+    def exchange(self, one: str, other: str) -> str:
+        """Swap two tables atomically."""
+        return f"EXCHANGE TABLES {one} AND {other}{self._on}"
+
+    def rename(self, old: str, new: str) -> str:
+        """Rename a table."""
+        return f"RENAME TABLE {old} TO {new}{self._on}"
+
+    def create_view(self, name: str, select: str) -> str:
+        """Create or replace a view."""
+        return f"CREATE OR REPLACE VIEW {name}{self._on} AS {select}"
+
+    def create_materialized_view(self, name: str, target: str, select: str) -> str:
+        """Create a view that feeds ``target`` with what is inserted from now on."""
+        return f"CREATE MATERIALIZED VIEW {name}{self._on} TO {target} AS {select}"
