@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
@@ -108,7 +109,7 @@ def compare(settings: Settings, path: Path, first_day: date) -> dict[str, Any]:
     """Hold flights and delays per day and airport against pyarrow's own reading of the file."""
     table = pq.read_table(path)
     shift = (first_day - FIRST_DAY).days
-    days = pc.add(pc.cast(pc.cast(table["date"], "date32"), "int32"), shift)
+    days = pc.add(pc.cast(pc.cast(table["date"], "date32"), "int32"), pa.scalar(shift, "int32"))
     table = table.append_column("day", pc.cast(pc.cast(days, "date32"), "string"))
     grouped = table.group_by(["day", "origin"]).aggregate([("delay", "sum"), ("origin", "count")])
     expected = {
