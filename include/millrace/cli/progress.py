@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
@@ -51,23 +50,11 @@ def _lines(console: Console) -> Report:
 
 
 @contextmanager
-def failing_clearly(console: Console) -> Iterator[None]:
-    """Turn the errors that a person can act on into a sentence on the screen and exit code 1."""
-    from pydantic import ValidationError
-
-    from millrace.stack.server import StackError
-
+def interruptible(console: Console) -> Iterator[None]:
+    """End at once when interrupted: steps under way bear it, and threads would be waited for."""
     try:
         yield
-    except StackError as error:
-        console.print(f"[red]millrace:[/] {error}", markup=True)
-        raise typer.Exit(1) from error
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "MILLRACE_" + "_".join(str(part) for part in problem["loc"]).upper()
-            console.print(f"[red]millrace:[/] {name}: {problem['msg']} (given: {problem['input']})")
-        raise typer.Exit(1) from error
     except KeyboardInterrupt:
         console.print("Interrupted. What was done stays; run the same command to go on.")
         sys.stdout.flush()
-        os._exit(130)  # at once: steps under way bear it, and threads would be waited for
+        os._exit(130)

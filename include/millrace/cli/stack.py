@@ -30,7 +30,7 @@ def up() -> None:
     from millrace.stack.traffic import FirstLook
 
     console = _console()
-    with progress.failing_clearly(console):
+    with progress.interruptible(console):
         stack = _stack()
         checks.check_machine(stack)
         with progress.steps(console) as report:
@@ -47,32 +47,27 @@ def migrate() -> None:
     from millrace.stack import steps as work
 
     console = _console()
-    with progress.failing_clearly(console), progress.steps(console) as report:
+    with progress.interruptible(console), progress.steps(console) as report:
         settings = Settings()
         work.run([*preparation.steps(settings), preparation.models(settings)], report)
 
 
 def down() -> None:
     """Stop every server of this stack; the data stays."""
-    from millrace.cli import progress
-
     console = _console()
-    with progress.failing_clearly(console):
-        stack = _existing_stack()
-        if not stack.supervisor.is_running():
-            console.print("Nothing is running.")
-        stack.shutdown()
-        console.print(f"Stopped. The data is in {stack.settings.home}; ./millrace up starts again.")
+    stack = _existing_stack()
+    if not stack.supervisor.is_running():
+        console.print("Nothing is running.")
+    stack.shutdown()
+    console.print(f"Stopped. The data is in {stack.settings.home}; ./millrace up starts again.")
 
 
 def status() -> None:
     """Show each server: process, port, health and memory. Exits with 1 if one is not healthy."""
-    from millrace.cli import progress
     from millrace.stack import report
 
     console = _console()
-    with progress.failing_clearly(console):
-        rows = report.observe(_existing_stack())
+    rows = report.observe(_existing_stack())
     console.print(report.table(rows))
     if not all(row.is_healthy for row in rows):
         raise typer.Exit(1)
@@ -84,17 +79,14 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 100,
 ) -> None:
     """Show a server's log."""
-    from millrace.cli import progress
-
     console = _console()
-    with progress.failing_clearly(console):
-        stack = _existing_stack()
-        path = stack.log(name)
-        if name not in [*stack.servers, "supervisord"]:
-            raise typer.BadParameter(f"choose from {', '.join([*stack.servers, 'supervisord'])}")
-        if not path.exists():
-            console.print(f"{name} has not written a log yet; start it with ./millrace up")
-            raise typer.Exit(1)
+    stack = _existing_stack()
+    path = stack.log(name)
+    if name not in [*stack.servers, "supervisord"]:
+        raise typer.BadParameter(f"choose from {', '.join([*stack.servers, 'supervisord'])}")
+    if not path.exists():
+        console.print(f"{name} has not written a log yet; start it with ./millrace up")
+        raise typer.Exit(1)
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])
 
 
@@ -104,17 +96,14 @@ def reset(
     """Stop the stack and delete all of its data, secrets and logs."""
     import shutil
 
-    from millrace.cli import progress
-
     console = _console()
-    with progress.failing_clearly(console):
-        stack = _existing_stack()
-        home = stack.settings.home
-        if not yes:
-            typer.confirm(f"Delete every event, setting and log in {home}?", abort=True)
-        stack.shutdown()
-        shutil.rmtree(home)
-        console.print(f"Deleted {home}.")
+    stack = _existing_stack()
+    home = stack.settings.home
+    if not yes:
+        typer.confirm(f"Delete every event, setting and log in {home}?", abort=True)
+    stack.shutdown()
+    shutil.rmtree(home)
+    console.print(f"Deleted {home}.")
 
 
 def test(context: typer.Context) -> None:

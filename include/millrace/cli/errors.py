@@ -1,0 +1,43 @@
+"""What a person is told when a command fails for a reason outside of Millrace's code."""
+
+from __future__ import annotations
+
+
+def sentences(error: BaseException) -> list[str]:
+    """Return what happened and what to do, in a sentence or more; nothing for a programming error.
+
+    The clients are imported here, since a command that fails has loaded the one that failed, and
+    ``--help`` needs none.
+    """
+    from clickhouse_connect.driver.exceptions import DatabaseError as ClickHouseDatabaseError
+    from clickhouse_connect.driver.exceptions import OperationalError as ClickHouseOperationalError
+    from confluent_kafka import KafkaException
+    from psycopg import OperationalError as PostgresError
+    from pydantic import ValidationError
+    from redis.exceptions import ConnectionError as RedisError
+    from urllib3.exceptions import HTTPError as ObjectStorageError
+
+    from millrace.stack.server import StackError
+
+    if isinstance(error, StackError):
+        return [str(error)]
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        return [
+            f"MILLRACE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f" (given: {problem['input']})"
+            for problem in error.errors()
+        ]
+    for kind, server, setting in (
+        (PostgresError, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
+        (ClickHouseOperationalError, "ClickHouse", "MILLRACE_CLICKHOUSE_URL"),
+        (ClickHouseDatabaseError, "ClickHouse", "MILLRACE_CLICKHOUSE_URL"),
+        (KafkaException, "Kafka", "MILLRACE_KAFKA_BOOTSTRAP_SERVERS"),
+        (RedisError, "Redis", "MILLRACE_REDIS_URL"),
+        (ObjectStorageError, "object storage", "MILLRACE_S3_ENDPOINT"),
+    ):
+        if isinstance(error, kind):
+            return [
+                f"{server} ({setting}) said: {' '.join(str(error).split())[:500]}",
+                "See whether it runs: ./millrace status",
+            ]
+    return []

@@ -1,0 +1,53 @@
+"""A command that can't reach a server, or has a wrong setting, says so in a sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(home: Path, *arguments: str, **settings: str) -> tuple[int, str]:
+    """Run a command on a stack that is not there; return its exit code and what it said."""
+    environment = os.environ | {"MILLRACE_HOME": str(home), "MILLRACE_PORT_BASE": "9"} | settings
+    done = subprocess.run(
+        [sys.executable, "-m", "millrace.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "server"),
+    [
+        (["ingest", "status"], "PostgreSQL (MILLRACE_POSTGRES_URL) said:"),
+        (["verify", "--conservation"], "PostgreSQL (MILLRACE_POSTGRES_URL) said:"),
+        (["quality", "metrics"], "(MILLRACE_"),
+    ],
+)
+def test_a_server_that_does_not_answer(tmp_path: Path, arguments: list[str], server: str) -> None:
+    code, said = run(tmp_path, *arguments)
+    assert code == 2, said
+    assert server in said
+    assert "./millrace status" in said
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "ingest", "status", MILLRACE_INGEST_LINGER_MS="soon")
+    assert code == 2
+    assert "MILLRACE_INGEST_LINGER_MS" in said
+    assert "soon" in said
+
+
+def test_no_stack_is_said_and_none_is_made(tmp_path: Path) -> None:
+    code, said = run(tmp_path / "none", "status")
+    assert code == 2
+    assert "./millrace up" in said
+    assert not (tmp_path / "none").exists()
