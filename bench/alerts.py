@@ -85,7 +85,8 @@ def fill(settings: Settings, end: datetime) -> None:
     """Write the samples of the day before ``end``."""
     client = clickhouse.connect(settings)
     client.command(
-        "INSERT INTO pipeline_metrics SELECT {end:DateTime('UTC')} - 60 * (number % 1440), "
+        "INSERT INTO pipeline_metrics (timestamp, metric_name, value, dimensions) "
+        "SELECT {end:DateTime('UTC')} - 60 * (number % 1440), "
         "concat('millrace_bench_', toString(intDiv(number, 57600))), rand() % 1000, "
         "map('country', concat('c', toString(intDiv(number, 1440) % 10)), "
         "'device', concat('d', toString(intDiv(number, 14400) % 4))) "

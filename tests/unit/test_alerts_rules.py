@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from millrace.alerts import promql, rules, templates
 from millrace.alerts.evaluation import statement
-from millrace.alerts.model import Rule
+from millrace.alerts.model import Rule, as_json, from_json
 from millrace.alerts.promql.nodes import quote
 
 GOOD = Rule("slow", "x > 1", "warning", "me", "docs/runbooks/slow.md", ["slack"])
@@ -64,9 +66,17 @@ def test_known_metrics_pass(expression: str) -> None:
     rules.check(replace(GOOD, expression=expression), ["slack"], METRICS)
 
 
-def test_a_field_that_a_rule_does_not_have_is_refused() -> None:
-    with pytest.raises(rules.RuleError, match="threshold"):
-        rules.from_document({"name": "a", "threshold": 3}, {})
+@pytest.mark.parametrize("key", ["threshold", "seed_digest", "created_at"])
+def test_a_field_that_is_not_a_users_is_refused(key: str) -> None:
+    with pytest.raises(rules.RuleError, match=f"no field '{key}'"):
+        rules.from_document({"name": "a", key: 3}, {})
+
+
+def test_a_rule_written_down_reads_as_the_same_rule() -> None:
+    _, _, built_in = rules.load_seeds()
+    for rule in built_in:
+        document = rules.to_document(rule)
+        assert rules.from_document(document, {}).digest == rule.digest == rule.seed_digest
 
 
 def test_every_built_in_rule_compiles_and_has_its_runbook(repository: Path) -> None:
@@ -87,12 +97,30 @@ def test_every_built_in_rule_compiles_and_has_its_runbook(repository: Path) -> N
         ("absent(x)", []),
         ("x or vector(0)", []),
         ("x unless y", ["x"]),
-        ("sum(rate(x[5m] offset 1h))", ["x offset 1h"]),
+        ("sum(rate(x[5m] offset 1h))", ["x[5m] offset 1h"]),
         ("x and x", ["x"]),
     ],
 )
 def test_selectors_that_must_find_samples(expression: str, selectors: list[str]) -> None:
     assert [s.text for s in promql.parse(expression).selectors] == selectors
+
+
+@pytest.mark.parametrize(
+    ("expression", "offset_minutes", "window_minutes"),
+    [
+        ("x", 0, 5),
+        ("x offset 1h", 60, 5),
+        ("last_over_time(x[2h] offset 1h)", 60, 120),
+        ("max_over_time(rate(x[10m] offset 5m)[1h:1m] offset 1h)", 65, 70),
+        ("max_over_time(x[1h:])", 0, 65),
+    ],
+)
+def test_how_far_a_selector_looks(
+    expression: str, offset_minutes: int, window_minutes: int
+) -> None:
+    (selector,) = promql.parse(expression).selectors
+    assert selector.offset_ms == offset_minutes * 60_000
+    assert selector.window_ms == window_minutes * 60_000
 
 
 @pytest.mark.parametrize(
@@ -122,10 +150,41 @@ def test_a_string_cannot_leave_its_literal(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "no value"), (5.0, "5"), (1234.0, "1,234"), (12345.0, "12.35 k"), (0.0123, "0.0123")],
+    [
+        (None, "no value"),
+        (5.0, "5"),
+        (1234.0, "1,234"),
+        (12345.0, "12.35 k"),
+        (0.0123, "0.0123"),
+        (math.inf, "inf"),
+        (math.nan, "nan"),
+    ],
 )
 def test_numbers_for_people(value: float | None, text: str) -> None:
     assert templates.humanize(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.1234, "ratio", "12.3 %"),
+        (90.0, "seconds", "90 s"),
+        (150.0, "seconds", "2 min"),
+        (7200.0, "seconds", "2 h"),
+        (7500.0, "seconds", "2 h 5 min"),
+        (1e6, "seconds", "11.6 days"),
+        (math.inf, "seconds", "inf s"),
+        (1234.0, "events a minute", "1,234"),
+    ],
+)
+def test_values_in_their_unit(value: float, unit: str, text: str) -> None:
+    assert templates.in_unit(value, unit) == text
+
+
+@pytest.mark.parametrize("value", [None, 1.5, math.inf, -math.inf])
+def test_a_value_comes_back_from_json(value: float | None) -> None:
+    held = json.loads(json.dumps(as_json(value), allow_nan=False))
+    assert from_json(held) == value
 
 
 def test_a_template_that_fails_says_so_instead_of_stopping_the_alert() -> None:

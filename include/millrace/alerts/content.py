@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from millrace.alerts import promql, templates
 from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.grouping import Notification
-from millrace.alerts.model import Instance, Labels, Rule
+from millrace.alerts.model import Instance, Labels, Rule, as_json
 from millrace.alerts.samples import StoredSamples
 from millrace.settings import Settings
 
@@ -92,8 +92,8 @@ class Writer:
             "rule": instance.rule_name,
             "kind": instance.kind,
             "labels": instance.labels,
-            "value": instance.value,
-            "threshold": threshold,
+            "value": as_json(instance.value),
+            "threshold": as_json(threshold),
             "operator": rule.parsed.comparison.operator
             if rule and rule.parsed.comparison
             else None,

@@ -36,7 +36,7 @@ def statement(rule: Rule, minutes: int = 1) -> str:
     return sql.render(
         "clickhouse/alerts/evaluation.sql",
         statement=rule.parsed.statement(samples),
-        selectors=[promql.parse(s.text).presence(samples) for s in rule.parsed.selectors],
+        selectors=[selector.presence(samples) for selector in rule.parsed.selectors],
         row_limit=SERIES_LIMIT * minutes + 1,
         timeout_seconds=TIMEOUT_SECONDS,
     )
@@ -126,7 +126,7 @@ def results(
         missing = [
             selector.text
             for part, selector in enumerate(rule.parsed.selectors)
-            if part not in present.get(at, ()) and _is_demanded(rule, minute, selector.offset_ms)
+            if part not in present.get(at, ()) and _is_demanded(rule, minute, selector)
         ]
         found[minute] = Result(
             "no_data" if missing else "ok",
@@ -137,8 +137,9 @@ def results(
     return found
 
 
-def _is_demanded(rule: Rule, minute: datetime, offset_ms: int) -> bool:
-    """Return whether samples must be there: not from before the rule was made."""
+def _is_demanded(rule: Rule, minute: datetime, selector: promql.Selector) -> bool:
+    """Return whether samples must be there: not while the window reaches before the rule."""
     if rule.created_at is None:
         return True
-    return minute - timedelta(milliseconds=offset_ms) >= rule.created_at.astimezone(UTC)
+    reach = timedelta(milliseconds=selector.offset_ms + selector.window_ms)
+    return minute - reach >= rule.created_at.astimezone(UTC)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from millrace.alerts import promql
 
@@ -32,7 +33,7 @@ class Rule:
     no_data: Literal["alert", "ignore"] = "alert"
     no_data_for_seconds: int = 600
     is_active: bool = True
-    is_builtin: bool = False
+    seed_digest: str = ""
     created_at: datetime | None = None
 
     @cached_property
@@ -45,6 +46,12 @@ class Rule:
         return timedelta(
             seconds=self.for_seconds if kind == "condition" else self.no_data_for_seconds
         )
+
+    @property
+    def digest(self) -> str:
+        """A short name of what the rule says: everything but whether it is on and where it goes."""
+        said = asdict(replace(self, routes=[], is_active=True, seed_digest="", created_at=None))
+        return _digest(said)
 
     def alert_labels(self, series: Labels, kind: Kind) -> Labels:
         """Return an alert's labels: the series' own, the rule's, and who it is."""
@@ -126,7 +133,23 @@ class Transition:
     to_state: Literal["inactive", "pending", "firing", "resolved"]
 
 
+def as_json(value: float | None) -> float | str | None:
+    """Return a value as JSON can hold it: what is not finite as Prometheus writes it (``+Inf``)."""
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else f"{value:+}".replace("inf", "Inf")
+
+
+def from_json(value: float | str | None) -> float | None:
+    """Return what ``as_json`` was given."""
+    return None if value is None else float(value)
+
+
 def fingerprint(labels: Labels) -> str:
     """Return 16 hexadecimal digits that stand for a label set."""
-    text = json.dumps(labels, sort_keys=True, separators=(",", ":"))
+    return _digest(labels)
+
+
+def _digest(value: dict[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 from psycopg.types.json import Jsonb
@@ -181,9 +181,8 @@ def _message(
         rule = rules.get(alerts[0]["rule"]) if alerts else None
         if rule is None:
             return None
-        since = datetime.fromisoformat(alerts[0]["active_since"])
         with Evaluator(settings, threads=1) as evaluator:
-            return chart.of_rule(evaluator, rule, alerts[0]["labels"], row["evaluated_at"], since)
+            return chart.of_rule(evaluator, rule, alerts[0], row["evaluated_at"])
 
     return Message(
         row["notification_id"],

@@ -15,14 +15,14 @@ CHUNK = timedelta(hours=6)
 
 @dataclass
 class Replay:
-    """What a rule would have done. Minutes that could not be judged are counted apart."""
+    """What a rule would have done; ``at_end`` is what is pending or firing at the last minute."""
 
     transitions: list[Transition] = field(default_factory=list)
     minutes: int = 0
     minutes_active: int = 0
     minutes_without_data: int = 0
     errors: dict[datetime, str] = field(default_factory=dict)
-    firing_at_end: list[Instance] = field(default_factory=list)
+    at_end: list[Instance] = field(default_factory=list)
 
 
 def replay(evaluator: Evaluator, rule: Rule, first: datetime, last: datetime) -> Replay:
@@ -46,5 +46,5 @@ def replay(evaluator: Evaluator, rule: Rule, first: datetime, last: datetime) ->
             if result.status == "error":
                 found.errors[minute] = result.detail
         at = until + timedelta(minutes=1)
-    found.firing_at_end = [i for i in before.values() if i.state == "firing"]
+    found.at_end = list(before.values())
     return found

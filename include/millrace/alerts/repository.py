@@ -12,7 +12,16 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.alerts.grouping import Group, MaintenanceWindow, Mutes, Notification, Silence
-from millrace.alerts.model import Inhibition, Instance, Kind, Route, Rule, Transition
+from millrace.alerts.model import (
+    Inhibition,
+    Instance,
+    Kind,
+    Route,
+    Rule,
+    Transition,
+    as_json,
+    from_json,
+)
 from millrace.stores import sql
 
 Connection = psycopg.Connection[DictRow]
@@ -79,7 +88,7 @@ def instance_to_json(instance: Instance) -> dict[str, Any]:
         "active_since": instance.active_since.isoformat(),
         "fired_at": instance.fired_at.isoformat() if instance.fired_at else None,
     }
-    return {**asdict(instance), **moments}
+    return {**asdict(instance), **moments, "value": as_json(instance.value)}
 
 
 def instance_from_json(value: Mapping[str, Any]) -> Instance:
@@ -90,6 +99,7 @@ def instance_from_json(value: Mapping[str, Any]) -> Instance:
             **value,
             "active_since": datetime.fromisoformat(value["active_since"]),
             "fired_at": datetime.fromisoformat(fired_at) if fired_at else None,
+            "value": from_json(value["value"]),
         }
     )
 

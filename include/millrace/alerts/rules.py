@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,27 @@ from millrace.alerts.model import Inhibition, Route, Rule
 from millrace.alerts.samples import OWN_PREFIX, TOTAL_SUFFIX
 from millrace.settings import REPOSITORY
 
+log = logging.getLogger(__name__)
+
 SEEDS = REPOSITORY / "include" / "seeds" / "alert_rules.yaml"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 RESERVED_LABELS = ("alertname", "severity", "owner", "condition", "__name__")
+DOCUMENT = {
+    "name": "name",
+    "expression": "expression",
+    "for": "for_seconds",
+    "severity": "severity",
+    "owner": "owner",
+    "runbook": "runbook",
+    "routes": "routes",
+    "labels": "labels",
+    "annotations": "annotations",
+    "no_data": "no_data",
+    "no_data_for": "no_data_for_seconds",
+    "enabled": "is_active",
+}
+"""What a rule's YAML calls the attributes of ``Rule``."""
 CONFIG = {"slack": ["channel"], "pagerduty": [], "webhook": [], "email": ["to"]}
 
 
@@ -28,14 +46,16 @@ class RuleError(ValueError):
     """A rule that is refused. The message names the field and the reason."""
 
 
-def seconds(field: str, value: object) -> int:
+def seconds(key: str, value: object) -> int:
     """Return a duration (``5m``, ``1h30m`` or a number of seconds) in seconds."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if value == "0s":  # which the parser takes for a mistake
+        return 0
     try:
         return round(promql_parser.parse_duration(str(value)).total_seconds())
     except ValueError as error:
-        raise RuleError(f"{field}: {value!r} is no duration; write for example 5m") from error
+        raise RuleError(f"{key}: {value!r} is no duration; write for example 5m") from error
 
 
 def check(rule: Rule, route_names: Sequence[str], metrics: Mapping[str, str] | None = None) -> Rule:
@@ -55,12 +75,12 @@ def check(rule: Rule, route_names: Sequence[str], metrics: Mapping[str, str] | N
         raise RuleError(f"severity: {rule.severity!r} is not info, warning, error or critical")
     if rule.no_data not in ("alert", "ignore"):
         raise RuleError(f"no_data: {rule.no_data!r} is neither alert nor ignore")
-    for field, value in (("for", rule.for_seconds), ("no_data_for", rule.no_data_for_seconds)):
+    for key, value in (("for", rule.for_seconds), ("no_data_for", rule.no_data_for_seconds)):
         if value < 0:
-            raise RuleError(f"{field}: {value} is negative")
-    for field, text in (("owner", rule.owner), ("runbook", rule.runbook)):
+            raise RuleError(f"{key}: {value} is negative")
+    for key, text in (("owner", rule.owner), ("runbook", rule.runbook)):
         if not text.strip():
-            raise RuleError(f"{field}: must not be empty; whoever is woken needs it")
+            raise RuleError(f"{key}: must not be empty; whoever is woken needs it")
     for name in rule.labels:
         if not LABEL.fullmatch(name) or name in RESERVED_LABELS:
             raise RuleError(f"labels: {name!r} is no label name or is reserved")
@@ -102,18 +122,29 @@ def from_document(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> R
     """Return a rule from its YAML form. Raises ``RuleError`` for a field that it does not have."""
     values = {**defaults, **document}
     name = str(values.get("name", "?"))
-    renamed = {"for": "for_seconds", "no_data_for": "no_data_for_seconds", "enabled": "is_active"}
     arguments: dict[str, Any] = {}
     for key, value in values.items():
-        field = renamed.get(key, key)
-        if field not in {f.name for f in fields(Rule)}:
-            raise RuleError(f"rule {name}: there is no field {key!r}")
-        arguments[field] = seconds(key, value) if field.endswith("_seconds") else value
+        attribute = DOCUMENT.get(key)
+        if attribute is None:
+            raise RuleError(f"rule {name}: there is no field {key!r} (there are: {[*DOCUMENT]})")
+        arguments[attribute] = seconds(key, value) if attribute.endswith("_seconds") else value
     required = ("name", "expression", "severity", "owner", "runbook", "routes")
-    missing = [field for field in required if field not in arguments]
+    missing = [key for key in required if key not in arguments]
     if missing:
         raise RuleError(f"rule {name}: {', '.join(missing)} missing")
     return Rule(**arguments)
+
+
+def to_document(rule: Rule) -> dict[str, Any]:
+    """Return a rule's YAML form, which ``from_document`` takes."""
+    return {
+        key: _duration(getattr(rule, name)) if name.endswith("_seconds") else getattr(rule, name)
+        for key, name in DOCUMENT.items()
+    }
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds // 60}m" if seconds and seconds % 60 == 0 else f"{seconds}s"
 
 
 def load_seeds(path: Path = SEEDS) -> tuple[list[Route], list[Inhibition], list[Rule]]:
@@ -133,17 +164,32 @@ def load_seeds(path: Path = SEEDS) -> tuple[list[Route], list[Inhibition], list[
         matchers.check(inhibition.target)
     names = [route.name for route in routes]
     rules = [from_document(item, document["defaults"]) for item in document["rules"]]
-    return routes, inhibitions, [check(replace(r, is_builtin=True), names) for r in rules]
+    return (
+        routes,
+        inhibitions,
+        [check(replace(rule, seed_digest=rule.digest), names) for rule in rules],
+    )
 
 
-def seed(connection: repository.Connection, path: Path = SEEDS) -> list[str]:
-    """Bring the built-in routes, inhibitions and rules in; return the names of rules that changed.
+@dataclass(frozen=True)
+class Seeding:
+    """Names of built-in rules: those added or brought up to date, and those left as they are."""
 
-    Routes that exist are left alone (their channels are this installation's), and so are whether a
-    rule is active and its routes: what an operator chose outlives an upgrade.
+    changed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+def seed(
+    connection: repository.Connection, path: Path = SEEDS, *, reset: Collection[str] = ()
+) -> Seeding:
+    """Bring the built-in routes, inhibitions and rules in.
+
+    What an operator chose outlives an upgrade: routes that exist are left alone (their channels
+    are this installation's), so are whether a rule is active and its routes, and so is a whole
+    rule that says something else than the one that was brought in last, unless ``reset`` names it.
     """
     routes, inhibitions, rules = load_seeds(path)
-    changed = []
+    seeding = Seeding()
     with connection.transaction():
         repository.act_as(connection, "seed")
         known_routes = {route.name for route in repository.load_routes(connection)}
@@ -160,14 +206,23 @@ def seed(connection: repository.Connection, path: Path = SEEDS) -> list[str]:
         existing = {rule.name: rule for rule in repository.load_rules(connection)}
         for rule in rules:
             old = existing.get(rule.name)
-            if old is not None and not old.is_builtin:
-                continue  # someone made it their own
-            wanted = rule
-            if old is not None:
+            if old is None:
+                wanted = rule
+            elif old.digest in (old.seed_digest, rule.digest) or rule.name in reset:
                 wanted = replace(
                     rule, is_active=old.is_active, routes=old.routes, created_at=old.created_at
                 )
+            else:
+                seeding.kept.append(rule.name)
+                if rule.digest != old.seed_digest:
+                    log.warning(
+                        "the built-in rule %s was changed here and is kept as it is; "
+                        "`./millrace alerts seed --reset %s` brings in the new one",
+                        rule.name,
+                        rule.name,
+                    )
+                continue
             if wanted != old:
                 repository.save_rule(connection, wanted)
-                changed.append(rule.name)
-    return changed
+                seeding.changed.append(rule.name)
+    return seeding

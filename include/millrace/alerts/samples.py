@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from millrace.alerts.promql.nodes import quote
 from millrace.stores import sql
 
 OWN_PREFIX = "millrace_"
@@ -31,6 +32,7 @@ class StoredSamples:
             "clickhouse/alerts/samples.sql",
             source=source,
             base=base,
+            named=quote(name) if name is not None and source in ("published", "own") else "",
             condition=condition,
             since=since,
             until=until,

@@ -6,6 +6,7 @@ the filters ``humanize``, ``percentage`` and ``duration``. It runs in Jinja's sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -20,12 +21,19 @@ def humanize(value: float | None) -> str:
     """Return a number as people write it: ``1,234``, ``12.3 k``, ``0.0123``."""
     if value is None:
         return "no value"
+    if not math.isfinite(value):
+        return f"{value:g}"
     for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
             return f"{value / unit:,.4g} {name}"
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def in_unit(value: float | None, unit: str) -> str:
+    """Return a value as its unit wants it: of a ratio the percentage, of seconds the duration."""
+    return {"ratio": percentage, "seconds": duration}.get(unit, humanize)(value)
 
 
 def percentage(value: float | None) -> str:
@@ -37,12 +45,14 @@ def duration(seconds: float | None) -> str:
     """Return seconds as ``2 h 5 min``."""
     if seconds is None:
         return "no value"
-    if seconds < 60:
+    if seconds < 120 or not math.isfinite(seconds):
         return f"{seconds:.3g} s"
-    minutes = int(seconds // 60)
+    minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
+    if minutes >= 2 * 24 * 60:
+        return f"{minutes / (24 * 60):.3g} days"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
 @lru_cache(maxsize=2)

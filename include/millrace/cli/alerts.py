@@ -11,12 +11,14 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from millrace.alerts.model import Rule
+    from millrace.alerts.model import Instance, Rule
     from millrace.alerts.repository import Connection
 
 app = typer.Typer(help="Alerts: rules in PromQL, their states, silences.", no_args_is_help=True)
 silence_app = typer.Typer(help="Silences, which have an end and an author.", no_args_is_help=True)
 app.add_typer(silence_app, name="silence")
+
+_STATES = ("inactive", "pending", "firing")
 
 Name = Annotated[str, typer.Argument(help="Name of the rule.")]
 Matchers = Annotated[
@@ -94,10 +96,9 @@ def list_(
         if not rule.is_active and not everything:
             continue
         mine = [i for i in instances if i.rule_name == rule.name]
-        state = "off" if not rule.is_active else "inactive"
-        for wanted in ("pending", "firing"):
-            if any(i.state == wanted for i in mine):
-                state = wanted
+        state = max((i.state for i in mine), default="inactive", key=_STATES.index)
+        if not rule.is_active:
+            state = "off"
         if any(i.kind == "no_data" for i in mine):
             state += ", no data"
         values = ", ".join(humanize(i.value) for i in mine if i.kind == "condition")
@@ -112,11 +113,10 @@ def list_(
 def show(
     name: Name, sql: Annotated[bool, typer.Option("--sql", help="Print the compiled SQL.")] = False
 ) -> None:
-    """Show a rule whole, or the statement that it is compiled to."""
-    from dataclasses import asdict
-
+    """Show a rule as YAML that `add` takes, or the statement that it is compiled to."""
     import yaml
 
+    from millrace.alerts import rules
     from millrace.alerts.evaluation import statement
 
     with _connect() as connection:
@@ -124,7 +124,7 @@ def show(
     if sql:
         typer.echo(statement(rule))
         return
-    typer.echo(yaml.safe_dump(asdict(rule), sort_keys=False, allow_unicode=True))
+    typer.echo(yaml.safe_dump(rules.to_document(rule), sort_keys=False, allow_unicode=True))
 
 
 @app.command()
@@ -171,7 +171,8 @@ def _published_metrics() -> dict[str, str] | None:
 def remove(name: Name) -> None:
     """Remove a rule; what it fires resolves within a minute."""
     with _connect() as connection:
-        _rule(connection, name)
+        if _rule(connection, name).seed_digest:
+            raise _fail(f"{name} is built in and would come back; disable it instead")
         connection.execute("DELETE FROM alert_rules WHERE name = %s", [name])
     typer.echo(f"{name} removed")
 
@@ -205,21 +206,29 @@ def _switch(name: str, *, route: bool, on: bool) -> None:
 
 
 @app.command()
-def seed() -> None:
-    """Bring the built-in rules, routes and inhibitions up to date."""
+def seed(
+    reset: Annotated[
+        list[str], typer.Option(help="A built-in rule that was changed here, to bring back.")
+    ] = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Bring the built-in rules, routes and inhibitions up to date; keep what was changed here."""
     from millrace.alerts import rules
 
     with _connect() as connection:
-        changed = rules.seed(connection)
-    typer.echo(
-        f"{len(changed)} rules added or changed{': ' if changed else ''}{', '.join(changed)}"
-    )
+        for name in reset:
+            _rule(connection, name)
+        seeding = rules.seed(connection, reset=reset)
+    found = {"added or changed": seeding.changed, "changed here and kept": seeding.kept}
+    for what, names in found.items():
+        typer.echo(f"{len(names)} rules {what}{': ' if names else ''}{', '.join(names)}")
 
 
 @app.command("test")
 def replay_rule(
     name: Name,
-    at: Annotated[str | None, typer.Option(help="One minute, such as -10m.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="The state at a time, such as -10m, from six hours before.")
+    ] = None,
     since: Annotated[str | None, typer.Option("--from", help="First minute to replay.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Last minute; now if left out.")] = None,
     file: Annotated[
@@ -250,17 +259,12 @@ def replay_rule(
         with _connect() as connection:
             rule = _rule(connection, name)
     last = check.floor_minute(_moment(until if at is None else at))
+    first = check.floor_minute(_moment(since)) if since else last - replay.CHUNK
+    if first > last:
+        raise _fail(f"--from {first:%Y-%m-%d %H:%M} is after {last:%Y-%m-%d %H:%M}")
     with Evaluator(settings) as evaluator:
-        if since is None:
-            result = evaluator.evaluate([rule], last, last)[last][rule.name]
-            typer.echo(
-                f"{name} at {last:%Y-%m-%d %H:%M} UTC: {result.status} {result.detail}".strip()
-            )
-            rows = [[_labels(labels), humanize(value)] for labels, value in result.series]
-            _print("series for which it holds", "value", rows=list(rows))
-            return
-        first = check.floor_minute(_moment(since))
         found = replay.replay(evaluator, rule, first, last)
+        now = evaluator.evaluate([rule], last, last)[last][rule.name]
     _print(
         "time (UTC)", "from", "to", "labels", "value",
         rows=[
@@ -275,8 +279,20 @@ def replay_rule(
         f"{found.minutes_active} minutes, no data in {found.minutes_without_data}, "
         f"failed in {len(found.errors)}"
     )
+    state = max((i.state for i in found.at_end), default="inactive", key=_STATES.index)
+    detail = f" ({now.status}: {now.detail})" if now.detail else ""
+    typer.echo(f"at {last:%Y-%m-%d %H:%M} UTC: {state}{detail}")
+    for instance in found.at_end:
+        typer.echo(
+            f"  {instance.state} since {_since(instance):%Y-%m-%d %H:%M}: "
+            f"{_labels(instance.labels) or name}, value {humanize(instance.value)}"
+        )
     for minute, reason in list(found.errors.items())[:3]:
         typer.secho(f"{minute:%Y-%m-%d %H:%M}: {reason}", fg="red", err=True)
+
+
+def _since(instance: Instance) -> datetime:
+    return instance.fired_at or instance.active_since
 
 
 def _labels(labels: dict[str, str]) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from psycopg.rows import DictRow, dict_row
-from sqlalchemy import Connection
 
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import sql
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 def dsn(settings: Settings) -> str:
@@ -43,6 +43,9 @@ def connect(settings: Settings, **options: Any) -> psycopg.Connection[DictRow]:
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest schema (every Alembic branch's head)."""
+    from alembic import command
+    from alembic.config import Config  # seconds to import, and only this needs it
+
     config = Config()
     config.set_main_option("script_location", str(REPOSITORY / "include" / "migrations"))
     config.attributes["dsn"] = dsn(settings)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.alerts.templates import humanize
+from millrace.alerts.model import from_json
+from millrace.alerts.templates import in_unit
 
 SUMMARY_LIMIT = 1024
 """PagerDuty's limit for a summary; other channels allow more."""
@@ -33,10 +34,13 @@ def condition(alert: dict[str, Any]) -> str:
     """Return value and threshold: ``812, expected >= 1,000``."""
     if alert["kind"] == "no_data":
         return "no data"
-    value = humanize(alert["value"])
-    if alert["threshold"] is None:
-        return value
-    return f"{value} (fires when {alert['operator']} {humanize(alert['threshold'])})"
+    unit = alert["annotations"].get("unit", "")
+    value = in_unit(from_json(alert["value"]), unit)
+    named = f"{value} {unit}" if unit and unit not in ("ratio", "seconds") else value
+    threshold = from_json(alert["threshold"])
+    if threshold is None:
+        return named
+    return f"{named} (fires when {alert['operator']} {in_unit(threshold, unit)})"
 
 
 def distinct_labels(alert: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ lookback, windows, extrapolation, matching. The tests hold them against Promethe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -43,11 +43,21 @@ def milliseconds(delta: timedelta | None) -> int:
 
 @dataclass(frozen=True)
 class Selector:
-    """A series selector inside an expression, as the engine reads it."""
+    """A series selector inside an expression, with the samples that it looks at.
+
+    Those are ``window_ms`` long and end ``offset_ms`` before the evaluation time, everything around
+    the selector (ranges and offsets of subqueries) counted in.
+    """
 
     text: str
     name: str | None
     offset_ms: int
+    window_ms: int
+    tree: Any = field(compare=False, repr=False)
+
+    def presence(self, samples: Samples) -> str:
+        """Return the SELECT of the times ``t`` at which the selector finds any sample."""
+        return _Compiler(samples, milliseconds(LOOKBACK), True).presence(self)
 
 
 @dataclass(frozen=True)
@@ -89,15 +99,6 @@ class Expression:
             )
         return node.select
 
-    def presence(self, samples: Samples) -> str:
-        """Return the SELECT of the times ``t`` at which this selector finds any sample.
-
-        Raises ``UnsupportedError`` if the expression is more than an instant selector.
-        """
-        if type(self.tree).__name__ != "VectorSelector":
-            raise UnsupportedError(f"{self.text} is not an instant selector")
-        return _Compiler(samples, milliseconds(LOOKBACK), True).presence(self.tree, Grid())
-
     @cached_property
     def selectors(self) -> list[Selector]:
         """Every selector whose samples the expression cannot do without.
@@ -106,9 +107,8 @@ class Expression:
         ``unless``, where having no samples is an answer.
         """
         found: list[Selector] = []
-        _collect(self.tree, 0, found)
-        unique = {(selector.text, selector.offset_ms): selector for selector in found}
-        return list(unique.values())
+        _collect(self.tree, 0, 0, found)
+        return list(dict.fromkeys(found))
 
     @cached_property
     def comparison(self) -> Comparison | None:
@@ -143,26 +143,37 @@ def _bare(tree: Any) -> Any:
     return tree
 
 
-def _collect(tree: Any, shift: int, found: list[Selector]) -> None:
-    """Add the selectors under ``tree`` to ``found``; ``shift`` is the offset around it, in ms."""
+def _collect(tree: Any, shift: int, width: int, found: list[Selector]) -> None:
+    """Add the selectors under ``tree`` to ``found``.
+
+    ``shift`` and ``width`` are the offset and the range around it, in ms.
+    """
     kind = type(tree).__name__
-    if kind == "VectorSelector":
-        offset = shift + milliseconds(tree.offset)
-        found.append(Selector(tree.prettify(), calls.metric_name(tree), offset))
-    elif kind == "MatrixSelector":
-        _collect(tree.vector_selector, shift, found)
+    if kind in ("VectorSelector", "MatrixSelector"):
+        selector = tree if kind == "VectorSelector" else tree.vector_selector
+        length = LOOKBACK if kind == "VectorSelector" else tree.range
+        found.append(
+            Selector(
+                tree.prettify(),
+                calls.metric_name(selector),
+                shift + milliseconds(selector.offset),
+                width + milliseconds(length),
+                selector,
+            )
+        )
     elif kind == "SubqueryExpr":
-        _collect(tree.expr, shift + milliseconds(tree.offset), found)
+        around = (shift + milliseconds(tree.offset), width + milliseconds(tree.range))
+        _collect(tree.expr, *around, found)
     elif kind == "BinaryExpr" and str(tree.op) != "or":
-        _collect(tree.lhs, shift, found)
+        _collect(tree.lhs, shift, width, found)
         if str(tree.op) != "unless":
-            _collect(tree.rhs, shift, found)
+            _collect(tree.rhs, shift, width, found)
     elif kind == "Call":
         if not tree.func.name.startswith("absent"):
             for argument in tree.args:
-                _collect(argument, shift, found)
+                _collect(argument, shift, width, found)
     elif kind in ("AggregateExpr", "ParenExpr", "UnaryExpr"):
-        _collect(tree.expr, shift, found)
+        _collect(tree.expr, shift, width, found)
 
 
 class _Compiler:
@@ -263,8 +274,11 @@ class _Compiler:
 
     def _placing(self, tree: Any, grid: Grid, length: int) -> tuple[dict[str, Any], str, str]:
         """Return what places samples on the grid, and the bounds of the samples to read."""
-        offset = milliseconds(tree.offset)
-        pin = self._pin(tree)
+        return self._placed(self._pin(tree), grid, milliseconds(tree.offset), length)
+
+    def _placed(
+        self, pin: str | None, grid: Grid, offset: int, length: int
+    ) -> tuple[dict[str, Any], str, str]:
         reach = length - 1 if self.is_left_open else length
         since = f"{pin or grid.start} - ({offset}) - {reach}"
         until = f"{pin or grid.end} - ({offset})"
@@ -289,10 +303,12 @@ class _Compiler:
         )
         return Vector(select, True, calls.metric_name(tree) is not None)
 
-    def presence(self, tree: Any, grid: Grid) -> str:
-        """Return the SELECT of the times at which an instant selector finds any sample."""
-        placing, since, until = self._placing(tree, grid, self.lookback)
-        return template("presence", samples=self._read(tree, since, until), **placing)
+    def presence(self, selector: Selector) -> str:
+        """Return the SELECT of the times at which a selector finds any sample."""
+        placing, since, until = self._placed(
+            self._pin(selector.tree), Grid(), selector.offset_ms, selector.window_ms
+        )
+        return template("presence", samples=self._read(selector.tree, since, until), **placing)
 
     def _visit_MatrixSelector(self, tree: Any, grid: Grid) -> Windows:  # noqa: N802
         selector, length = tree.vector_selector, milliseconds(tree.range)

@@ -1,6 +1,7 @@
 {#
   A rule at every minute asked for: the series that hold, and which selectors found samples.
-  One thread a statement: rules are many and small, and run side by side.
+  One thread a statement: rules are many and small, and run side by side. What would be compiled to
+  machine code has run by then.
 #}
 SELECT t, -1 AS part, labels, v
 FROM ({{ statement }})
@@ -10,4 +11,5 @@ SELECT t, {{ loop.index0 }} AS part, CAST(map(), 'Map(String, String)') AS label
 FROM ({{ selector }})
 {% endfor %}
 LIMIT {{ row_limit }}
-SETTINGS max_execution_time = {{ timeout_seconds }}, max_threads = 1
+SETTINGS max_execution_time = {{ timeout_seconds }}, max_threads = 1, compile_expressions = 0,
+    compile_aggregate_expressions = 0, compile_sort_description = 0

@@ -3,31 +3,42 @@
   A window of analytics.metrics is a sample at the window's end; a missing window is no sample.
   <name>_total is a counter made of a summable metric: the running total of the UTC day, which
   restarts at midnight as a counter does when its process restarts.
+  `named` narrows the read to one metric, where exactly one is asked for.
 #}
-SELECT mapSort(mapConcat(labels, map('__name__', toString(name)))) AS labels, ts, value
+{% macro published_labels(name) %}
+mapSort(mapConcat(
+            map('__name__', {{ name }}),
+            mapFilter((k, l) -> l != '', CAST(dimensions, 'Map(String, String)'))
+        ))
+{%- endmacro %}
+SELECT labels, ts, value
 FROM (
 {% if source in ('published', 'both') %}
     SELECT
         metric_name AS name,
-        mapSort(mapFilter((k, l) -> l != '', CAST(dimensions, 'Map(String, String)'))) AS labels,
+        {{ published_labels('toString(metric_name)') }} AS labels,
         (toInt64(toUnixTimestamp(timestamp)) + 60) * 1000 AS ts,
         value
     FROM analytics.metrics
     WHERE timestamp >= toDateTime(intDiv({{ since }}, 1000) - 60, 'UTC')
         AND timestamp <= toDateTime(intDiv({{ until }}, 1000) - 60, 'UTC')
+        {% if named %}AND metric_name = {{ named }}{% endif %}
+
 {% endif %}
 {% if source == 'both' %}
     UNION ALL
 {% endif %}
 {% if source in ('own', 'both') %}
+    {# Not FINAL: that would merge whole granules, and only a few rows of them are asked for. #}
     SELECT
-        metric_name AS name,
-        mapSort(mapFilter((k, l) -> l != '', CAST(dimensions, 'Map(String, String)'))) AS labels,
-        toInt64(toUnixTimestamp(timestamp)) * 1000 AS ts,
-        value
-    FROM pipeline_metrics FINAL
-    WHERE timestamp >= toDateTime(intDiv({{ since }}, 1000), 'UTC')
-        AND timestamp <= toDateTime(intDiv({{ until }}, 1000), 'UTC')
+        s.metric_name AS name, s.labels AS labels,
+        toInt64(toUnixTimestamp(s.timestamp)) * 1000 AS ts, argMax(s.value, s.recorded_at) AS value
+    FROM pipeline_metrics AS s
+    WHERE s.timestamp >= toDateTime(intDiv({{ since }}, 1000), 'UTC')
+        AND s.timestamp <= toDateTime(intDiv({{ until }}, 1000), 'UTC')
+        {% if named %}AND s.metric_name = {{ named }}{% endif %}
+
+    GROUP BY s.metric_name, s.labels, s.timestamp
 {% endif %}
 {% if source == 'total' %}
     SELECT
@@ -35,7 +46,7 @@ FROM (
         sum(window_value) OVER (PARTITION BY labels, day ORDER BY ts) AS value
     FROM (
         SELECT
-            mapSort(mapFilter((k, l) -> l != '', CAST(dimensions, 'Map(String, String)'))) AS labels,
+            {{ published_labels("'" ~ base ~ "_total'") }} AS labels,
             (toInt64(toUnixTimestamp(timestamp)) + 60) * 1000 AS ts,
             toDate(timestamp) AS day,
             value AS window_value

@@ -1,17 +1,24 @@
 -- What Millrace says about itself, in the shape of analytics.metrics. Features write samples here
--- with the moment they hold for; a sample written twice counts once.
+-- with the moment they hold for; of a sample written twice the last counts. Rules ask for a few
+-- minutes of one metric: hence small granules, and labels that are ready to be compared.
 CREATE TABLE IF NOT EXISTS pipeline_metrics {{ on_cluster }}
 (
     timestamp DateTime('UTC') COMMENT 'Moment the value was true (not the start of a window)',
     metric_name LowCardinality(String) COMMENT 'Prometheus style: millrace_…, unit last',
     value Float64,
-    dimensions Map(LowCardinality(String), String)
+    dimensions Map(LowCardinality(String), String),
+    labels Map(String, String) MATERIALIZED mapSort(mapConcat(
+        map('__name__', toString(metric_name)),
+        mapFilter((k, l) -> l != '', CAST(dimensions, 'Map(String, String)'))
+    )) COMMENT 'As alert expressions see them',
+    recorded_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
 )
-ENGINE = {{ engine('ReplacingMergeTree') }}
+ENGINE = {{ engine('ReplacingMergeTree') }}(recorded_at)
 PARTITION BY toDate(timestamp)
+PRIMARY KEY (metric_name, timestamp)
 ORDER BY (metric_name, timestamp, dimensions)
 TTL timestamp + INTERVAL {{ events_retention_days }} DAY
-SETTINGS ttl_only_drop_parts = 1
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 512
 COMMENT 'Lag, freshness, quality, backups, DAG failures: gauges and counters by time'
 ;
 -- One row per rule, series and minute. A minute that is evaluated again replaces its rows.

@@ -1,5 +1,5 @@
 SELECT
     name, expression, severity, owner, runbook, routes, for_seconds, labels, annotations, no_data,
-    no_data_for_seconds, is_active, is_builtin, created_at
+    no_data_for_seconds, is_active, seed_digest, created_at
 FROM alert_rules
 ORDER BY name

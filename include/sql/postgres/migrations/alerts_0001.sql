@@ -26,13 +26,14 @@ CREATE TABLE alert_rules (
     no_data text NOT NULL DEFAULT 'alert' CHECK (no_data IN ('alert', 'ignore')),
     no_data_for_seconds integer NOT NULL DEFAULT 600 CHECK (no_data_for_seconds >= 0),
     is_active boolean NOT NULL DEFAULT true,
-    is_builtin boolean NOT NULL DEFAULT false,
+    seed_digest text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN alert_rules.no_data IS
     'Whether missing samples are an alert of their own (after no_data_for_seconds)';
-COMMENT ON COLUMN alert_rules.is_builtin IS 'Seeded from include/seeds/alert_rules.yaml';
+COMMENT ON COLUMN alert_rules.seed_digest IS
+    'Digest of the built-in rule that was brought in last; empty for a rule of one''s own';
 
 -- While an alert that matches `source` fires, alerts that match `target` are not told of.
 CREATE TABLE alert_inhibitions (

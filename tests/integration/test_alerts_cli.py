@@ -1,0 +1,161 @@
+"""``./millrace alerts``: what each command does, says, and refuses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.helpers.channels import Channels
+from tests.integration.alerts_world import LOAD, MINUTE, START, World
+from typer.testing import CliRunner
+
+from millrace.alerts import repository
+from millrace.alerts.model import Rule
+from millrace.cli.main import app
+from millrace.settings import Settings
+
+GOOD = {
+    "name": "load_high", "expression": f"sum by (host) ({LOAD}) > 10", "for": "2m",
+    "severity": "critical", "owner": "me", "runbook": "https://runbooks.example.com/load",
+    "routes": ["chat"], "annotations": {"summary": "Load of {{ labels.host }}"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("COLUMNS", "250")  # tables are not to be wrapped
+    world = World(settings, Channels(""))
+    world.connection.execute("TRUNCATE alert_maintenance_windows")
+    return world
+
+
+def alerts(*arguments: str, fails: bool = False) -> str:
+    """Run a command; return what it said."""
+    done = CliRunner().invoke(app, ["alerts", *arguments])
+    assert (done.exit_code != 0) is fails, done.output
+    return done.output
+
+
+def written(folder: Path, *documents: dict[str, object]) -> str:
+    path = folder / "rules.yaml"
+    path.write_text(yaml.safe_dump([*documents]))
+    return str(path)
+
+
+def stored(world: World) -> dict[str, Rule]:
+    return {rule.name: rule for rule in repository.load_rules(world.connection)}
+
+
+def test_a_rule_is_added_shown_and_added_again_from_what_was_shown(
+    world: World, tmp_path: Path
+) -> None:
+    assert "1 rules saved" in alerts("add", written(tmp_path, GOOD))
+    before = stored(world)["load_high"]
+    assert before.for_seconds == 120
+    shown = yaml.safe_load(alerts("show", "load_high"))
+    assert shown["expression"] == GOOD["expression"]
+    alerts("add", written(tmp_path, shown))
+    assert stored(world)["load_high"] == before
+    assert "SELECT t, -1 AS part" in alerts("show", "load_high", "--sql")
+    assert "no rule is called nosuch" in alerts("show", "nosuch", fails=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"expression": f"count_values('v', {LOAD})"}, "count_values"),
+        ({"expression": f"holt_winters({LOAD}[5m], 0.5, 0.5)"}, "holt_winters"),
+        ({"expression": f"{LOAD}{{a='1' or b='2'}} > 1"}, "'or' between matchers"),
+        ({"expression": f"{LOAD} >"}, "not a valid PromQL expression"),
+        ({"severity": "bad"}, "severity"),
+        ({"routes": ["nowhere"]}, "no route is called nowhere"),
+        ({"for": "soon"}, "'soon' is no duration"),
+        ({"threshold": 3}, "there is no field 'threshold'"),
+        ({"annotations": {"summary": "{{ value "}}, "annotations.summary"),
+    ],
+)
+def test_a_bad_rule_is_refused_by_name_and_none_of_its_file_is_saved(
+    world: World, tmp_path: Path, change: dict[str, object], named: str
+) -> None:
+    said = alerts("add", written(tmp_path, GOOD, {**GOOD, "name": "bad", **change}), fails=True)
+    assert named in said
+    assert "bad" in said
+    assert stored(world) == {}
+
+
+def test_the_list_tells_what_fires_and_what_is_off(world: World, tmp_path: Path) -> None:
+    alerts("add", written(tmp_path, {**GOOD, "for": "0s"}, {**GOOD, "name": "other"}))
+    alerts("disable", "other")
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    (line,) = [line for line in alerts("list").splitlines() if "load_high" in line]
+    assert "firing" in line
+    assert "50" in line
+    assert "other" not in alerts("list")
+    (line,) = [line for line in alerts("list", "--all").splitlines() if "other" in line]
+    assert "off" in line
+    alerts("enable", "other")
+    assert stored(world)["other"].is_active
+    assert "firing" in alerts("history", "load_high", "--since", "-24h")
+    assert "active" in alerts("history", "load_high", "--since", "-24h", "--results")
+    assert "trigger" in alerts("outbox")
+    assert "1 incidents acknowledged by me" in alerts("ack", "load_high", "--by", "me")
+
+
+def test_a_rule_is_tried_on_the_past(world: World, tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD)
+    alerts("add", path)
+    for minute in range(30):
+        world.sample(minute, 50 if 10 <= minute < 20 else 1)
+    at = f"{START + 12 * MINUTE:%Y-%m-%dT%H:%M}"
+    said = alerts("test", "load_high", "--at", at)
+    assert f"firing since {START + 12 * MINUTE:%Y-%m-%d %H:%M}: host=a, value 50" in said
+    early = alerts("test", "load_high", "--at", f"{START + 11 * MINUTE:%Y-%m-%dT%H:%M}")
+    assert "pending" in early
+    over = ["--from", f"{START:%Y-%m-%dT%H:%M}", "--to", f"{START + 29 * MINUTE:%Y-%m-%dT%H:%M}"]
+    found = alerts("test", "load_high", *over)
+    assert f"{START + 12 * MINUTE:%Y-%m-%d %H:%M}" in found
+    assert "would have fired 1 times, condition true in 10 minutes" in found
+    stricter = {**GOOD, "name": "stricter", "for": "15m"}
+    tried = alerts("test", "stricter", "--file", written(tmp_path, stricter), *over)
+    assert "would have fired 0 times" in tried
+    assert world.told() == []
+    assert "'yesterday' is no time" in alerts("test", "load_high", "--at", "yesterday", fails=True)
+
+
+def test_silences_and_maintenance_keep_quiet_until_they_end(world: World, tmp_path: Path) -> None:
+    alerts("add", written(tmp_path, {**GOOD, "for": "0s"}))
+    begins = f"{START:%Y-%m-%dT%H:%M}"
+    matcher = 'alertname="load_high"'
+    alerts("silence", "add", matcher, "--for", "5m", "--from", begins, "--by", "me",
+           "--comment", "moving house")  # fmt: skip
+    later = f"{START + 5 * MINUTE:%Y-%m-%dT%H:%M}"
+    alerts("maintenance", "weekly", matcher, "--from", later, "--for", "3m", "--every", "week")
+    listed = alerts("silence", "list")
+    assert "weekly" in listed
+    for minute in range(9):
+        world.sample(minute, 50)
+        world.judge(minute)
+        assert world.told() == ([] if minute < 8 else [("chat", "trigger")]), minute
+    assert "weekly ended" in alerts("silence", "end", "weekly")
+    assert "no silence or window weekly" in alerts("silence", "end", "weekly", fails=True)
+    row = world.connection.execute(
+        "SELECT changed_by FROM audit_logs WHERE table_name = 'alert_silences' "
+        "ORDER BY audit_id DESC LIMIT 1"
+    ).fetchone()
+    assert row == {"changed_by": "me"}
+    assert "=" in alerts("silence", "add", "load_high", "--for", "1h", "--comment", "x", fails=True)
+
+
+def test_a_built_in_rule_is_disabled_not_removed(world: World, tmp_path: Path) -> None:
+    assert "rules added or changed" in alerts("seed")
+    assert "disable it instead" in alerts("remove", "no_events", fails=True)
+    shown = yaml.safe_load(alerts("show", "no_events"))
+    alerts("add", written(tmp_path, {**shown, "for": "30m"}))
+    assert "1 rules changed here and kept: no_events" in alerts("seed")
+    assert stored(world)["no_events"].for_seconds == timedelta(minutes=30).total_seconds()
+    assert "added or changed: no_events" in alerts("seed", "--reset", "no_events")
+    assert stored(world)["no_events"].for_seconds == 60
