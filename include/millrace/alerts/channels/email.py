@@ -10,31 +10,41 @@ from typing import Any
 from millrace.alerts.channels import wording
 from millrace.alerts.outbox import DeliveryError, Message
 
+PAGE = """\
+<div style="font-family: sans-serif; max-width: 640px; border-left: 5px solid {colour};
+padding: 2px 18px; color: #24292f">
+<h2 style="font-size: 18px; margin: 8px 0">{headline}</h2>
+{alerts}
+<p>{links}</p>
+<p style="color: #6e7781; font-size: 12px">{facts}</p>
+</div>
+"""
+
 
 def body(message: Message) -> str:
     """Return the message as HTML."""
     content = message.content
-    rows = "".join(
-        "<tr>"
-        f"<td><b>{escape(alert['rule'])}</b> {escape(wording.distinct_labels(alert))}</td>"
-        f"<td>{escape(wording.condition(alert))}</td>"
-        f"<td>{escape(alert['annotations'].get('description', ''))}</td>"
-        "</tr>"
-        for alert in wording.alerts(content)
+    return PAGE.format(
+        colour=wording.colour(message.event, content),
+        headline=escape(wording.headline(message.event, content)),
+        alerts="\n".join(_paragraph(alert) for alert in wording.alerts(content)),
+        links=" · ".join(
+            f'<a href="{escape(address)}">{name}</a>'
+            if address.startswith("http")
+            else f"{name}: {escape(address)}"
+            for name, address in wording.links(content)
+        ),
+        facts=escape(wording.facts(content)),
     )
-    described = wording.alerts(content)
-    named = [("Dashboard", content["links"]["dashboard"]), ("Run", content["links"]["run"])]
-    if described:
-        named.append(("Runbook", described[0]["runbook"]))
-    links = " · ".join(
-        f'<a href="{escape(address)}">{name}</a>'
-        if address.startswith("http")
-        else f"{name}: {escape(address)}"
-        for name, address in named
-        if address
+
+
+def _paragraph(alert: dict[str, Any]) -> str:
+    labels = escape(wording.distinct_labels(alert))
+    description = escape(alert["annotations"].get("description", ""))
+    return (
+        f"<p><b>{escape(alert['rule'])}</b> {labels}: <b>{escape(wording.condition(alert))}</b>"
+        f"{'<br>' if description else ''}{description}</p>"
     )
-    headline = escape(wording.headline(message.event, content))
-    return f"<h3>{headline}</h3><table cellpadding='6'>{rows}</table><p>{links}</p>"
 
 
 def send(hook: Any, message: Message) -> dict[str, Any]:

@@ -25,9 +25,6 @@ def event(message: Message) -> dict[str, Any]:
     content = message.content
     described = wording.alerts(content)
     first = described[0] if described else None
-    links = [("Dashboard", content["links"]["dashboard"]), ("Run", content["links"]["run"])]
-    if first:
-        links.append(("Runbook", first["runbook"]))
     properties: dict[str, Any] = {
         "payload": {
             "summary": wording.headline(message.event, content),
@@ -44,7 +41,11 @@ def event(message: Message) -> dict[str, Any]:
             },
         },
         "client": "Millrace",
-        "links": [{"href": a, "text": n} for n, a in links if a.startswith("http")],
+        "links": [
+            {"href": address, "text": name}
+            for name, address in wording.links(content)
+            if address.startswith("http")
+        ],
     }
     if content["links"]["dashboard"]:
         properties["client_url"] = content["links"]["dashboard"]

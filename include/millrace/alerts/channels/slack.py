@@ -14,8 +14,6 @@ from millrace.alerts.outbox import DeliveryError, Message
 
 log = logging.getLogger(__name__)
 
-COLOURS = {"info": "#2e86c1", "warning": "#f39c12", "error": "#e67e22", "critical": "#c0392b"}
-RESOLVED_COLOUR = "#27ae60"
 EVENT_TYPE = "millrace_alert"
 HEADER_LIMIT = 150
 SECTION_LIMIT = 3000
@@ -63,33 +61,15 @@ def blocks(
                 "alt_text": f"The last hours of {described[0]['rule']}",
             }
         )
-    links = _links(content, described)
+    links = [
+        f"<{address}|{name}>" if address.startswith("http") else f"{name}: `{address}`"
+        for name, address in wording.links(content)
+    ]
     if links:
         result.append(_section(" · ".join(links)))
-    facts = [f"severity {content['severity']}"]
-    if described:
-        facts += [
-            f"owner {described[0]['owner']}",
-            f"since {described[0]['active_since'][:16]} UTC",
-        ]
-    result.append(
-        {
-            "type": "context",
-            "elements": [{"type": "mrkdwn", "text": escape(" · ".join(facts))}],
-        }
-    )
+    facts = {"type": "mrkdwn", "text": escape(wording.facts(content))}
+    result.append({"type": "context", "elements": [facts]})
     return result
-
-
-def _links(content: dict[str, Any], described: list[dict[str, Any]]) -> list[str]:
-    named = [("Dashboard", content["links"]["dashboard"]), ("Run", content["links"]["run"])]
-    if described:
-        named.append(("Runbook", described[0]["runbook"]))
-    return [
-        f"<{address}|{name}>" if address.startswith("http") else f"{name}: `{address}`"
-        for name, address in named
-        if address
-    ]
 
 
 def _cut(text: str, limit: int) -> str:
@@ -126,7 +106,7 @@ def _post(client: Any, channel: str, message: Message, chart_id: str | None) -> 
         "text": wording.headline(message.event, content),
         "attachments": [
             {
-                "color": RESOLVED_COLOUR if is_over else COLOURS[content["severity"]],
+                "color": wording.colour(message.event, content),
                 "blocks": blocks(message.event, content, chart_id),
                 "fallback": wording.headline(message.event, content),
             }

@@ -7,6 +7,8 @@ from typing import Any
 from millrace.alerts.model import from_json
 from millrace.alerts.templates import in_unit
 
+COLOURS = {"info": "#2e86c1", "warning": "#f39c12", "error": "#e67e22", "critical": "#c0392b"}
+RESOLVED_COLOUR = "#27ae60"
 SUMMARY_LIMIT = 1024
 """PagerDuty's limit for a summary; other channels allow more."""
 
@@ -28,6 +30,28 @@ def headline(event: str, content: dict[str, Any]) -> str:
     suffix = f" (and {more} more)" if more > 0 else ""
     prefix = {"resolve": "Resolved: ", "repeat": "Still firing: ", "acknowledge": "Acknowledged: "}
     return f"{prefix.get(event, '')}{text}{suffix}"[:SUMMARY_LIMIT]
+
+
+def colour(event: str, content: dict[str, Any]) -> str:
+    """Return the colour of a message."""
+    return RESOLVED_COLOUR if event == "resolve" else COLOURS[content["severity"]]
+
+
+def links(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return names and addresses of where to look next."""
+    named = [("Dashboard", content["links"]["dashboard"]), ("Run", content["links"]["run"])]
+    if described := alerts(content):
+        named.append(("Runbook", described[0]["runbook"]))
+    return [(name, address) for name, address in named if address]
+
+
+def facts(content: dict[str, Any]) -> str:
+    """Return severity, owner and since when, in one line."""
+    known = [f"severity {content['severity']}"]
+    if described := alerts(content):
+        since = described[0]["active_since"][:16].replace("T", " ")
+        known += [f"owner {described[0]['owner']}", f"since {since} UTC"]
+    return " · ".join(known)
 
 
 def condition(alert: dict[str, Any]) -> str:
