@@ -34,7 +34,7 @@ SLICE = 1_000_000
 
 OPEN_BATCH_DEADLINE_SECONDS = 300
 
-_GATE_INPUT = "FROM incoming"
+_GATE_INPUT, _GATE_OUTPUT = "FROM incoming\n", "\nFROM judged"
 _GATE_NOW = "{claimed_at:DateTime64(3, 'UTC')}"
 _THROUGH = "source_id, key, value, headers, batch_id, ingested_at"
 
@@ -213,12 +213,15 @@ class _Rebuild:
     def _gate(self, source_id: str, statement: str) -> str:
         """Return a gate that reads a slice and passes on what the shadow's rows need besides."""
         text = statement.rstrip().rstrip(";").rstrip()
-        if not text.endswith(_GATE_INPUT):
-            raise RebuildError(f"the gate of {source_id} does not end in {_GATE_INPUT}")
+        if _GATE_INPUT not in text or not text.endswith(_GATE_OUTPUT):
+            raise RebuildError(
+                f"the gate of {source_id} does not read {_GATE_INPUT!r} and end in {_GATE_OUTPUT!r}"
+            )
         # Each message is judged as of its own micro-batch, as it was the first time.
         text = text.replace(_GATE_NOW, "rebuild_claimed_at")
         messages = sql.render("clickhouse/rebuild/messages.sql", messages=self.messages)
-        return f"{text.removesuffix(_GATE_INPUT).rstrip()},\n    {_THROUGH}\nFROM ({messages})"
+        text = text.replace(_GATE_INPUT, f"FROM ({messages})\n", 1)
+        return f"{text.removesuffix(_GATE_OUTPUT)},\n    {_THROUGH}{_GATE_OUTPUT}"
 
     def _reject_duplicates(self) -> None:
         for source_id, partition in self._partitions(self.shadow):

@@ -1,10 +1,10 @@
-"""Validations: each becomes one or two expressions that are true where an event breaks the rule."""
+"""Validations: each becomes one or two checks, and a check is made of tests that an event fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from millrace.rules.expressions import Fields, literal, predicate, text_of
 from millrace.rules.model import REASONS, Rule
@@ -12,17 +12,40 @@ from millrace.rules.model import REASONS, Rule
 CONTRACT_RULE = "contract"
 """Name that a failure of the event contract itself carries in place of a rule's."""
 
+REQUIRED = ("event_id", "event", "timestamp", "user_id")
+NOT_A_STRING = ", ".join(str(ord(character)) for character in "-0123456789tf{[")
+"""First bytes of JSON values that are no strings (null reads as absent)."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """One way to break a rule; ``operand`` is a ClickHouse expression that is never null.
+
+    What is wrong: the operand ``holds`` (is true), is ``below`` or ``above`` the limit, or is a
+    text ``not_among`` those in the limit. Tests of one kind and operand are asked together
+    (``verdict``), so many rules about a field cost little more than one.
+    """
+
+    kind: Literal["holds", "below", "above", "not_among"]
+    operand: str
+    limit: float | tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class Check:
-    """What is wrong where ``is_broken`` (a ClickHouse expression, never null) holds."""
+    """What is wrong where one of ``tests`` fails, with events of ``event_type`` or with all.
+
+    ``event_number`` tells the event's type as it was at the rule's turn, by its number among the
+    types that rules are about.
+    """
 
     reason: str
     field: str
     rule: str
-    is_broken: str
+    tests: tuple[Test, ...]
     mode: str = "enforce"
     event_type: str | None = None
+    event_number: str = "0"
 
     @property
     def label(self) -> str:
@@ -59,34 +82,40 @@ def user_id(fields: Fields) -> str:
     return fields.define("user_id_parsed", f"toUInt64OrZero({fields.text('user_id')})")
 
 
+def _holds(fields: Fields, hint: str, expression: str) -> tuple[Test, ...]:
+    """Return the test that an expression is true; equal expressions are one."""
+    return (Test("holds", fields.define(hint, expression)),)
+
+
 def contract_checks(fields: Fields) -> list[Check]:
     """Return the checks of the event contract, which no rule can switch off."""
-    checks = [
-        Check("missing_field", name, CONTRACT_RULE, f"{fields.text(name)} = ''")
-        for name in ("event_id", "event", "timestamp", "user_id")
-    ]
     user = user_id(fields)
     broken = {
         "event_id": f"{event_id(fields)} IS NULL",
         "timestamp": f"{fields.time('timestamp')} IS NULL",
         "user_id": f"{user} = 0 OR toString({user}) != {fields.text('user_id')}",
     }
-    checks += [
-        Check("invalid_type", name, CONTRACT_RULE, f"{fields.text(name)} != '' AND ({test})")
-        for name, test in broken.items()
+    missing = {name: f"{fields.text(name)} = ''" for name in REQUIRED}
+    mistyped = {name: f"{fields.text(name)} != '' AND ({test})" for name, test in broken.items()}
+    return [
+        Check(reason, name, CONTRACT_RULE, _holds(fields, f"{name}_{reason}", test))
+        for reason, tests in (("missing_field", missing), ("invalid_type", mistyped))
+        for name, test in tests.items()
     ]
-    return checks
 
 
-Compiler = Callable[[Fields, Rule, Surroundings], list[tuple[str, str, str]]]
+Found = list[tuple[str, str, tuple[Test, ...]]]
+"""Reason, field and tests of each check that a rule makes."""
+
+Compiler = Callable[[Fields, Rule, Surroundings], Found]
 
 
-def _required(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _required(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name = rule.config["field"]
-    return [("missing_field", name, f"{fields.text(name)} = ''")]
+    return [("missing_field", name, _holds(fields, f"{name}_missing", f"{fields.text(name)} = ''"))]
 
 
-def _type(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _type(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name, wanted = rule.config["field"], rule.config["type"]
     text = fields.text(name)
     # JSON is read once, as text, which can't tell 5 from "5". Only a text that looks like
@@ -94,7 +123,7 @@ def _type(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, s
     original = f"JSONType(value, {literal(fields.key(name))})"
     untouched = name not in fields.changed
     broken = {
-        "string": f"if(match({text}, '^[-0-9tf{{[]'), {original} != 'String', 0)"
+        "string": f"if(ascii({text}) IN ({NOT_A_STRING}), {original} != 'String', 0)"
         if untouched
         else "0",
         "number": f"NOT isFinite({fields.number(name)})" if wanted == "number" else "",
@@ -105,49 +134,53 @@ def _type(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, s
         "object": f"if(startsWith({text}, '{{'), {original} != 'Object', 1)",
         "array": f"if(startsWith({text}, '['), {original} != 'Array', 1)",
     }[wanted]
-    return [("invalid_type", name, f"{text} != '' AND {broken}")]
+    test = f"{text} != '' AND {broken}"
+    return [("invalid_type", name, _holds(fields, f"{name}_no_{wanted}", test))]
 
 
-def _length(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _length(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name, text = rule.config["field"], fields.text(rule.config["field"])
-    limits = []
+    length = fields.define(f"{name}_length", f"lengthUTF8({text})")
+    tests = []
     if rule.config.get("min"):
-        limits.append(f"lengthUTF8({text}) < {rule.config['min']}")
+        present = fields.define(
+            f"{name}_length_if_any", f"if({text} = '', inf, toFloat64({length}))"
+        )
+        tests.append(Test("below", present, float(rule.config["min"])))
     if "max" in rule.config:
-        # Bytes are never fewer than characters: the cheap test first.
-        most = rule.config["max"]
-        limits.append(f"(length({text}) > {most} AND lengthUTF8({text}) > {most})")
-    return [("invalid_value", name, f"{text} != '' AND ({' OR '.join(limits) or '0'})")]
+        tests.append(Test("above", length, float(rule.config["max"])))
+    return [("invalid_value", name, tuple(tests))]
 
 
-def _pattern(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _pattern(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name, text = rule.config["field"], fields.text(rule.config["field"])
     test = f"{text} != '' AND NOT match({text}, {literal(rule.config['pattern'])})"
-    return [("invalid_value", name, test)]
+    return [("invalid_value", name, _holds(fields, f"{name}_unlike", test))]
 
 
-def _allowed_values(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _allowed_values(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name, text = rule.config["field"], fields.text(rule.config["field"])
-    values = ", ".join(literal(text_of(value)) for value in rule.config["values"])
-    return [("invalid_value", name, f"{text} != '' AND {text} NOT IN ({values})")]
+    values = tuple(dict.fromkeys(text_of(value) for value in rule.config["values"]))
+    return [("invalid_value", name, (Test("not_among", text, values),))]
 
 
-def _range(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name = rule.config["field"]
     text, number = fields.text(name), fields.number(name)
     # Comparisons with NaN are false, so an absent field lies outside no range.
     limits = []
     if "min" in rule.config:
-        limits.append(f"{number} < {literal(float(rule.config['min']))}")
+        limits.append(Test("below", number, float(rule.config["min"])))
     if "max" in rule.config:
-        limits.append(f"{number} > {literal(float(rule.config['max']))}")
+        limits.append(Test("above", number, float(rule.config["max"])))
+    broken = f"{text} != '' AND NOT isFinite({number})"
     return [
-        ("invalid_type", name, f"{text} != '' AND NOT isFinite({number})"),
-        ("out_of_range", name, " OR ".join(limits)),
+        ("invalid_type", name, _holds(fields, f"{name}_no_number", broken)),
+        ("out_of_range", name, tuple(limits)),
     ]
 
 
-def _time_range(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _time_range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name = rule.config["field"]
     text, time = fields.text(name), fields.time(name)
     limits = []
@@ -155,16 +188,18 @@ def _time_range(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, 
         if key in rule.config:
             moment = f"parseDateTime64BestEffort({literal(rule.config[key])}, 3, 'UTC')"
             limits.append(f"ifNull({time} {sign} {moment}, 0)")
+    broken = f"{text} != '' AND {time} IS NULL"
     return [
-        ("invalid_type", name, f"{text} != '' AND {time} IS NULL"),
-        ("out_of_range", name, " OR ".join(limits)),
+        ("invalid_type", name, _holds(fields, f"{name}_no_time", broken)),
+        ("out_of_range", name, _holds(fields, f"{name}_outside", " OR ".join(limits))),
     ]
 
 
-def _condition(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _condition(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     then = predicate(fields, rule.config["then"])
     when = predicate(fields, rule.config["when"]) + " AND " if "when" in rule.config else ""
-    return [("condition_failed", _first_field(rule.config["then"]), f"{when}NOT {then}")]
+    name = _first_field(rule.config["then"])
+    return [("condition_failed", name, _holds(fields, f"{rule.name}_fails", f"{when}NOT {then}"))]
 
 
 def _first_field(test: dict[str, Any]) -> str:
@@ -175,32 +210,32 @@ def _first_field(test: dict[str, Any]) -> str:
     return _first_field(inner)
 
 
-def _registered(fields: Fields, _: Rule, around: Surroundings) -> list[tuple[str, str, str]]:
+def _registered(fields: Fields, _: Rule, around: Surroundings) -> Found:
     event = fields.text("event")
     known = ", ".join(literal(name) for name in around.event_types)
     test = f"{event} != '' AND {event} NOT IN ({known})" if known else f"{event} != ''"
-    return [("unknown_event_type", "event", test)]
+    return [("unknown_event_type", "event", _holds(fields, "event_unknown", test))]
 
 
-def _known_user(fields: Fields, __: Rule, ___: Surroundings) -> list[tuple[str, str, str]]:
+def _known_user(fields: Fields, __: Rule, ___: Surroundings) -> Found:
     test = f"{user_id(fields)} != 0 AND NOT dictHas('user_profiles', {user_id(fields)})"
-    return [("unknown_reference", "user_id", test)]
+    return [("unknown_reference", "user_id", _holds(fields, "user_unknown", test))]
 
 
-def _max_age(fields: Fields, rule: Rule, around: Surroundings) -> list[tuple[str, str, str]]:
+def _max_age(fields: Fields, rule: Rule, around: Surroundings) -> Found:
     seconds = round(rule.config.get("days", around.events_retention_days) * 86_400)
     limit = f"kafka_timestamp - toIntervalSecond({seconds})"
     test = f"ifNull({fields.time('timestamp')} < {limit}, 0)"
-    return [("event_too_old", "timestamp", test)]
+    return [("event_too_old", "timestamp", _holds(fields, "too_old", test))]
 
 
-def _max_ahead(fields: Fields, rule: Rule, _: Surroundings) -> list[tuple[str, str, str]]:
+def _max_ahead(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     limit = f"kafka_timestamp + toIntervalMillisecond({round(rule.config['seconds'] * 1000)})"
     test = f"ifNull({fields.time('timestamp')} > {limit}, 0)"
-    return [("event_in_future", "timestamp", test)]
+    return [("event_in_future", "timestamp", _holds(fields, "in_future", test))]
 
 
-def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> list[tuple[str, str, str]]:
+def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> Found:
     name = rule.config["field"]
     event, number, time = fields.text("event"), fields.number(name), fields.time("timestamp")
     hour = fields.define(
@@ -216,7 +251,9 @@ def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> list[tuple[str
         reach = f"arrayElement({reaches}, {hour})"
         same_type = f"{event} = {literal(line['event_type'])}"
         tests.append(f"({same_type} AND {reach} >= 0 AND {distance} > {reach})")
-    return [("anomalous", name, " OR ".join(tests))] if tests else []
+    if not tests:
+        return []
+    return [("anomalous", name, _holds(fields, f"{rule.name}_stands_out", " OR ".join(tests)))]
 
 
 CHECKS: dict[str, Compiler] = {
@@ -238,10 +275,8 @@ CHECKS: dict[str, Compiler] = {
 
 def compile_checks(fields: Fields, rule: Rule, around: Surroundings) -> list[Check]:
     """Return a validation rule's checks, over the fields as they are at its turn."""
-    found = []
-    for reason, name, test in CHECKS[rule.kind](fields, rule, around):
-        scoped = test
-        if rule.event_type is not None:
-            scoped = f"{fields.text('event')} = {literal(rule.event_type)} AND ({test})"
-        found.append(Check(reason, name, rule.name, scoped, rule.mode, rule.event_type))
-    return found
+    number = fields.event_number()
+    return [
+        Check(reason, name, rule.name, tests, rule.mode, rule.event_type, number)
+        for reason, name, tests in CHECKS[rule.kind](fields, rule, around)
+    ]

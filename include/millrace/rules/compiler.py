@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 
 from millrace.rules.checks import (
     Check,
@@ -17,6 +16,7 @@ from millrace.rules.checks import (
 from millrace.rules.expressions import CONTRACT, Fields, literal
 from millrace.rules.model import Rule
 from millrace.rules.transformations import TRANSFORMATIONS
+from millrace.rules.verdict import any_broken, broken
 from millrace.stores import sql
 
 
@@ -26,27 +26,6 @@ def _in_order(rules: Iterable[Rule]) -> list[Rule]:
     A validation sees what the transformations before it made of a field.
     """
     return sorted(rules, key=lambda r: (r.priority, r.rule_type != "transformation", r.name))
-
-
-def _any_broken(fields: Fields, checks: list[Check]) -> str:
-    """Return one boolean for many checks, those of an event type asked only of its events."""
-    general = [c.is_broken for c in checks if c.event_type is None]
-    by_type: dict[str, list[str]] = {}
-    for check in checks:
-        if check.event_type is not None:
-            by_type.setdefault(check.event_type, []).append(check.is_broken)
-    event = fields.text("event")
-    scoped = [
-        f"if({event} = {literal(name)}, {' OR '.join(tests)}, 0)" for name, tests in by_type.items()
-    ]
-    return " OR ".join([*general, *scoped]) or "0"
-
-
-def _labels(checks: list[Check]) -> str:
-    """Return an array expression of the labels of those checks that are broken, in order."""
-    ordered = sorted(enumerate(checks), key=lambda pair: (pair[1].rank, pair[0]))
-    items = [f"if({check.is_broken}, {literal(check.label)}, '')" for _, check in ordered]
-    return "[" + ", ".join(items) + "]" if items else "[]::Array(String)"
 
 
 def _properties(fields: Fields) -> str:
@@ -77,21 +56,16 @@ def compile_statement(rules: Iterable[Rule], around: Surroundings, table: str = 
 
 def _compile(rules: Iterable[Rule], around: Surroundings) -> tuple[Fields, list[Check]]:
     """Run through the rules in their order and collect what they ask."""
-    fields = Fields(around.field_names)
+    ordered = [rule for rule in _in_order(rules) if rule.mode != "shadow"]
+    scopes = {r.event_type for r in ordered if r.event_type and r.rule_type == "validation"}
+    fields = Fields(around.field_names, tuple(sorted(scopes)))
     checks: list[Check] = []
-    for rule in _in_order(rules):
-        if rule.mode == "shadow":
-            continue
+    for rule in ordered:
         if rule.rule_type == "transformation":
             TRANSFORMATIONS[rule.kind](fields, rule)
         elif rule.rule_type == "validation":
             checks += compile_checks(fields, rule, around)
-    # A check is written once, under an alias, and named in the verdict and in the list of failures.
-    named = [
-        replace(c, is_broken=fields.define(f"{c.rule}_{c.field}", c.is_broken))
-        for c in contract_checks(fields) + checks
-    ]
-    return fields, named
+    return fields, contract_checks(fields) + checks
 
 
 def assemble(
@@ -104,10 +78,10 @@ def assemble(
     for guessed in fields.device_info:
         device_info = f"mapUpdate(mapFilter((name, text) -> text != '', {guessed}), {device_info})"
     columns = {
-        "is_broken": _any_broken(fields, enforced),
-        "is_warned": _any_broken(fields, warned),
-        "failures": _labels(enforced),
-        "warnings": _labels(warned),
+        "is_broken": any_broken(enforced, fields.event_types),
+        "is_warned": any_broken(warned, fields.event_types),
+        "failures": broken(enforced, fields.event_types),
+        "warnings": broken(warned, fields.event_types),
         "event_id": event_id(fields),
         "event_time": fields.time("timestamp"),
         "event_type": fields.text("event"),
@@ -121,7 +95,7 @@ def assemble(
     }
     return sql.render(
         "clickhouse/rules/gate.sql",
-        aliases=fields.aliases,
+        stages=fields.stages(),
         message_max_bytes=around.message_max_bytes,
         table=table,
         **columns,

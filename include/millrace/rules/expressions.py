@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 TIMESTAMP_PATTERN = (
@@ -24,6 +25,9 @@ CONTRACT = {
     "geo_location": "geo_location",
 }
 """The fields of the event contract, and the columns of ``staged`` they become."""
+
+STAGES = 24
+"""At most so many subqueries deep; an engine takes 100 (``max_subquery_depth``)."""
 
 COMPARISONS = {
     "equals": "=",
@@ -57,18 +61,27 @@ def text_of(value: object) -> str:
 class Fields:
     """The text of each field as an expression, after the transformations so far.
 
-    ``aliases`` are the ``WITH`` clauses that the expressions refer to, in order; an expression
-    that was defined before is not defined again.
+    ``aliases`` are the columns that the expressions refer to, in order; an expression that was
+    defined before is not defined again.
     """
 
-    def __init__(self, names: dict[str, str] | None = None) -> None:
-        """``names`` maps the contract's field names to those that a source uses instead."""
+    def __init__(
+        self, names: dict[str, str] | None = None, event_types: tuple[str, ...] = ()
+    ) -> None:
+        """Start with the fields as they come.
+
+        Args:
+            names: The contract's field names, where a source uses others instead.
+            event_types: Those that a rule is about; an event's type is its number in them.
+        """
         self.names = names or {}
+        self.event_types = event_types
         self.aliases: dict[str, str] = {}
         self.changed: dict[str, str] = {}
         self.removed: set[str] = set()
         self.device_info: list[str] = []
         self._by_expression: dict[str, str] = {}
+        self._levels: dict[str, int] = {}
 
     def define(self, hint: str, expression: str) -> str:
         """Give ``expression`` an alias made from ``hint`` and return the alias."""
@@ -81,7 +94,32 @@ class Fields:
             alias = f"_{stem}_{number}"
         self.aliases[alias] = expression
         self._by_expression[expression] = alias
+        used = [self._levels.get(word, 0) for word in re.findall(r"\w+", expression)]
+        self._levels[alias] = 1 + max(used, default=0)
         return alias
+
+    def stages(self) -> list[dict[str, str]]:
+        """Return the aliases by stage: each stage is a SELECT over the one before.
+
+        A column of a subquery is named at no cost, an alias is spelled out wherever it is used;
+        so each level of dependence gets a stage, as far as subqueries may be nested.
+        """
+        deepest = max(self._levels.values(), default=0)
+        levels_a_stage = -(-deepest // STAGES) or 1
+        found: list[dict[str, str]] = [{} for _ in range(-(-deepest // levels_a_stage))]
+        for alias, expression in self.aliases.items():
+            found[(self._levels[alias] - 1) // levels_a_stage][alias] = expression
+        return found
+
+    def event_number(self) -> str:
+        """Return the number of the event's type among those that rules are about, 0 for others."""
+        if not self.event_types:
+            return "0"
+        known = ", ".join(literal(name) for name in self.event_types)
+        numbers = ", ".join(str(number) for number in range(1, len(self.event_types) + 1))
+        return self.define(
+            "event_number", f"transform({self.text('event')}, [{known}], [{numbers}], 0)"
+        )
 
     def key(self, field: str) -> str:
         """Return the JSON key that holds ``field`` in this source."""

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from millrace.rules import store
+from millrace.rules import aggregations, store
 from millrace.rules.checks import Surroundings
 from millrace.rules.compiler import compile_statement, fingerprint
 from millrace.rules.expressions import literal
@@ -112,11 +112,22 @@ def current_gate(connection: Connection, source_id: str) -> Gate | None:
 def compile_all(
     connection: Connection, settings: Settings, engine: Engine | None = None
 ) -> list[Gate]:
-    """Compile the gate of every active source (cheap where nothing changed)."""
+    """Compile the gate of every active source, and the metrics of the aggregation rules.
+
+    Cheap where nothing changed. Raises ``RuleError`` when the rules make no statement that runs;
+    all stays as it was then, provided that the caller's transaction is rolled back.
+    """
     found = connection.execute(
         "SELECT source_id FROM data_sources WHERE is_active ORDER BY source_id"
     ).fetchall()
-    return [compile_gate(connection, settings, row["source_id"], engine) for row in found]
+    gates = [compile_gate(connection, settings, row["source_id"], engine) for row in found]
+    client = clickhouse.connect(settings)
+    try:
+        rules = [rule for rule, active in store.all_rules(connection) if active]
+        aggregations.publish(client, settings, rules)
+    finally:
+        client.close()
+    return gates
 
 
 def try_rules(engine: Engine, rules: list[Rule], around: Surroundings) -> None:

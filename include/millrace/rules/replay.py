@@ -139,7 +139,7 @@ def _judge(
         ]
         client.command("TRUNCATE TABLE trial")
         client.insert("trial", rows)
-        judged = statement.replace("\nFROM incoming", "\nFROM trial")
+        judged = statement.replace("FROM incoming\n", "FROM trial\n", 1)
         query = sql.render("clickhouse/rules/count_verdicts.sql", statement=judged)
         for reason, count in client.query(query).result_rows:
             counts[reason] = counts.get(reason, 0) + count

@@ -1,5 +1,6 @@
 {#
-  engine     none, a view of constants, compiled from the `metrics` that _metrics__models.yml lists
+  engine     none, a view of constants: the `metrics` that _metrics__models.yml lists, and those that
+             aggregation rules define
   why        alerts and the query API learn here what may be asked, so that a metric added there is
              known everywhere
 #}
@@ -14,11 +15,14 @@ select
     cast({{ metric.dimensions }} as Array(String)) as dimensions,
     toUInt32({{ metric.grain_seconds }}) as grain_seconds,
     '{{ metric.model }}' as model
-{% if not loop.last %}union all{% endif %}
+union all
 {% endfor -%}
-{%- if not definitions -%}
 select
-    '' as metric_name, '' as meaning, '' as unit, '' as kind,
-    cast([] as Array(String)) as dimensions, toUInt32(0) as grain_seconds, '' as model
-where false
-{%- endif %}
+    metric_name,
+    meaning,
+    unit,
+    kind,
+    dimensions,
+    grain_seconds,
+    model
+from {{ source('millrace', 'rule_metric_definitions') }}

@@ -1,7 +1,7 @@
 {#
   engine     none, a view over the rollups: nothing is stored twice, and a new metric has its past
   why        a condition on metric_name or timestamp reaches each branch, so that one metric costs no
-             more than its own rollup
+             more than its own rollup; metrics of aggregation rules come as the rules say
 #}
 {{ metric('events', ref('metrics_1min'), 'sum(events)', ['event_type', 'country', 'device']) }}
 union all
@@ -17,3 +17,10 @@ union all
     'sessions', ref('sessions'), 'count()', ['country', 'device'],
     time='toStartOfMinute(started_at)'
 ) }}
+union all
+select
+    timestamp,
+    metric_name,
+    value,
+    dimensions
+from {{ source('millrace', 'rule_metrics') }}

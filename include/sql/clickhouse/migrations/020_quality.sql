@@ -75,3 +75,15 @@ PARTITION BY toYYYYMM(window_start)
 ORDER BY (kind, window_start, window_end, event_type, dimension)
 TTL window_start + INTERVAL 400 DAY
 COMMENT 'Anomalies; windows in here are left out of later baselines; read it with FINAL'
+;
+-- Metrics of aggregation rules; compiling the rules replaces the two views. None at first.
+CREATE VIEW IF NOT EXISTS rule_metric_definitions {{ on_cluster }} AS
+{% set aggregations = [] %}
+{% include 'clickhouse/rules/metric_definitions.sql' %}
+
+COMMENT 'What the metrics of aggregation rules mean'
+;
+CREATE VIEW IF NOT EXISTS rule_metrics {{ on_cluster }} AS
+{% include 'clickhouse/rules/metrics.sql' %}
+
+COMMENT 'Metrics of aggregation rules, computed when asked'

@@ -1,18 +1,33 @@
 WITH
-    JSONExtract(value, 'Map(String, String)') AS fields,
-{% for alias, expression in aliases.items() %}
-    {{ expression }} AS {{ alias }},
+    read AS (
+        SELECT *, JSONExtract(value, 'Map(String, String)') AS fields
+        FROM {{ table }}
+    ),
+{% for stage in stages %}
+    stage_{{ loop.index }} AS (
+        SELECT
+            *,
+{% for alias, expression in stage.items() %}
+            {{ expression }} AS {{ alias }}{{ '' if loop.last else ',' }}
 {% endfor %}
-    -- What can't be read at all has that one failure; the others would only repeat it.
-    multiIf(
-        match(value, '^[ \\t\\r\\n]*$'), 'empty_message||contract',
-        length(value) > {{ message_max_bytes }}, 'message_too_large||contract',
-        empty(fields) AND JSONType(value) != 'Object', 'malformed_json||contract',
-        ''
-    ) AS unreadable,
-    -- One boolean for each row; the list of failures is made for those that have any.
-    (length(value) > {{ message_max_bytes }} OR {{ is_broken }}) AS is_broken,
-    ({{ is_warned }}) AS is_warned
+        FROM {{ 'read' if loop.first else 'stage_%d' % loop.index0 }}
+    ),
+{% endfor %}
+    judged AS (
+        SELECT
+            *,
+            -- What can't be read at all has that one failure; the others would only repeat it.
+            multiIf(
+                match(value, '^[ \\t\\r\\n]*$'), 'empty_message||contract',
+                length(value) > {{ message_max_bytes }}, 'message_too_large||contract',
+                empty(fields) AND JSONType(value) != 'Object', 'malformed_json||contract',
+                ''
+            ) AS unreadable,
+            -- One boolean for each row; the list of failures is made for those that have any.
+            (length(value) > {{ message_max_bytes }} OR {{ is_broken }}) AS is_broken,
+            ({{ is_warned }}) AS is_warned
+        FROM stage_{{ stages | length }}
+    )
 SELECT
     topic,
     topic_incarnation,
@@ -31,8 +46,8 @@ SELECT
     {{ geo_location }} AS geo_location,
     if(
         is_broken,
-        if(unreadable != '', [unreadable], arrayFilter(failure -> failure != '', {{ failures }})),
+        if(unreadable != '', [unreadable], {{ failures }}),
         []
     ) AS failures,
-    if(is_warned AND NOT is_broken, arrayFilter(warning -> warning != '', {{ warnings }}), []) AS warnings
-FROM {{ table }}
+    if(is_warned AND NOT is_broken, {{ warnings }}, []) AS warnings
+FROM judged

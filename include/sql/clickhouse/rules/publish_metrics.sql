@@ -1,0 +1,7 @@
+CREATE OR REPLACE VIEW rule_metric_definitions {{ on_cluster }} AS
+{{ meanings }}
+COMMENT 'What the metrics of aggregation rules mean'
+;
+CREATE OR REPLACE VIEW rule_metrics {{ on_cluster }} AS
+{{ numbers }}
+COMMENT 'Metrics of aggregation rules, computed when asked; compiled from {{ mark }}'
