@@ -6,13 +6,15 @@ message goes through first, for example
 `[{"transform": "rename", "field": "uid", "to": "user_id"}]` (trim, case, default, rename, map; see
 docs/data-quality.md).
 
-**What happens.** `preview` judges the selection by the rules of now. `approve` shows the result and
-waits for a person (Required Actions in the Airflow UI). `send` writes the events to the source's
-topic, where they are ingested like any other; `settle` waits until each is in `events` or rejected
-anew and marks it so in `replayed_events`.
+**What happens.** `preview` judges the selection by the rules of now; if nothing is selected, the
+rest is skipped. `approve` shows the result and waits for a person, for a week (Required Actions in
+the Airflow UI). `send` writes the events to the source's topic, where they are ingested like any
+other; `settle` waits until each is in `events` or rejected anew, marks it so in `replayed_events`,
+and returns how many ended how.
 
 **Safe to repeat.** An event is replayed once: a second run with the same selection finds nothing
-left. A task that is cleared or retried goes on where it stopped.
+left. One that was rejected again is a new message and may be replayed in its turn. A task that is
+cleared or retried goes on where it stopped.
 
 **When `settle` times out**: `ingest_events` is not running, or is behind; clear it later.
 """
@@ -39,7 +41,9 @@ from airflow.sdk import Param, PokeReturnValue, dag, get_current_context, task
         "since": Param("1970-01-01 00:00:00", type="string", title="Rejected since (UTC)"),
         "until": Param("", type="string", title="Rejected until (UTC; empty: now)"),
         "limit": Param(1_000_000, type="integer", minimum=1, title="At most so many"),
-        "repair": Param([], type="array", title="Repair: transformations as JSON"),
+        "repair": Param(
+            [], type="array", items={"type": "object"}, title="Repair: transformations as JSON"
+        ),
     },
     default_args={
         "owner": "data-engineering",
@@ -54,12 +58,16 @@ def replay_rejected_events() -> None:
 
     @task(execution_timeout=timedelta(minutes=30))
     def preview() -> dict[str, Any]:
+        from airflow.sdk.exceptions import AirflowSkipException
+
         from millrace.rules import replay
         from millrace.settings import Settings
 
         params = dict(get_current_context()["params"])
         steps = params.pop("repair")
         result = replay.preview(Settings(), replay.Criteria(**params), steps)
+        if result["replay_id"] is None:
+            raise AirflowSkipException("nothing to replay: no rejected event is selected and left")
         return {**result, "text": replay.describe(result)}
 
     @task(execution_timeout=timedelta(hours=2))
@@ -80,7 +88,7 @@ def replay_rejected_events() -> None:
     previewed = preview()
     approve = ApprovalOperator(
         task_id="approve",
-        subject="Replay rejected events?",
+        subject="Send {{ ti.xcom_pull(task_ids='preview')['selected'] }} rejected events again?",
         body="{{ ti.xcom_pull(task_ids='preview')['text'] }}",
         response_timeout=timedelta(days=7),
     )

@@ -110,6 +110,74 @@ def test_an_outlier_is_quarantined_by_the_hour_of_week(bed: Bed, settings: Setti
     assert bed.reasons() == {"anomalous": 2}
 
 
+def test_a_user_who_sends_unusually_much_is_held(bed: Bed, settings: Settings):
+    noon = datetime.now(UTC).replace(minute=20, second=0, microsecond=0) - timedelta(hours=1)
+    robot, partner = 666, 7
+    usual = [
+        past("click", noon - timedelta(weeks=week), user_id=user, source_id=bed.name)
+        for week in (1, 2, 3)
+        for user in range(100, 130)
+        for _ in range(2 + user % 3)
+    ]
+    # A partner's server sends a lot, and always did.
+    usual += [
+        past(
+            "click",
+            noon - timedelta(weeks=week, minutes=5 * slot),
+            user_id=partner,
+            source_id=bed.name,
+        )
+        for week in (1, 2, 3)
+        for slot in range(4)
+        for _ in range(300)
+    ]
+    recent = [
+        past("click", noon, user_id=user, source_id=bed.name)
+        for user, count in ((robot, 250), (partner, 310), (101, 4))
+        for _ in range(count)
+    ]
+    write_events(settings, usual + recent)
+    rule = Rule(
+        "steady_users",
+        "validation",
+        {"check": "user_rate", "deviations": 8, "hold_minutes": 1},
+        source_id=bed.name,
+    )
+    closed = noon + timedelta(minutes=5, seconds=30)
+    client = clickhouse.connect(settings)
+    with postgres.connect(settings) as connection:
+        with store.change(connection):
+            store.put_rule(connection, rule)
+        assert "steady_users" in baselines.refresh(settings, closed, older_than=timedelta(days=1))
+        baselines.refresh(settings, closed, older_than=timedelta(days=1))  # again: the same
+        found = client.query(
+            "SELECT dimension, value, expected FROM quality_anomalies FINAL "
+            "WHERE kind = 'user_rate' AND window_start = {at:DateTime('UTC')}",
+            parameters={"at": noon},
+        ).result_rows
+        assert found == [(f"user_id={robot}", 250, 3)]
+        with store.change(connection):
+            gate.compile_all(connection, settings)
+        # The hold ended long before these messages reached Kafka.
+        bed.send([event(robot), event(partner), event(101)])
+        bed.load()
+        assert bed.reasons() == {}
+        with store.change(connection):
+            longer = rule.as_json() | {"config": {**rule.config, "hold_minutes": 1_440}}
+            store.put_rule(connection, Rule(**longer))
+        baselines.refresh(settings, closed, older_than=timedelta(days=1))
+        with store.change(connection):
+            gate.compile_all(connection, settings)
+        bed.send([event(robot), event(partner), event(101)])
+        bed.load()
+        with store.change(connection):
+            store.remove_rule(connection, "steady_users")
+            gate.compile_all(connection, settings)
+    assert bed.reasons() == {"anomalous": 1}
+    (failures,) = bed.query("SELECT failures FROM rejected_events WHERE source_id = {source}")[0]
+    assert failures == ["anomalous|user_id|steady_users"]
+
+
 def test_an_incident_does_not_become_the_new_normal(settings: Settings):
     name = f"steady_{uuid.uuid4().hex[:6]}"
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)

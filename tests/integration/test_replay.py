@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from tests.integration.ingest_bed import Bed, event
 from millrace.rules import gate, hits, replay, store, trial
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, transactions
+from millrace.stores import clickhouse, postgres, profiles, transactions
 
 
 @pytest.fixture
@@ -37,6 +38,11 @@ def test_repaired_events_enter_once_and_are_marked(bed: Bed, settings: Settings,
     previewed = replay.preview(settings, criteria, steps)
     assert (previewed["selected"], previewed["would_pass"]) == (13, 12)
     assert previewed["would_fail"] == {"missing_field": 1}
+    shown = replay.describe(previewed)
+    assert "**13 rejected events**" in shown
+    assert "| would be rejected again: `missing_field` | 1 |" in shown
+    assert '"uid"' in previewed["example"]["before"]
+    assert '"user_id"' in previewed["example"]["after"]
 
     monkeypatch.setattr(transactions, "TRANSACTION_MESSAGES", 5)
     original = transactions.Stream._produce
@@ -67,6 +73,43 @@ def test_repaired_events_enter_once_and_are_marked(bed: Bed, settings: Settings,
 
     again = replay.preview(settings, criteria, steps)
     assert again["selected"] == 1  # what failed again is a new message at a new offset
+    first = replay.preview(settings, replace(criteria, limit=1), steps)
+    assert first["selected"] == 1  # those that were replayed don't use up the limit
+    replay.send(settings, first["replay_id"])
+    assert replay.preview(settings, criteria, steps)["replay_id"] is None
+
+
+def test_an_unknown_user_passes_once_known(bed: Bed, settings: Settings):
+    profiles.ensure(settings)
+    rule = Rule("user_known", "validation", {"check": "known_user"}, source_id=bed.name)
+    known, unknown = 7_000_001, 7_000_002
+
+    def know(user: int) -> None:
+        bed.ask("INSERT INTO user_profiles (user_id) VALUES (%s) ON CONFLICT DO NOTHING", user)
+        clickhouse.connect(settings).command("SYSTEM RELOAD DICTIONARY user_profiles")
+
+    know(known)
+    bed.ask("DELETE FROM user_profiles WHERE user_id = %s", unknown)
+    with postgres.connect(settings) as connection:
+        with store.change(connection):
+            store.put_rule(connection, rule)
+            gate.compile_all(connection, settings)
+        bed.send([event(known), event(unknown)])
+        bed.load()
+        assert bed.reasons() == {"unknown_reference": 1}
+
+        criteria = replay.Criteria(bed.name, rule="user_known", until=later())
+        assert replay.preview(settings, criteria, [])["would_fail"] == {"unknown_reference": 1}
+        know(unknown)
+        previewed = replay.preview(settings, criteria, [])
+        assert (previewed["selected"], previewed["would_pass"]) == (1, 1)
+        replay.send(settings, previewed["replay_id"])
+        bed.load()
+        assert replay.settle(settings, previewed["replay_id"]) == {"accepted": 1}
+        with store.change(connection):
+            store.remove_rule(connection, "user_known")
+            gate.compile_all(connection, settings)
+    bed.assert_conserved(messages=3, events=2)
 
 
 def test_a_wrong_selection_or_repair_is_refused(bed: Bed, settings: Settings):

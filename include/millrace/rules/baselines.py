@@ -1,4 +1,4 @@
-"""What is usual: the baselines that outlier rules judge by."""
+"""What is usual: the baselines that outlier rules judge by, and the users whose rate is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from psycopg.types.json import Jsonb
 
-from millrace.rules import store
+from millrace.rules import store, user_rates
 from millrace.rules.model import Rule
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
@@ -21,7 +21,10 @@ LEAST_SAMPLES = 30
 def refresh(
     settings: Settings, now: datetime | None = None, older_than: timedelta = timedelta(0)
 ) -> list[str]:
-    """Compute baselines of active outlier rules that are ``older_than``; return the rules' names.
+    """Compute what is usual for the active rules that ask; return the names of those computed.
+
+    Outlier rules only where their baselines are ``older_than``; the rates of users by each closed
+    window.
 
     A baseline reaches from four weeks to one hour ago, so no event is in the baseline that judges
     it; medians and median absolute deviations are not moved by the outliers among them. The gates
@@ -32,22 +35,43 @@ def refresh(
     names = []
     try:
         with postgres.connect(settings) as connection:
-            rows = connection.execute(
-                "SELECT rule_name FROM rule_baselines WHERE computed_at > now() - %s", [older_than]
-            ).fetchall()
-            fresh = {row["rule_name"] for row in rows}
+            rows = connection.execute("SELECT * FROM rule_baselines").fetchall()
+            known = {row["rule_name"]: row for row in rows}
             for rule, active in store.all_rules(connection):
-                if active and rule.config.get("check") == "outlier" and rule.name not in fresh:
-                    connection.execute(
-                        "INSERT INTO rule_baselines (rule_name, baselines) VALUES (%s, %s) "
-                        "ON CONFLICT (rule_name) DO UPDATE SET baselines = EXCLUDED.baselines, "
-                        "computed_at = now()",
-                        [rule.name, Jsonb(baseline(client, rule, moment))],
+                before, check = known.get(rule.name), rule.config.get("check")
+                if not active or check not in ("outlier", "user_rate"):
+                    continue
+                if check == "outlier":
+                    if before is not None and before["computed_at"] > moment - older_than:
+                        continue
+                    found = baseline(client, rule, moment)
+                else:
+                    found = user_rates.judge(
+                        client,
+                        rule,
+                        held=before["baselines"] if before else [],
+                        keys=_user_keys(connection),
+                        since=before["computed_at"] if before else None,
+                        now=moment,
                     )
-                    names.append(rule.name)
+                connection.execute(
+                    "INSERT INTO rule_baselines (rule_name, baselines, computed_at) "
+                    "VALUES (%s, %s, %s) ON CONFLICT (rule_name) DO UPDATE SET "
+                    "baselines = EXCLUDED.baselines, computed_at = EXCLUDED.computed_at",
+                    [rule.name, Jsonb(found), moment],
+                )
+                names.append(rule.name)
     finally:
         client.close()
     return names
+
+
+def _user_keys(connection: store.Connection) -> dict[str, str]:
+    """Return the JSON key of the user's id for each source."""
+    rows = connection.execute("SELECT source_id, config FROM data_sources").fetchall()
+    return {
+        row["source_id"]: row["config"].get("fields", {}).get("user_id", "user_id") for row in rows
+    }
 
 
 def baseline(client: Client, rule: Rule, now: datetime) -> list[dict[str, Any]]:

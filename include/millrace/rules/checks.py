@@ -256,6 +256,21 @@ def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> Found:
     return [("anomalous", name, _holds(fields, f"{rule.name}_stands_out", " OR ".join(tests)))]
 
 
+def _user_rate(fields: Fields, rule: Rule, around: Surroundings) -> Found:
+    held = around.baselines.get(rule.name, [])
+    if not held:
+        return []
+    users = ", ".join(str(one["user_id"]) for one in held)
+    user, moment = user_id(fields), "toUnixTimestamp64Milli(kafka_timestamp)"
+    since, until = (
+        f"transform({user}, [{users}]::Array(UInt64), "
+        f"[{', '.join(str(one[key]) for one in held)}]::Array(Int64), toInt64(0))"
+        for key in ("from", "until")
+    )
+    test = f"{moment} >= {since} AND {moment} < {until}"
+    return [("anomalous", "user_id", _holds(fields, f"{rule.name}_stands_out", test))]
+
+
 CHECKS: dict[str, Compiler] = {
     "required": _required,
     "type": _type,
@@ -270,6 +285,7 @@ CHECKS: dict[str, Compiler] = {
     "max_age": _max_age,
     "max_ahead": _max_ahead,
     "outlier": _outlier,
+    "user_rate": _user_rate,
 }
 
 

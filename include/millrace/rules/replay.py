@@ -7,6 +7,7 @@ where the last attempt stopped.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,10 @@ from millrace.stores import clickhouse, postgres, sql
 from millrace.stores.transactions import Item, Stream
 
 PREVIEWED = 20_000
-"""At most so many messages are judged for a preview; counts beyond are of what was selected."""
+"""At most so many messages, the first, are judged for a preview."""
+
+SHOWN = 600
+"""So much of a message is shown in a preview."""
 
 CHUNK = 1_000
 Connection = psycopg.Connection[DictRow]
@@ -54,9 +58,10 @@ class Criteria:
 def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Judge what a replay would send, and record it as a replay that waits for approval.
 
-    Returns the replay's number, how many were selected and judged, and how many would pass or
-    fail again by reason. Duplicates are told only on arrival. Raises ``RuleError`` when the
-    criteria or the repair are wrong.
+    Returns the replay's number, how many were selected and judged, how many would pass or fail
+    again by reason, and a message before and after the repair. A selection that is empty is not
+    recorded: its ``replay_id`` is none. Duplicates are told only on arrival. Raises ``RuleError``
+    when the criteria or the repair are wrong.
     """
     repair.check(steps)
     fixed = criteria.fixed()
@@ -69,11 +74,16 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
             positions = _fresh(connection, client, fixed)
             found = _judge(client, current.statement, fixed, positions[:PREVIEWED], steps)
             result: dict[str, Any] = {
+                "criteria": {name: value for name, value in asdict(fixed).items() if value},
+                "repair": steps,
                 "selected": len(positions),
                 "judged": sum(found.values()),
                 "would_pass": found.pop("", 0),
                 "would_fail": found,
+                "example": _example(client, fixed.source_id, positions, steps),
             }
+            if not positions:
+                return {"replay_id": None, **result}
             row = connection.execute(
                 "INSERT INTO replays (source_id, criteria, repair, preview) "
                 "VALUES (%s, %s, %s, %s) RETURNING replay_id",
@@ -88,16 +98,8 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
 Position = tuple[str, int, int, int]
 
 
-def _selected(client: Client, criteria: Criteria) -> list[Position]:
-    """Return the positions that the criteria select, in order."""
-    rows = client.query(
-        sql.render("clickhouse/rules/select_rejected.sql"), parameters=asdict(criteria)
-    ).result_rows
-    return [(row[0], row[1], row[2], row[3]) for row in rows]
-
-
 def _fresh(connection: Connection, client: Client, criteria: Criteria) -> list[Position]:
-    """Return the selected positions that no replay has claimed."""
+    """Return the positions that the criteria select and no replay has claimed, in order."""
     claimed = {
         (r["topic"], r["topic_incarnation"], r["partition"], r["offset"])
         for r in connection.execute(
@@ -106,7 +108,13 @@ def _fresh(connection: Connection, client: Client, criteria: Criteria) -> list[P
             [criteria.source_id],
         )
     }
-    return [place for place in _selected(client, criteria) if place not in claimed]
+    # Claimed ones don't count towards the limit, or a second run would never get beyond it.
+    wanted = asdict(criteria) | {"limit": criteria.limit + len(claimed)}
+    rows = client.query(
+        sql.render("clickhouse/rules/select_rejected.sql"), parameters=wanted
+    ).result_rows
+    selected = ((row[0], row[1], row[2], row[3]) for row in rows)
+    return [place for place in selected if place not in claimed][: criteria.limit]
 
 
 def _messages(client: Client, source_id: str, chunk: list[Position]) -> dict[Position, Any]:
@@ -146,17 +154,56 @@ def _judge(
     return counts
 
 
+def _example(
+    client: Client, source_id: str, positions: list[Position], steps: list[dict[str, Any]]
+) -> dict[str, str]:
+    """Return the first message as it is and as it would be sent, cut; empty where there is none."""
+    for _, value, _ in _messages(client, source_id, positions[:1]).values():
+        made = {"before": value, "after": repair.apply(value, steps)}
+        # PostgreSQL keeps no NUL in JSON.
+        texts = {name: text[:SHOWN].decode(errors="replace") for name, text in made.items()}
+        return {name: text.replace("\0", "\ufffd") for name, text in texts.items()}
+    return {}
+
+
 def describe(result: dict[str, Any]) -> str:
-    """Return a preview as the text that a person approves."""
-    fails = ", ".join(f"{reason}: {count}" for reason, count in result["would_fail"].items())
+    """Return a preview as the Markdown that a person approves."""
+    what = result["criteria"]
+    where = [f"{name} `{what[name]}`" for name in ("reason", "rule") if name in what]
     lines = [
-        f"**Replay {result['replay_id']}** would send {result['selected']} rejected events "
-        "through the gate again.",
-        f"Of {result['judged']} judged by the rules of now, **{result['would_pass']} would pass**.",
-        f"Would fail again: {fails or 'none'}.",
-        "Duplicates of events that came meanwhile are rejected on arrival.",
+        f"**{result['selected']:,} rejected events** of source `{what['source_id']}`"
+        f"{' with ' + ' and '.join(where) if where else ''}, rejected from {what['since']} to "
+        f"{what['until']} UTC, would go through the gate again (replay {result['replay_id']}).",
+        "| by the rules of now | events |\n|---|---:|\n"
+        f"| **would pass** | {result['would_pass']:,} |"
+        + "".join(
+            f"\n| would be rejected again: `{reason}` | {count:,} |"
+            for reason, count in sorted(result["would_fail"].items())
+        ),
     ]
+    if result["judged"] < result["selected"]:
+        lines.append(f"Only the first {result['judged']:,} were judged for this preview.")
+    repaired = "; ".join(json.dumps(step, ensure_ascii=False) for step in result["repair"])
+    lines.append(f"Repair: {_code(repaired)}" if repaired else "Repair: none, sent as they came.")
+    example = result["example"]
+    if example:
+        lines.append(f"For example\n\n{_block(example['before'])}")
+        if example["after"] != example["before"]:
+            lines.append(f"would be sent as\n\n{_block(example['after'])}")
+    lines.append(
+        "Approve to send them, each once. An event whose id has come meanwhile is rejected as a "
+        "duplicate on arrival. Reject to send nothing; they can be selected again."
+    )
     return "\n\n".join(lines)
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'") + "`"
+
+
+def _block(text: str) -> str:
+    """Return text from outside as a block of code that it can't break out of."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def send(settings: Settings, replay_id: int) -> int:

@@ -1,0 +1,77 @@
+-- Users who sent unusually much in a window: far above what users send in a window of the same hour
+-- of the week, and far above what they themselves do then.
+WITH
+    past AS (
+        SELECT
+            user_id,
+            intDiv(toUnixTimestamp(received_at), {seconds:UInt32}) AS slot,
+            count() AS events
+        FROM events
+        WHERE
+            toStartOfHour(received_at) IN {hours:Array(DateTime('UTC'))}
+            AND toDate(event_time) IN {days:Array(Date)}
+            AND ({event_type:String} = '' OR event_type = {event_type:String})
+            AND ({source_id:String} = '' OR source_id = {source_id:String})
+        GROUP BY user_id, slot
+        -- What stood out is nobody's normal.
+        HAVING (user_id, slot) NOT IN (
+            SELECT
+                toUInt64OrZero(substring(dimension, length('user_id=') + 1)),
+                intDiv(toUnixTimestamp(window_start), {seconds:UInt32})
+            FROM quality_anomalies FINAL
+            WHERE kind = 'user_rate' AND event_type = {event_type:String}
+        )
+    ),
+    everyone AS (SELECT count() AS samples, median(events) AS middle FROM past),
+    everyones_spread AS (
+        SELECT median(abs(events - (SELECT middle FROM everyone))) AS deviation FROM past
+    ),
+    middles AS (SELECT user_id, count() AS samples, median(events) AS middle FROM past GROUP BY user_id),
+    own AS (
+        SELECT user_id, any(middle) AS middle, median(abs(events - middle)) AS deviation
+        FROM past INNER JOIN middles USING (user_id)
+        WHERE samples >= {own_least:UInt32}
+        GROUP BY user_id
+    ),
+    counted AS (
+        SELECT user_id, count() AS events
+        FROM events
+        WHERE
+            received_at >= {start:DateTime64(3, 'UTC')} AND received_at < {end:DateTime64(3, 'UTC')}
+            AND ingested_at >= {start:DateTime64(3, 'UTC')}
+            AND ({event_type:String} = '' OR event_type = {event_type:String})
+            AND ({source_id:String} = '' OR source_id = {source_id:String})
+        GROUP BY user_id
+        UNION ALL
+        -- Whoever is held goes on being counted, and is held for as long as it goes on.
+        SELECT
+            toUInt64OrZero(
+                JSONExtract(value, 'Map(String, String)')[{keys:Map(String, String)}[source_id]]
+            ) AS user_id,
+            count() AS events
+        FROM rejected_events
+        WHERE
+            kafka_timestamp >= {start:DateTime64(3, 'UTC')}
+            AND kafka_timestamp < {end:DateTime64(3, 'UTC')}
+            AND rejected_at >= {start:DateTime64(3, 'UTC')}
+            AND arrayExists(failure -> endsWith(failure, {mark:String}), failures)
+        GROUP BY user_id
+    )
+SELECT
+    c.user_id AS user_id,
+    sum(c.events) AS value,
+    (SELECT middle FROM everyone) AS usual,
+    (SELECT deviation FROM everyones_spread) AS usual_deviation,
+    any(own.middle) AS own_usual,
+    any(own.deviation) AS own_deviation,
+    -- Counts have a noise of their own: the root of what is expected.
+    (value - usual) / greatest(1.4826 * usual_deviation, sqrt(usual), 1) AS above_others,
+    (value - own_usual) / greatest(1.4826 * own_deviation, sqrt(own_usual), 1) AS above_self,
+    if(own_usual > usual, own_usual, usual) AS expected,
+    least(above_others, above_self) AS deviations,
+    (SELECT samples FROM everyone) AS samples
+FROM counted AS c LEFT JOIN own ON own.user_id = c.user_id
+GROUP BY c.user_id
+HAVING samples >= {least:UInt32} AND deviations > {deviations:Float64}
+ORDER BY deviations DESC
+LIMIT {limit:UInt32}
