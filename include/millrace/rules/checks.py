@@ -140,12 +140,10 @@ def _type(fields: Fields, rule: Rule, _: Surroundings) -> Found:
 
 def _length(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name, text = rule.config["field"], fields.text(rule.config["field"])
-    length = fields.define(f"{name}_length", f"lengthUTF8({text})")
+    length = fields.define(f"{name}_length", f"toFloat64(lengthUTF8({text}))")
     tests = []
     if rule.config.get("min"):
-        present = fields.define(
-            f"{name}_length_if_any", f"if({text} = '', inf, toFloat64({length}))"
-        )
+        present = fields.define(f"{name}_length_if_any", f"if({text} = '', inf, {length})")
         tests.append(Test("below", present, float(rule.config["min"])))
     if "max" in rule.config:
         tests.append(Test("above", length, float(rule.config["max"])))

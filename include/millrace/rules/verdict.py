@@ -130,49 +130,41 @@ def broken(checks: list[Check], event_types: tuple[str, ...]) -> str:
     if not ordered:
         return "[]::Array(String)"
     labels = ", ".join(literal(check.label) for check in ordered)
-    groups = _groups(ordered)
-    found = [_breaks(group, event_types) for group in groups if group.kind != "holds"]
-    holding = [
-        (str(number), group.operand if scope is None else f"{_is_of(group, scope, event_types)}")
-        for group in groups
-        if group.kind == "holds"
-        for number, scope, _ in group.asked
-    ]
-    if holding:
-        numbers, tests = zip(*holding, strict=True)
-        found.append(
-            f"arrayFilter((n, is_broken) -> is_broken, {_array(numbers)}, {_array(tests)})"
-        )
-    return (
-        f"arrayMap(n -> [{labels}][n], arraySort(arrayDistinct(arrayConcat({', '.join(found)}))))"
-    )
+    alike: dict[tuple[str, str], list[Group]] = {}
+    for group in _groups(ordered):
+        alike.setdefault((group.kind, group.event_number), []).append(group)
+    found = ", ".join(_breaks(*key, groups, event_types) for key, groups in alike.items())
+    return f"arrayMap(n -> [{labels}][n], arraySort(arrayDistinct(arrayConcat({found}))))"
 
 
-def _is_of(group: Group, scope: str, event_types: tuple[str, ...]) -> str:
-    number = event_types.index(scope) + 1
-    return f"({group.event_number} = {number} AND {group.operand})"
+def _breaks(kind: str, event_number: str, groups: list[Group], event_types: tuple[str, ...]) -> str:
+    """Return the numbers of the checks of one kind that are broken.
 
-
-def _breaks(group: Group, event_types: tuple[str, ...]) -> str:
-    """Return the numbers of the checks whose limit the operand is outside of."""
+    The engine takes its time over every function of a statement, and next to none over a list of
+    values: so the rules are values here, and name the operand that they are about by its place.
+    """
+    operand = f"{_array(group.operand for group in groups)}[place]"
     outside = {
-        "below": f"{group.operand} < limit",
-        "above": f"{group.operand} > limit",
-        "not_among": f"{group.operand} != '' AND NOT has(limit, {group.operand})",
-    }[group.kind]
-    numbers = [str(number) for number, _, _ in group.asked]
-    scopes = [
-        str(0 if scope is None else event_types.index(scope) + 1) for _, scope, _ in group.asked
-    ]
-    limits = [
-        _array([literal(value) for value in limit]) if isinstance(limit, tuple) else literal(limit)
-        for _, _, limit in group.asked
-    ]
-    in_scope = f"(scope = 0 OR scope = {group.event_number})"
-    return (
-        f"arrayFilter((n, scope, limit) -> {in_scope} AND {outside}, "
-        f"{_array(numbers)}, {_array(scopes)}, {_array(limits)})"
-    )
+        "holds": operand,
+        "below": f"{operand} < limit",
+        "above": f"{operand} > limit",
+        "not_among": f"{operand} != '' AND NOT has(limit, {operand})",
+    }[kind]
+    asked = [(place, *one) for place, group in enumerate(groups, 1) for one in group.asked]
+    scopes = (0 if scope is None else event_types.index(scope) + 1 for _, _, scope, _ in asked)
+    lists = {
+        "n": _array(str(number) for _, number, _, _ in asked),
+        "place": _array(str(place) for place, _, _, _ in asked),
+        "scope": _array(map(str, scopes)),
+    }
+    if kind != "holds":
+        lists["limit"] = _array(_limit(limit) for _, _, _, limit in asked)
+    test = f"(scope = 0 OR scope = {event_number}) AND {outside}"
+    return f"arrayFilter(({', '.join(lists)}) -> {test}, {', '.join(lists.values())})"
+
+
+def _limit(limit: Limit) -> str:
+    return _array(map(literal, limit)) if isinstance(limit, tuple) else literal(limit)
 
 
 def _array(items: Iterable[str]) -> str:
