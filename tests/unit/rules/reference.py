@@ -49,6 +49,8 @@ def parse(value: bytes) -> dict[str, Any]:
             text.decode("utf-8", "strict").strip(" \t\r\n"),
             parse_constant=refuse,
             parse_float=number,
+            # Python reads no integer of more than 4,300 digits.
+            parse_int=lambda digits: int(digits) if len(digits) < 4_000 else digits,
             object_pairs_hook=first,
         )
         json.dumps(parsed, ensure_ascii=False).encode()  # a lone surrogate is no text

@@ -1,17 +1,21 @@
 """The compiled gate and a plain-Python reference agree on arbitrary messages.
 
-CI takes 20,000; ``python -m tests.unit.rules.test_fuzz 1000000 [seed]`` takes as many as you like.
+CI takes 20,000; ``python -m tests.unit.rules.test_fuzz 1000000 [seed]`` takes as many as you like,
+and then messages of 10 MB.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 
 import pytest
 
 from millrace.rules import store
+from millrace.rules.checks import Surroundings
 from millrace.rules.compiler import compile_statement
 from tests.unit.rules.conftest import AROUND, KAFKA_TIME, ChdbEngine
 from tests.unit.rules.fuzz import messages
@@ -21,10 +25,12 @@ CHUNK = 5_000
 AT = datetime.fromisoformat(KAFKA_TIME).replace(tzinfo=UTC)
 
 
-def disagreements(engine: ChdbEngine, values: list[bytes]) -> list[str]:
+def disagreements(
+    engine: ChdbEngine, values: list[bytes], around: Surroundings = AROUND
+) -> list[str]:
     """Return a line for each message of which gate and reference say different things."""
     engine.load(values)
-    statement = compile_statement(store.seeded_rules(), AROUND, table="fuzzed")
+    statement = compile_statement(store.seeded_rules(), around, table="fuzzed")
     rows = engine.rows(f"SELECT offset, failures FROM ({statement}) ORDER BY offset")
     assert [int(row["offset"]) for row in rows] == list(range(len(values)))  # none lost
     found = []
@@ -33,7 +39,7 @@ def disagreements(engine: ChdbEngine, values: list[bytes]) -> list[str]:
             value,
             kafka_time=AT,
             event_types=set(AROUND.event_types),
-            max_bytes=AROUND.message_max_bytes,
+            max_bytes=around.message_max_bytes,
             kept_days=AROUND.events_retention_days,
         )
         if row["failures"] != expected:
@@ -54,15 +60,34 @@ def test_gate_and_reference_agree(engine):
     assert run(engine, seed=7, count=20_000) == []
 
 
-@pytest.mark.parametrize("filler", [b"x", b"\\u00e9", b"\xff"])
-def test_ten_megabytes(engine, filler):
-    body = filler * (10_000_000 // len(filler))
-    assert disagreements(engine, [b'{"a":"' + body + b'"}', body, b"[" * 10_000_000]) == []
+def giants() -> Iterator[bytes]:
+    """Yield messages of 10 MB: sound, garbage, deep, of many fields, with a field that is long."""
+    for filler in (b"x", b"\\u00e9", b"\xff", "\u4e2d".encode()):
+        body = filler * (10_000_000 // len(filler))
+        yield b'{"a":"' + body + b'"}'
+        yield b'{"event":"' + body + b'","page":"' + body[:9000] + b'"}'
+        yield body
+    yield b"[" * 10_000_000
+    yield b'{"x":' * 2_000_000
+    yield b"{" + b",".join(b'"field_%d":%d' % (n, n) for n in range(500_000)) + b"}"
+    yield b'{"amount":' + b"9" * 10_000_000 + b"}"
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 16 << 20])
+def test_ten_megabytes(engine, limit):
+    around = replace(AROUND, message_max_bytes=limit)
+    for value in giants():
+        assert disagreements(engine, [value], around) == []
 
 
 if __name__ == "__main__":
     amount, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    differences = run(ChdbEngine(), seed, amount)
+    held = ChdbEngine()
+    differences = run(held, seed, amount)
+    for limit in (1 << 20, 16 << 20):
+        for value in giants():
+            around = replace(AROUND, message_max_bytes=limit)
+            differences += disagreements(held, [value], around)
     print("\n".join(differences[:50]))
     print(f"{amount} messages, {len(differences)} disagreements")
     sys.exit(bool(differences))
