@@ -28,10 +28,10 @@ WITH
     ),
     middles AS (SELECT user_id, count() AS samples, median(events) AS middle FROM past GROUP BY user_id),
     own AS (
-        SELECT user_id, any(middle) AS middle, median(abs(events - middle)) AS deviation
-        FROM past INNER JOIN middles USING (user_id)
-        WHERE samples >= {own_least:UInt32}
-        GROUP BY user_id
+        SELECT m.user_id AS user_id, m.middle AS middle, median(abs(p.events - m.middle)) AS deviation
+        FROM past AS p INNER JOIN middles AS m ON m.user_id = p.user_id
+        WHERE m.samples >= {own_least:UInt32}
+        GROUP BY m.user_id, m.middle
     ),
     counted AS (
         SELECT user_id, count() AS events
