@@ -46,7 +46,9 @@ WITH
         -- Whoever is held goes on being counted, and is held for as long as it goes on.
         SELECT
             toUInt64OrZero(
-                JSONExtract(value, 'Map(String, String)')[{keys:Map(String, String)}[source_id]]
+                JSONExtract(value, 'Map(String, String)')[
+                    transform(source_id::String, {sources:Array(String)}, {keys:Array(String)}, '')
+                ]
             ) AS user_id,
             count() AS events
         FROM rejected_events
