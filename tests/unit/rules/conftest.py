@@ -83,10 +83,14 @@ def messages(values: list[bytes]) -> str:
 def judge(engine: ChdbEngine) -> Judge:
     """Put messages through the gate made of some rules (the seeded ones unless told)."""
 
-    def run(*values: bytes | dict[str, Any], rules: list[Rule] | None = None) -> list[dict]:
+    def run(
+        *values: bytes | dict[str, Any],
+        rules: list[Rule] | None = None,
+        around: Surroundings = AROUND,
+    ) -> list[dict]:
         encoded = [v if isinstance(v, bytes) else json.dumps(v).encode() for v in values]
         used = store.seeded_rules() if rules is None else rules
-        statement = compile_statement(used, AROUND, table=messages(encoded))
+        statement = compile_statement(used, around, table=messages(encoded))
         return engine.rows(f"SELECT * FROM ({statement}) ORDER BY offset")
 
     return run

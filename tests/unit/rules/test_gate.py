@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -231,6 +232,21 @@ def test_a_rule_of_one_event_type_leaves_others_alone(judge, event):
     only = rule(check="required", field="sku", event_type="click")
     rows = judge(event, event | {"event": "click"}, rules=[only])
     assert [len(row["failures"]) for row in rows] == [0, 1]
+
+
+def test_users_are_held_from_a_moment_to_another(judge, event):
+    arrived = 1767268800000  # KAFKA_TIME
+    held = [
+        {"user_id": 5, "from": arrived, "until": arrived + 1},
+        {"user_id": 6, "from": arrived + 1, "until": arrived + 9},
+        {"user_id": 7, "from": arrived - 9, "until": arrived},
+    ]
+    steady = rule("steady", check="user_rate", deviations=9)
+    around = replace(AROUND, baselines={"steady": held})
+    rows = judge(*(event | {"user_id": n} for n in (5, 6, 7, 8)), rules=[steady], around=around)
+    assert [row["failures"] for row in rows] == [["anomalous|user_id|steady"], [], [], []]
+    (row,) = judge(event | {"user_id": 5}, rules=[steady])
+    assert row["failures"] == []
 
 
 def test_a_shadow_rule_is_not_in_the_statement(judge, event):
