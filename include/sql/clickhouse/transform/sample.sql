@@ -22,3 +22,11 @@ INSERT INTO {{ database }}.published_through (published_through) SELECT now64(3)
 ;
 CREATE TABLE {{ database }}.user_profiles ENGINE = MergeTree ORDER BY user_id
 AS SELECT * FROM {{ base }}.user_profiles
+;
+{# Metrics of aggregation rules are no models: they are those of production. #}
+{% for view in ["rule_metrics", "rule_metric_definitions"] %}
+CREATE VIEW {{ database }}.{{ view }} AS SELECT * FROM {{ base }}.{{ view }}
+{% if not loop.last %}
+;
+{% endif %}
+{% endfor %}
