@@ -36,10 +36,9 @@ from cosmos import (
 )
 
 from millrace.settings import Settings
-from millrace.transform import deploy as deployments
 from millrace.transform import project
 
-DEPLOYED = deployments.deployed_project(Settings())
+DEPLOYED = project.deployed(Settings())
 
 
 def set_environment(_context: Any, operator: Any) -> None:
@@ -71,7 +70,9 @@ def build_models() -> None:
 
     @task(execution_timeout=timedelta(hours=2))
     def deploy() -> list[str]:
-        return deployments.deploy(Settings()).built
+        from millrace.transform.deploy import deploy as bring_up_to_date
+
+        return bring_up_to_date(Settings()).built
 
     # The last good version is built even when a change could not be deployed.
     @task.short_circuit(trigger_rule=TriggerRule.ALL_DONE)

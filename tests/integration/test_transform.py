@@ -160,7 +160,7 @@ class Bench:
             "INSERT INTO published_through (published_through) SELECT now64(3) + 0.001"
         )
         variables = project.environment(
-            self.settings, project.PRODUCTION, project=deploy.deployed_project(self.settings)
+            self.settings, project.PRODUCTION, project=project.deployed(self.settings)
         )
         project.run(["run", "--select", "config.materialized:incremental"], variables)
 
@@ -385,7 +385,7 @@ def test_every_model_has_exactly_the_columns_it_describes(bench: Bench) -> None:
     from dbt.contracts.graph.manifest import WritableManifest
 
     manifest = WritableManifest.read_and_check_versions(
-        str(deploy.deployed_project(bench.settings) / "target" / "manifest.json")
+        str(project.deployed(bench.settings) / "target" / "manifest.json")
     )
     models = [n for n in manifest.nodes.values() if n.resource_type == "model"]
     assert len(models) > 25

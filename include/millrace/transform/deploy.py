@@ -82,15 +82,10 @@ class Model:
         return self.materialized != "view"
 
 
-def deployed_project(settings: Settings) -> Path:
-    """Return where the deployed copy of the project lies, with its manifest in ``target/``."""
-    return settings.home / "dbt" / "deployed"
-
-
 def is_deployed(settings: Settings, source: Path = project.SOURCE) -> bool:
     """Whether the project in ``source`` is, as it is now, the one that stands in the warehouse."""
     return (
-        deployed_project(settings).resolve().name == project.fingerprint(source)
+        project.deployed(settings).resolve().name == project.fingerprint(source)
         and not _interrupted(settings).exists()
         and not _is_incomplete(settings)
     )
@@ -117,7 +112,7 @@ def deploy(
                 f"{error}\nProduction still has the last good version. Mend the model, then run "
                 "`./millrace dbt deploy` again."
             ) from error
-        say(f"documentation with lineage: {docs.publish(settings, deployed_project(settings))}")
+        say(f"documentation with lineage: {docs.publish(settings, project.deployed(settings))}")
         return done
 
 
@@ -135,7 +130,7 @@ class _Deployer:
         self.say = say
         self.base = clickhouse.database(settings)
         self.ddl = Ddl(settings.clickhouse_cluster)
-        self.deployed = deployed_project(settings)
+        self.deployed = project.deployed(settings)
         self.anew = _interrupted(settings).exists() or _is_incomplete(settings)
         self.state = str(self.deployed / "target")
         self.beside = settings.home / "dbt" / project.SHADOW / "state"
@@ -350,7 +345,7 @@ class _Deployer:
 
 def _is_incomplete(settings: Settings) -> bool:
     """Whether the warehouse lacks a model that was deployed (it may have been lost), or all."""
-    manifest = deployed_project(settings) / "target" / "manifest.json"
+    manifest = project.deployed(settings) / "target" / "manifest.json"
     if not manifest.exists():
         return True
     models = _models(manifest)

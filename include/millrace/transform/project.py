@@ -7,8 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
@@ -17,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from millrace.settings import REPOSITORY, Settings
-from millrace.stores import clickhouse
 
 SOURCE = REPOSITORY / "dbt"
 """The project that people edit."""
@@ -34,6 +31,9 @@ class DbtError(RuntimeError):
 
 def profile(settings: Settings, target: str) -> dict[str, str]:
     """Return the variables that ``dbt/profiles.yml`` and the sources read, for a target."""
+    # what follows is imported where it is needed: every task of build_models reads this module
+    from millrace.stores import clickhouse
+
     url = urlsplit(settings.clickhouse_url)
     sandbox = sandbox_database()
     return {
@@ -49,6 +49,11 @@ def profile(settings: Settings, target: str) -> dict[str, str]:
         "MILLRACE_DBT_SANDBOX": sandbox,
         "MILLRACE_DBT_SOURCES": sandbox if target == SANDBOX else clickhouse.database(settings),
     }
+
+
+def deployed(settings: Settings) -> Path:
+    """Return where the deployed copy of the project lies, with its manifest in ``target/``."""
+    return settings.home / "dbt" / "deployed"
 
 
 def environment(settings: Settings, target: str, *, project: Path = SOURCE) -> dict[str, str]:
@@ -89,14 +94,18 @@ def run(arguments: Sequence[str], variables: Mapping[str, str]) -> Any:
 
 
 def pass_through(settings: Settings, arguments: Sequence[str], target: str) -> int:
-    """Run dbt as a child with the caller's arguments, output and terminal; return its exit code."""
-    program = Path(sys.executable).parent / "dbt"
-    variables = os.environ | environment(settings, target)
-    state = settings.home / "dbt" / "deployed" / "target"
-    if target == SANDBOX and state.exists():
-        # A model that is not in the sandbox is read from production.
-        variables |= {"DBT_DEFER": "true", "DBT_STATE": str(state)}
-    return subprocess.run([str(program), *arguments], env=variables, check=False).returncode
+    """Run dbt with the caller's arguments, output and terminal; return its exit code.
+
+    In this process, since starting another Python would take longer than building a small model.
+    """
+    from dbt.cli.main import cli
+
+    try:
+        with _environment(environment(settings, target)):
+            cli.main(args=list(arguments), prog_name="./millrace dbt")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 1
+    return 0
 
 
 def sandbox_database() -> str:

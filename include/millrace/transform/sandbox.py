@@ -5,6 +5,7 @@ from __future__ import annotations
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 from millrace.transform import project
+from millrace.transform.ddl import Ddl
 
 
 def ensure(settings: Settings) -> None:
@@ -22,7 +23,8 @@ def sample(settings: Settings) -> str:
     """Fill the sandbox with a sample of production's events; return what was taken, in words.
 
     It holds all events of one user in some, so that sessions are whole, of the last
-    ``settings.sandbox_days`` days, about ``settings.sandbox_rows`` events.
+    ``settings.sandbox_days`` days, about ``settings.sandbox_rows`` events; and every model of the
+    deployed project, built on them, so that a test never holds the sample against production.
     """
     database, base = project.sandbox_database(), clickhouse.database(settings)
     client = clickhouse.connect(settings)
@@ -35,7 +37,11 @@ def sample(settings: Settings) -> str:
         )
         one_in = max(1, -(-recent // settings.sandbox_rows))
         for statement in sql.render_all(
-            "clickhouse/transform/sample.sql", base=base, database=database
+            "clickhouse/transform/sample.sql",
+            base=base,
+            database=database,
+            on_cluster=Ddl(settings.clickhouse_cluster).on,
+            engine=clickhouse.engine(settings),
         ):
             client.command(statement, parameters={"days": settings.sandbox_days, "one_in": one_in})
         taken = int(
@@ -46,6 +52,15 @@ def sample(settings: Settings) -> str:
         )
     finally:
         client.close()
+    _build_models(settings)
     return (
         f"{database}: {taken:,} events of one user in {one_in}, last {settings.sandbox_days} days"
     )
+
+
+def _build_models(settings: Settings) -> None:
+    deployed = project.deployed(settings)
+    variables = project.environment(settings, project.SANDBOX, project=deployed)
+    # apart from what the caller's own project was parsed to
+    variables["DBT_TARGET_PATH"] += "_sample"
+    project.run(["run", "--target", project.SANDBOX], variables)
