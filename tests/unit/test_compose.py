@@ -106,6 +106,17 @@ def test_airflow_knows_the_command(name: str) -> None:
     assert command in {known.name for known in core_commands}
 
 
+@pytest.mark.parametrize("name", ["backup-gateway", "wal-archiver"])
+def test_millrace_knows_the_command(name: str) -> None:
+    from typer.main import get_command
+
+    from millrace.cli.main import app
+
+    *program, group, command = SERVICES[name]["command"]
+    assert program == ["python", "-m", "millrace.cli"]
+    assert command in get_command(app).commands[group].commands  # type: ignore[attr-defined]
+
+
 def test_settings_exist() -> None:
     import airflow
 
@@ -123,7 +134,7 @@ def test_settings_exist() -> None:
 def test_addresses_name_services_and_their_ports() -> None:
     environment = SERVICES["airflow-setup"]["environment"]
     listening = {"kafka": 9092, "clickhouse": 8123, "postgres": 5432, "redis": 6379, "minio": 9000}
-    listening["airflow-api-server"] = 8080
+    listening |= {"airflow-api-server": 8080, "backup-gateway": 9010}
     for name, value in environment.items():
         for host, port in re.findall(r"(?:@|//|^)([a-z-]+):(\d+)", value):
             assert listening[host] == int(port), f"{name}: {value}"

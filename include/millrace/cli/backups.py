@@ -106,6 +106,19 @@ def archive_wal() -> None:
         Archiver(Settings()).run()
 
 
+@app.command("check-archive")
+def check_archive(
+    limit: Annotated[float, typer.Option(help="Seconds it may take.")] = 45,
+) -> None:
+    """Say how long a row committed now takes to reach the bucket; fail if it takes too long."""
+    from millrace.backups import wal
+    from millrace.settings import Settings
+
+    with _told():
+        waited = wal.await_archived(Settings(), limit)
+    typer.echo(f"in the bucket {waited:.1f} s after the commit")
+
+
 @app.command("resume-ingest")
 def resume_ingest(
     seconds: Annotated[float, typer.Option(help="Give up after so long.")] = 600,
