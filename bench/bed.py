@@ -27,7 +27,7 @@ from millrace.settings import Settings
 from millrace.simulate import faults
 from millrace.simulate.traffic import Traffic
 from millrace.stack.stack import Stack
-from millrace.stores import clickhouse, kafka
+from millrace.stores import clickhouse, kafka, postgres
 
 RESULTS = Path(__file__).parent / "results"
 SERVERS = ("kafka", "clickhouse", "postgres")
@@ -142,6 +142,61 @@ class DrainingWorker(Worker):
         return bool(self.positions) and all(
             self.positions[p].next_offset >= end for p, end in self.ends.items()
         )
+
+
+@contextmanager
+def loading(settings: Settings) -> Iterator[str]:
+    """Plan, and have a process per task load until the block ends; yields the run's id.
+
+    The block begins when the workers hold all partitions, whatever their start took.
+    """
+    run_id = f"bench-{time.time_ns()}"
+    shares = plan(settings, run_id)
+    context = multiprocessing.get_context("spawn")
+    ended = context.Event()
+    workers = [context.Process(target=_work, args=(share, run_id, ended)) for share in shares]
+    for worker in workers:
+        worker.start()
+    try:
+        _await_owners(settings, run_id, sum(len(share["partitions"]) for share in shares))
+        yield run_id
+    finally:
+        ended.set()
+        for worker in workers:
+            worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError("a worker failed; see above")
+
+
+def _await_owners(settings: Settings, run_id: str, partitions: int) -> None:
+    until = time.monotonic() + 60
+    with postgres.connect(settings) as connection:
+        while True:
+            row = connection.execute(
+                "SELECT count(*) AS held FROM ingest_positions WHERE owner ~ %s",
+                [f"^{run_id}/[0-9]"],
+            ).fetchone()
+            if row and row["held"] == partitions:
+                return
+            if time.monotonic() > until:
+                raise TimeoutError(f"the workers took {row} of {partitions} partitions")
+            time.sleep(0.05)  # PostgreSQL does not tell when that changes
+
+
+class EndableWorker(Worker):
+    """A worker that ends when it is told to."""
+
+    ended: Any = None
+
+    def is_over(self) -> bool:
+        """Tell whether it was told to end."""
+        return super().is_over() or self.ended.is_set()
+
+
+def _work(share: dict[str, Any], run_id: str, ended: Any) -> None:
+    worker = EndableWorker(Settings(), Share.from_dict(share), run_id)
+    worker.ended = ended
+    worker.run(600)
 
 
 def load(stack: Stack) -> dict[str, Any]:

@@ -18,8 +18,6 @@ import typer
 
 from bench import bed
 from bench.ingest import warm_up
-from millrace.ingest.plan import plan
-from millrace.ingest.worker import Share, Worker
 from millrace.settings import Settings
 from millrace.simulate import faults, send
 from millrace.stack.stack import Stack
@@ -42,31 +40,24 @@ def main(
 def measure(stack: Stack, rate: int, seconds: float) -> dict[str, Any]:
     """Return percentiles of the delay at one rate."""
     settings = stack.settings
-    run_id = f"fresh-{time.time_ns()}"
     context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=_work, args=(share, run_id, seconds + 8))
-        for share in plan(settings, run_id)
-    ]
-    for worker in workers:
-        worker.start()
-    time.sleep(5)  # workers import their libraries
-    watcher = Watcher(settings)
-    watcher.start()
-    before = {name: bed.cpu_seconds(stack.pid(name)) for name in bed.SERVERS}
-    sender = context.Process(target=_send, args=(rate, seconds))
-    sender.start()
-    sender.join()
-    spent = {name: bed.cpu_seconds(stack.pid(name)) - before[name] for name in bed.SERVERS}
-    for worker in workers:
-        worker.join()
-    watcher.stop()
+    with bed.loading(settings):
+        watcher = Watcher(settings)
+        watcher.start()
+        before = {name: bed.cpu_seconds(stack.pid(name)) for name in bed.SERVERS}
+        sender = context.Process(target=_send, args=(rate, seconds))
+        sender.start()
+        sender.join()
+        spent = {name: bed.cpu_seconds(stack.pid(name)) - before[name] for name in bed.SERVERS}
+        watcher.stop()
     delays = np.array(watcher.delays)
     return {
         "events_seen": len(delays),
-        "p50_seconds": round(float(np.percentile(delays, 50)), 3),
-        "p95_seconds": round(float(np.percentile(delays, 95)), 3),
-        "p99_seconds": round(float(np.percentile(delays, 99)), 3),
+        **{
+            f"p{share}_seconds": round(float(np.percentile(delays, share)), 3)
+            for share in (50, 95, 99)
+        },
+        "slowest_seconds": round(float(delays.max()), 3),
         "cores": {name: round(cpu / seconds, 2) for name, cpu in spent.items()},
     }
 
@@ -79,36 +70,33 @@ class Watcher(threading.Thread):
         self.delays: list[float] = []
         self._client = clickhouse.connect(settings)
         self._ended = threading.Event()
-        self._seen = {int(b) for (b,) in self._batches()}
+        self._seen = self._batches()
 
-    def _batches(self) -> list[tuple[int]]:
-        return self._client.query(
-            "SELECT DISTINCT batch_id FROM events WHERE ingested_at > now() - 60"
+    def _batches(self) -> set[int]:
+        rows = self._client.query(
+            "SELECT DISTINCT batch_id FROM events WHERE ingested_at > now64(3) - 20"
         ).result_rows
+        return {int(number) for (number,) in rows}
 
     def run(self) -> None:
-        """Ask until stopped; every 100th event of a new micro-batch is a sample."""
-        while not self._ended.wait(0.01):
-            fresh = [int(b) for (b,) in self._batches() if int(b) not in self._seen]
+        """Ask until stopped."""
+        while not self._ended.wait(0.02):
+            fresh = self._batches() - self._seen
             if not fresh:
                 continue
             now = time.time()
-            self._seen.update(fresh)
-            rows = self._client.query(
-                "SELECT toUnixTimestamp64Milli(received_at) FROM events "
-                "WHERE ingested_at > now() - 60 AND batch_id IN {batches:Array(UInt64)}",
-                parameters={"batches": fresh},
-            ).result_rows
-            self.delays += [now - stamp / 1000 for (stamp,) in rows]
+            self._seen |= fresh
+            stamps = self._client.query_np(
+                "SELECT toUnixTimestamp64Milli(received_at) AS stamp FROM events "
+                "WHERE ingested_at > now64(3) - 20 AND batch_id IN {batches:Array(UInt64)}",
+                parameters={"batches": sorted(fresh)},
+            )
+            self.delays += (now - stamps["stamp"] / 1000).tolist()
 
     def stop(self) -> None:
         """Ask no more."""
         self._ended.set()
         self.join(10)
-
-
-def _work(share: dict[str, Any], run_id: str, seconds: float) -> None:
-    Worker(Settings(), Share.from_dict(share), run_id).run(seconds)
 
 
 def _send(rate: int, seconds: float) -> None:

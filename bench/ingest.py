@@ -6,26 +6,39 @@
 - ``limits``: Kafka's own consumer, and the engine's raw insert and INSERT SELECT, alone.
 - ``operator``: Airflow's ConsumeFromTopicOperator with a callback that inserts, on the same topic.
 - ``sizes``: the same load with 1, 10 and 50 million events in the tables.
+- ``verified``: many events, sent while they are loaded, and held against the sender's manifest.
+- ``handover``: how long nothing is loaded between one run's end and the next run's start.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
+import threading
 import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Annotated, Any
 
-import clickhouse_connect
 import pyarrow as pa
 import typer
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Message
 
 from bench import bed
+from millrace.ingest.plan import plan
 from millrace.ingest.warehouse import arrow_stream
+from millrace.ingest.worker import Share, Worker
 from millrace.settings import Settings
+from millrace.simulate import faults, send
 from millrace.stack import kafka as broker
 from millrace.stack.stack import Stack
-from millrace.stores import clickhouse
+from millrace.stores import clickhouse, postgres
+from millrace.verify import simulation
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 Events = Annotated[int, typer.Option(help="Messages to load.")]
@@ -80,21 +93,25 @@ def limits(events: Events = 2_000_000) -> None:
 
 
 @app.command()
-def operator(events: Events = 1_000_000, theirs: int = 100_000) -> None:
-    """Compare with Airflow's operator, which gets the first ``theirs`` of the same messages."""
+def operator(events: Events = 2_000_000, theirs: int = 200_000) -> None:
+    """Compare with Airflow's operator, which gets the first ``theirs`` of the same messages.
+
+    Its callback does what is usual (parse, insert as events) or the least (insert what came), in
+    batches of its default size or of 10,000.
+    """
     with bed.running() as stack:
         warm_up(stack)
         bed.send(stack.settings, events, seed=1)
         ours = bed.load(stack)
-        other = consume_with_operator(stack.settings, theirs)
-        bed.write(
-            "ingest_operator",
-            {
-                "millrace": ours,
-                "operator_messages_per_second": round(other),
-                "ratio": round(ours["messages_per_second"] / other, 1),
-            },
-        )
+        found: dict[str, Any] = {}
+        for name, insert in (("events", insert_parsed), ("raw", insert_raw)):
+            for batch in (1_000, 10_000):
+                rate = consume_with_operator(stack.settings, theirs, insert, batch)
+                found[f"{name}, batches of {batch}"] = {
+                    "messages_per_second": round(rate),
+                    "millrace_ratio": round(ours["messages_per_second"] / rate, 1),
+                }
+        bed.write("ingest_operator", {"millrace": ours, "operator": found})
 
 
 @app.command()
@@ -112,6 +129,71 @@ def sizes(events: Events = 1_000_000, steps: str = "1,10,50") -> None:
         rates = [f["messages_per_second"] for f in found.values()]
         found["slowest_to_fastest"] = round(min(rates) / max(rates), 2)
         bed.write("ingest_sizes", found)
+
+
+@app.command()
+def verified(events: Events = 10_000_000, held: Held = 16_000_000) -> None:
+    """Send while workers load, then let ``verify`` hold everything against the manifest."""
+    with bed.running() as stack:
+        settings = stack.settings
+        bed.hold_ids(settings, held)
+        warm_up(stack)
+        began = time.monotonic()
+        with bed.loading(settings):
+            manifest = send.run(
+                send.Plan(seed=10, rates=faults.rates({}), rate=0, duration=3600, total=events),
+                settings,
+                topic=settings.events_topic,
+            )
+            sent_after = time.monotonic() - began
+            report = simulation.verify(manifest, settings, wait_seconds=600)
+        bed.write(
+            "ingest_verified",
+            {
+                "messages": manifest.sent,
+                "sent_after_seconds": round(sent_after, 1),
+                "verified_after_seconds": round(time.monotonic() - began, 1),
+                "differences": report.differences,
+                "checks": {c.name: c.compared or f"skipped: {c.skipped}" for c in report.checks},
+                "conserved": checks(settings),
+            },
+        )
+
+
+@app.command()
+def handover(runs: int = 4, rate: int = 1_000, seconds: float = 8) -> None:
+    """End a run and begin the next, under traffic; workers' imports are not counted."""
+    with bed.running() as stack:
+        settings = stack.settings
+        warm_up(stack)
+        traffic = threading.Thread(
+            target=send.run,
+            args=(
+                send.Plan(
+                    seed=11, rates=faults.rates({}), rate=rate, duration=(runs + 1) * seconds
+                ),
+                settings,
+            ),
+            kwargs={"topic": settings.events_topic},
+        )
+        traffic.start()
+        for number in range(runs):
+            run_id = f"handover-{number}"
+            shares = [Share.from_dict(values) for values in plan(settings, run_id)]
+            with ThreadPoolExecutor(len(shares)) as pool:
+                list(pool.map(lambda s, r=run_id: Worker(settings, s, r).run(seconds), shares))
+        traffic.join()
+        with postgres.connect(settings) as connection:
+            rows = connection.execute(
+                "SELECT split_part(owner, '/', 1) AS run, extract(epoch FROM min(loaded_at)) AS "
+                "first, extract(epoch FROM max(loaded_at)) AS last FROM ingest_batches "
+                "WHERE owner LIKE 'handover-%' GROUP BY run ORDER BY first"
+            ).fetchall()
+        gaps = [float(b["first"] - a["last"]) for a, b in itertools.pairwise(rows)]
+        bed.write(
+            "ingest_handover",
+            {"messages_per_second": rate, "gaps_seconds": [round(gap, 2) for gap in gaps]},
+        )
 
 
 def warm_up(stack: Stack) -> None:
@@ -172,7 +254,7 @@ def engine_alone(settings: Settings, events: int) -> tuple[float, float]:
             f"CREATE TABLE {name} (partition UInt32, offset UInt64, key String, value String) "
             "ENGINE = MergeTree ORDER BY (partition, offset)"
         )
-    blocks = [arrow_stream(pa.table(batch)) for batch in _slices(table, 100_000)]
+    blocks = [b"".join(arrow_stream(piece)) for piece in _slices(table, 100_000)]
     began = time.monotonic()
     for block in blocks:
         client.raw_insert("bench_raw", table.column_names, block, fmt="ArrowStream")
@@ -188,21 +270,24 @@ def _slices(table: pa.Table, rows: int) -> list[pa.Table]:
     return [table.slice(first, rows) for first in range(0, table.num_rows, rows)]
 
 
-def consume_with_operator(settings: Settings, events: int) -> float:
+def consume_with_operator(
+    settings: Settings, events: int, insert: Callable[[Client, list[Message]], None], batch: int
+) -> float:
     """Return the rate of Airflow's operator with a batch callback that inserts.
 
-    It does less: no validation, no duplicate check, no ledger.
+    It does less: no duplicate check, no ledger, no rejected messages, no rollup by the same token.
     """
     from airflow.providers.apache.kafka.operators.consume import ConsumeFromTopicOperator
 
     client = clickhouse.connect(settings)
     client.command(
-        "CREATE TABLE bench_operator (partition UInt32, offset UInt64, key String, value String) "
-        "ENGINE = MergeTree ORDER BY (partition, offset)"
+        "CREATE OR REPLACE TABLE bench_raw (partition UInt32, offset UInt64, key String, "
+        "value String) ENGINE = MergeTree ORDER BY (partition, offset)"
     )
+    client.command("CREATE OR REPLACE TABLE bench_events AS events")
     config = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "group.id": "bench-operator",
+        "group.id": f"bench-operator-{time.time_ns()}",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
     }
@@ -213,24 +298,59 @@ def consume_with_operator(settings: Settings, events: int) -> float:
             task_id="consume",
             kafka_config_id="bench_kafka",
             topics=[settings.events_topic],
-            apply_function_batch=lambda messages: _insert(client, messages),
+            apply_function_batch=lambda messages: insert(client, messages),
             max_messages=events,
-            max_batch_size=10_000,
+            max_batch_size=batch,
             poll_timeout=5,
         )
         began = time.monotonic()
         consume.execute({})
         seconds = time.monotonic() - began
-    loaded = int(str(client.command("SELECT count() FROM bench_operator")))
     client.close()
-    return loaded / seconds
+    return events / seconds
 
 
-def _insert(client: clickhouse_connect.driver.client.Client, messages: list[Any]) -> None:
+def insert_raw(client: Client, messages: list[Message]) -> None:
+    """Insert messages as they came."""
     client.insert(
-        "bench_operator",
+        "bench_raw",
         [[m.partition(), m.offset(), m.key() or b"", m.value() or b""] for m in messages],
         column_names=["partition", "offset", "key", "value"],
+    )
+
+
+CONTRACT = {"event_id", "timestamp", "event", "user_id", "page", "country", "device"}
+
+
+def insert_parsed(client: Client, messages: list[Message]) -> None:
+    """Parse messages, drop those that do not fit, and insert the rest as events."""
+    rows = []
+    for message in messages:
+        try:
+            found = json.loads(message.value() or b"")
+            rows.append(
+                [
+                    uuid.UUID(found["event_id"]),
+                    datetime.fromisoformat(found["timestamp"]),
+                    found["event"],
+                    int(found["user_id"]),
+                    found["page"],
+                    found.get("country") or "",
+                    found["device"],
+                    {name: str(value) for name, value in found.items() if name not in CONTRACT},
+                    message.partition(),
+                    message.offset(),
+                ]
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    client.insert(
+        "bench_events",
+        rows,
+        column_names=[
+            *("event_id", "event_time", "event_type", "user_id", "page", "country", "device"),
+            *("properties", "partition", "offset"),
+        ],
     )
 
 
