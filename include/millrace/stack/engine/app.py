@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from millrace.stack.engine import form
@@ -290,13 +291,27 @@ class App:
     async def _insert(
         self, execution: Execution, statement: Statement, text: bytes, body: Body
     ) -> None:
+        """Give the engine the data, and read on while it takes what came before."""
         data = text[statement.data_start :]
         if not body.ended:
             data += await body.read(CHUNK - len(data))
-        await self._blocking(lambda: execution.insert(statement, data, is_last=body.ended))
-        while not body.ended:
-            more = await body.read(CHUNK)
-            await self._blocking(lambda more=more: execution.append(more, is_last=body.ended))
+        loop = asyncio.get_running_loop()
+        call = partial(execution.insert, statement, data, is_last=body.ended)
+        taking: asyncio.Future[None] = loop.run_in_executor(self._threads, call)
+        try:
+            while not body.ended:
+                reading = asyncio.ensure_future(body.read(CHUNK))
+                both: set[asyncio.Future[Any]] = {taking, reading}
+                await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+                if not reading.done():
+                    reading.cancel()  # the engine has refused what came before
+                await taking
+                more = await reading
+                call = partial(execution.append, more, is_last=body.ended)
+                taking = loop.run_in_executor(self._threads, call)
+        finally:
+            await asyncio.wait({taking})
+        await taking
 
     async def _select(
         self,
