@@ -51,18 +51,22 @@ def check_ledger(worker: Worker) -> None:
         raise PlanOutdatedError("raw_events holds offsets that the ledger has not claimed")
 
 
-def check_topic(worker: Worker) -> None:
-    """Raise ``PlanOutdatedError`` when the topic was made anew or has more partitions."""
+def check_topic(worker: Worker) -> Exception | None:
+    """Raise ``PlanOutdatedError`` when the topic was made anew or has more partitions.
+
+    Returns why Kafka could not be asked, or ``None``.
+    """
     try:
         topic = topics.describe(worker.settings, worker.source.topic, timeout=3)
     except KafkaException as error:
         log.warning("could not ask Kafka for the topic: %s", error)
-        return
+        return RuntimeError(f"Kafka does not answer: {error}")
     planned = next(iter(worker.positions.values())).topic_id
     if topic is None or topic.topic_id != planned:
         raise PlanOutdatedError(f"topic {worker.source.topic} was deleted or made anew")
     if len(topic.partitions) != len(worker.ledger.positions()):
         raise PlanOutdatedError(f"topic {worker.source.topic} has another number of partitions")
+    return None
 
 
 def replay(worker: Worker, batch: Batch) -> None:

@@ -49,6 +49,9 @@ PASSING_ERRORS = (
 
 LONGEST_PAUSE_SECONDS = 10.0
 CHECK_TOPIC_SECONDS = 5.0
+SHORTEST_RUN_SECONDS = 5.0
+"""So long a run tries at least: the retry of one that ended in trouble must not pass by trying
+nothing."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Worker:
         self._trouble: Exception | None = None
         self._deadline = 0.0
         self._topic_checked_at = 0.0
+        self._unreachable: Exception | None = None
 
     def run(self, seconds: float) -> Progress:
         """Load for ``seconds``, then hand over; return what was done.
@@ -108,7 +112,7 @@ class Worker:
         Raises ``LeaseLostError`` when another worker took the partitions, ``StalledError`` when
         the time ended while a server that it needs was down.
         """
-        self._deadline = time.monotonic() + seconds
+        self._deadline = time.monotonic() + max(seconds, SHORTEST_RUN_SECONDS)
         try:
             self._load_until_over()
         except PlanOutdatedError as reason:
@@ -189,9 +193,9 @@ class Worker:
             settings.ingest_batch_rows, settings.ingest_batch_bytes, linger_until
         )
         if not found:
-            self._trouble = None
-            self.progress.tick(self.reader.lag(), self.reader.trouble)
             self.check_topic()
+            self._trouble = self._unreachable  # a Kafka that is down looks like a quiet hour
+            self.progress.tick(self.reader.lag(), self.reader.trouble)
             return
         messages, reached_offsets, reached_at = self.reader.take()
         ranges = [
@@ -202,7 +206,7 @@ class Worker:
         batch = self.ledger.claim(ranges, self.positions, reached_at)
         self._advance(ranges)
         self.load(batch, messages)
-        self._trouble = None
+        self._trouble = self._unreachable = None
         self.reader.commit({r.partition: r.next_offset for r in ranges})
         self.progress.tick(self.reader.lag(), "")
         self.check_topic()
@@ -249,8 +253,8 @@ class Worker:
         """Now and then, see that the topic is still the one that was planned for."""
         if time.monotonic() - self._topic_checked_at < CHECK_TOPIC_SECONDS:
             return
+        self._unreachable = recovery.check_topic(self)
         self._topic_checked_at = time.monotonic()
-        recovery.check_topic(self)
 
     @property
     def reader(self) -> Reader:

@@ -1,0 +1,180 @@
+"""Servers that go down, fill up or lose something under a running worker: it waits or says so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.integration.ingest_bed import Bed, event
+
+from millrace.ingest import warehouse as warehouses
+from millrace.ingest.ledger import Ledger
+from millrace.ingest.model import LeaseLostError, StalledError
+from millrace.ingest.worker import Worker
+from millrace.settings import Settings
+from millrace.stack.stack import Stack
+
+
+@pytest.fixture
+def bed(settings: Settings) -> Bed:
+    return Bed(settings.model_copy(update={"ingest_tasks": 1, "ingest_lease_seconds": 3}))
+
+
+class Steady(Worker):
+    """Works in a thread until it has loaded ``expected`` messages, whatever is down meanwhile."""
+
+    def __init__(self, bed: Bed) -> None:
+        (share,) = bed.shares()
+        super().__init__(bed.settings, share, bed.run_id)
+        self.expected = 1 << 62
+        self.failures: list[Exception] = []
+        self.error: BaseException | None = None
+        self.ends_with: type = type(None)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Steady:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(90)
+        assert not self._thread.is_alive()
+        if not isinstance(self.error, self.ends_with):
+            raise AssertionError(f"ended with {self.error!r}") from self.error
+
+    def _work(self) -> None:
+        try:
+            self.run(60)
+        except BaseException as error:
+            self.error = error
+
+    def is_over(self) -> bool:
+        """Tell whether everything is loaded, or the time is up."""
+        return super().is_over() or self.progress.messages >= self.expected
+
+    def _wait_out(self, error: Exception, pause: float) -> None:
+        self.failures.append(error)
+        super()._wait_out(error, pause)
+
+    @property
+    def misses_kafka(self) -> bool:
+        """Whether it has noticed that Kafka does not answer."""
+        return self._unreachable is not None
+
+
+def await_true(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def down(stack: Stack, name: str) -> Iterator[None]:
+    """Have a server stopped for a while."""
+    stack.stop(name)
+    try:
+        yield
+    finally:
+        stack.start(name)
+        stack.wait_healthy(name)
+
+
+def users(first: int) -> list[Any]:
+    """Fifty valid events and one message that is none."""
+    return [*(event(user) for user in range(first, first + 50)), b"garbage"]
+
+
+@pytest.mark.parametrize("name", ["clickhouse", "postgres", "kafka"])
+def test_a_server_that_is_down_is_waited_for(stack: Stack, bed: Bed, name: str) -> None:
+    with Steady(bed) as worker:
+        bed.send(users(1))
+        await_true(lambda: worker.progress.messages == 51)
+        with down(stack, name):
+            if name != "kafka":
+                bed.send(users(101))
+            await_true(lambda: worker.misses_kafka or bool(worker.failures))
+        bed.send(users(201))
+        worker.expected = 102 if name == "kafka" else 153
+    bed.assert_conserved(messages=worker.expected, events=worker.expected // 51 * 50)
+
+
+@pytest.mark.parametrize("name", ["clickhouse", "kafka"])
+def test_a_run_that_ends_in_an_outage_fails_and_so_does_its_retry(
+    stack: Stack, bed: Bed, name: str
+) -> None:
+    (share,) = bed.shares()
+    with down(stack, name):
+        if name != "kafka":
+            bed.send(users(1))
+        for attempt in (1, 2):
+            with pytest.raises(StalledError, match="ended in trouble"):
+                Worker(bed.settings, share, bed.run_id, attempt).run(0)
+    if name == "kafka":
+        bed.send(users(1))
+    bed.load()
+    bed.assert_conserved(messages=51, events=50)
+
+
+def test_a_lease_that_a_jump_of_the_clock_ended_is_the_successors(bed: Bed) -> None:
+    with Steady(bed) as worker:
+        worker.ends_with = LeaseLostError
+        bed.send(users(1))
+        await_true(lambda: worker.progress.messages == 51)
+        successor = Ledger(bed.settings, worker.source, "successor/0/1")
+
+        def has_taken_over() -> bool:
+            bed.ask(
+                "UPDATE ingest_positions SET lease_until = 'epoch' WHERE source_id = %s", bed.name
+            )
+            return successor.acquire(worker.partitions, []) is not None
+
+        await_true(has_taken_over)
+        bed.send(users(101))
+    assert worker.progress.messages == 51
+    successor.release()
+    successor.close()
+    bed.load()
+    bed.assert_conserved(messages=102, events=100)
+
+
+class Killed(BaseException):
+    """Stands for kill -9: no handler in the loader catches it."""
+
+
+def test_a_batch_whose_token_is_forgotten_is_not_written_twice(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.send(users(1))
+    (share,) = bed.shares()
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "complete", die)
+        patched.setattr(Ledger, "release", lambda self: None)
+        with pytest.raises(Killed):
+            bed.drain(share)
+    tables = ("raw_events", "events", "rejected_events")
+    setting = "non_replicated_deduplication_window"
+    for table in tables:
+        bed.query(f"ALTER TABLE {table} MODIFY SETTING {setting} = 1")
+        for other in ("one", "two"):
+            bed.query(
+                f"INSERT INTO {table} SELECT * REPLACE ('{other}' AS source_id) FROM {table} "
+                "WHERE source_id = {source}"
+            )
+    monkeypatch.setattr(warehouses, "TOKENS_REMEMBERED", 1)
+    try:
+        bed.drain(share, attempt=2)
+    finally:
+        for table in tables:
+            bed.query(f"ALTER TABLE {table} MODIFY SETTING {setting} = 10000")
+            bed.query(f"DELETE FROM {table} WHERE source_id IN ('one', 'two')")
+    bed.assert_conserved(messages=51, events=50)
+    assert bed.incidents("rollups_unproven")
