@@ -26,10 +26,11 @@ def servers(settings: Settings) -> list[Server]:
     folder = settings.home / "airflow"
     program = str(Path(sys.executable).parent / "airflow")
     ports = {"api-server": "airflow", "scheduler": "airflow_scheduler_health"}
+    commands = {"scheduler": [sys.executable, "-m", "millrace.stack.scheduler", program]}
     return [
         Server(
             name=name,
-            command=[program, name],
+            command=commands.get(name, [program, name]),
             check=lambda name=name: _check(settings, name),  # type: ignore[misc]
             directory=folder,
             port=settings.port(ports[name]) if name in ports else None,
@@ -80,7 +81,7 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
         "dag_processor": {
             "parsing_processes": 1,
             "dag_file_processor_timeout": 180,
-            "min_file_process_interval": 60,
+            "min_file_process_interval": 300,
             "refresh_interval": 15,
         },
         "logging": {

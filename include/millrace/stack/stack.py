@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from millrace.settings import REPOSITORY, Settings
-from millrace.stack import airflow, backups, clickhouse, kafka, postgres, redis, s3
+from millrace.stack import airflow, backups, clickhouse, kafka, postgres, redis, s3, scheduler
 from millrace.stack import secrets as stack_secrets
 from millrace.stack.server import Server, StackError, check_port
 from millrace.stack.supervisor import Supervisor
@@ -183,7 +183,7 @@ class Stack:
 
     def _stragglers(self) -> list[psutil.Process]:
         """Return live processes that the supervisor started for this home and does not know."""
-        found = []
+        found = list(scheduler.workers(self.settings.home / "airflow"))
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 variables = process.environ()
