@@ -36,10 +36,12 @@ from airflow.sdk import Param, PokeReturnValue, dag, get_current_context, task
     tags=["quality"],
     params={
         "source_id": Param("events", type="string", title="Source"),
-        "reason": Param("", type="string", title="Reason (empty: any)"),
-        "rule": Param("", type="string", title="Rule (empty: any)"),
-        "since": Param("1970-01-01 00:00:00", type="string", title="Rejected since (UTC)"),
-        "until": Param("", type="string", title="Rejected until (UTC; empty: now)"),
+        "reason": Param(None, type=["null", "string"], title="Reason (empty: any)"),
+        "rule": Param(None, type=["null", "string"], title="Rule (empty: any)"),
+        "since": Param(
+            None, type=["null", "string"], title="Rejected since (UTC; empty: the beginning)"
+        ),
+        "until": Param(None, type=["null", "string"], title="Rejected until (UTC; empty: now)"),
         "limit": Param(1_000_000, type="integer", minimum=1, title="At most so many"),
         "repair": Param(
             [], type="array", items={"type": "object"}, title="Repair: transformations as JSON"
@@ -63,9 +65,10 @@ def replay_rejected_events() -> None:
         from millrace.rules import replay
         from millrace.settings import Settings
 
-        params = dict(get_current_context()["params"])
-        steps = params.pop("repair")
-        result = replay.preview(Settings(), replay.Criteria(**params), steps)
+        given = dict(get_current_context()["params"])
+        steps = given.pop("repair")
+        criteria = replay.Criteria(**{name: value for name, value in given.items() if value})
+        result = replay.preview(Settings(), criteria, steps)
         if result["replay_id"] is None:
             raise AirflowSkipException("nothing to replay: no rejected event is selected and left")
         return {**result, "text": replay.describe(result)}

@@ -172,8 +172,8 @@ def describe(result: dict[str, Any]) -> str:
     where = [f"{name} `{what[name]}`" for name in ("reason", "rule") if name in what]
     lines = [
         f"**{result['selected']:,} rejected events** of source `{what['source_id']}`"
-        f"{' with ' + ' and '.join(where) if where else ''}, rejected from {what['since']} to "
-        f"{what['until']} UTC, would go through the gate again (replay {result['replay_id']}).",
+        f"{' with ' + ' and '.join(where) if where else ''}, rejected from {what['since']} (UTC) "
+        f"until {what['until']}, would go through the gate again (replay {result['replay_id']}).",
         "| by the rules of now | events |\n|---|---:|\n"
         f"| **would pass** | {result['would_pass']:,} |"
         + "".join(
