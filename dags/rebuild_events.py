@@ -1,8 +1,8 @@
 """# rebuild_events.
 
 Rebuilds a day of `events`: its messages are judged anew under today's rules, from the best source
-that still has them (`raw_events`, then the raw archive), audited, and swapped in with their
-rollups. Live ingest goes on; readers never see half a day.
+that still has them (`raw_events`, then the raw archive, then Kafka by timestamp), audited, and
+swapped in with their rollups. Live ingest goes on; readers never see half a day.
 
 **Run it** from the *Backfill* dialog (or `airflow backfill create --dag-id rebuild_events
 --from-date 2026-01-30 --to-date 2026-02-01`): exactly the days selected are rebuilt, two at a time.
@@ -12,12 +12,13 @@ It never runs by itself: leave it unpaused, since a backfill of a paused DAG wai
 reasons are renewed); and rejected messages of the days around that are events of this day under
 today's rules. A message that was rejected and belongs to another day is left to that day's rebuild.
 
-**When it fails**: the day is as it was, and the log says why. *has no verdict* means that neither
-`raw_events` nor the archive holds all of the day any more. Clear the task to try again; what a
-killed run left behind is cleaned up first.
+**When it fails**: the day is as it was, and the log says why. *can't be rebuilt* names the offsets
+that none of the three sources holds any more. Clear the task to try again; what a killed run left
+behind is cleaned up first, and a swap that a kill cut in two is finished.
 
-**What changed** is the task's return value (XCom) and the last line of its log: messages before and
-after, as events and by reason.
+**What changed** (messages before and after, as events and by reason; how many came from which
+source) is at the end of the task's log, in the extra of its event of the asset `rebuilt_events`
+(*Assets*, or *Asset Events* of the run), and the task's return value (XCom).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.sdk import Asset, dag, get_current_context, task
+
+REBUILT = Asset("rebuilt_events")
 
 
 @dag(
@@ -46,8 +49,8 @@ from airflow.sdk import dag, get_current_context, task
 def rebuild_events() -> None:
     """Rebuild a day of events."""
 
-    @task(execution_timeout=timedelta(hours=6))
-    def rebuild() -> dict[str, Any]:
+    @task(outlets=[REBUILT], execution_timeout=timedelta(hours=6))
+    def rebuild(*, outlet_events: Any = None) -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowSkipException
 
         from millrace.ingest import rebuild as rebuilding
@@ -59,7 +62,9 @@ def rebuild_events() -> None:
         start = run.data_interval_start or run.logical_date
         if start is None:
             raise ValueError("the run has no day; start it as a backfill or with a logical date")
-        return rebuilding.rebuild(Settings(), start.date()).as_dict()
+        report = rebuilding.rebuild(Settings(), start.date()).as_dict()
+        outlet_events[REBUILT].extra = report
+        return report
 
     rebuild()
 

@@ -120,6 +120,23 @@ def test_a_run_that_ends_in_an_outage_fails_and_so_does_its_retry(
     bed.assert_conserved(messages=51, events=50)
 
 
+def test_a_disk_without_room_is_waited_for(bed: Bed) -> None:
+    with Steady(bed) as worker:
+        bed.send(users(1))
+        await_true(lambda: worker.progress.messages == 51)
+        bed.query(
+            f"ALTER TABLE events MODIFY SETTING min_free_disk_bytes_to_perform_insert = {1 << 60}"
+        )
+        try:
+            bed.send(users(101))
+            await_true(lambda: bool(worker.failures))
+        finally:
+            bed.query("ALTER TABLE events RESET SETTING min_free_disk_bytes_to_perform_insert")
+        worker.expected = 102
+    assert "enough free space" in str(worker.failures[0])
+    bed.assert_conserved(messages=102, events=100)
+
+
 def test_a_lease_that_a_jump_of_the_clock_ended_is_the_successors(bed: Bed) -> None:
     with Steady(bed) as worker:
         worker.ends_with = LeaseLostError

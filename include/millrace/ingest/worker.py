@@ -139,7 +139,7 @@ class Worker:
                     time.sleep(0.2)  # a lease ends by time alone
                     continue
                 self._resynchronise()
-                pause = 0.1
+                self._trouble, pause = self._unreachable, 0.1
                 while not self.is_over():
                     self._step()
             except OffsetGoneError as gone:

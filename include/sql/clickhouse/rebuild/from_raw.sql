@@ -1,8 +1,8 @@
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
-INSERT INTO {{ messages }}
+INSERT INTO {{ gathered }}
 SELECT * FROM raw_events
-WHERE source_id IN {sources:Array(String)} AND toDate(ingested_at) NOT IN {gone:Array(Date)}
+WHERE source_id IN {sources:Array(String)}
     AND (
-        toDate(kafka_timestamp) = {day:Date}
+        {day:Date} IN (toDate(kafka_timestamp), toDate(ingested_at))
         OR {{ rebuild.place }} IN (SELECT {{ rebuild.columns }} FROM elsewhere)
     )

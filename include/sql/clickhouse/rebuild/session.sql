@@ -62,3 +62,25 @@ CREATE TABLE {{ duplicates }}
 )
 ENGINE = MergeTree
 ORDER BY (source_id, topic, topic_incarnation, partition, offset)
+;
+-- A range as Kafka gave it, and the micro-batches that it came in.
+CREATE TEMPORARY TABLE fetched
+(
+    partition UInt32,
+    offset UInt64,
+    kafka_timestamp DateTime64(3, 'UTC'),
+    key String,
+    value String,
+    headers String
+)
+ENGINE = Memory
+;
+CREATE TEMPORARY TABLE claims
+(
+    partition UInt32,
+    first_offset UInt64,
+    next_offset UInt64,
+    batch_id UInt64,
+    claimed_at DateTime64(3, 'UTC')
+)
+ENGINE = Memory

@@ -88,7 +88,8 @@ class Rollups:
                 "WHERE database = {database:String} AND name = {table:String}",
                 parameters={"database": database, "table": table},
             ).result_rows
-            if not key or not str(key[0][0]).startswith("toDate("):
+            # dbt puts the key in parentheses, and the engine keeps them.
+            if not key or not str(key[0][0]).lstrip("(").startswith("toDate("):
                 raise RollupError(
                     f"{target} is not partitioned by toDate(…), so its day can't be swapped"
                 )

@@ -1,0 +1,4 @@
+{% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
+SELECT batch_id, count() FROM {{ gathered }}
+WHERE toDate(ingested_at) = {day:Date}
+GROUP BY batch_id

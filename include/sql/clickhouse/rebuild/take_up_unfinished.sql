@@ -1,0 +1,4 @@
+{% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
+INSERT INTO elsewhere
+SELECT * FROM {{ unfinished }}
+WHERE {{ rebuild.place }} NOT IN (SELECT {{ rebuild.columns }} FROM elsewhere)

@@ -1,0 +1,4 @@
+SELECT partition, topic_id, topic_incarnation, next_offset
+FROM ingest_positions
+WHERE source_id = %(source_id)s AND topic = %(topic)s
+ORDER BY partition
