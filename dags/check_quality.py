@@ -1,18 +1,19 @@
 """### Audit closed windows, publish or withhold them, and measure quality.
 
 Audits every closed window with Great Expectations and publishes or withholds it; measures each
-closed hour against its targets; counts what each rule hit, shadow rules included; looks for
-drifting fields and for windows out of the ordinary.
+closed hour against its targets and looks for unusual volumes, delays and distributions in it;
+counts what each rule hit, shadow rules included; looks for drifting fields.
 
 **Runs** every five minutes, a minute after the window has closed. Five-minute windows get the fast
 checks; hours (five minutes after they end) and days (an hour after) the deep ones. A window that
-was missed, because the scheduler was down say, is caught up on.
+was missed, because the scheduler was down say, is caught up on; one that late events or a rebuild
+changed is audited again, and its hour measured again.
 
-**When `audit` fails with `withheld`**: a window broke something critical; nothing of it is
-exported. The log says what is not so, with examples; `index.html` of the Data Docs
-(`<home>/quality/site`, and `data_docs/` in object storage) shows it in one screen. Repair the cause
-(`replay_rejected_events`, `rebuild_events`), then audit again:
-`./millrace quality audit --dataset events --kind 5m --at 2026-01-01T12:00`.
+**When `audit` fails with `withheld`**: a window broke something critical; nothing of it is exported
+or in the database `published`. The log says what is not so, with an example and the report's
+address; *Data quality* in the menu shows in one screen what is wrong now. Repair the cause
+(`replay_rejected_events`, `rebuild_events`): a window whose events changed is audited again by
+itself. By hand: `./millrace quality audit --at 2026-01-01T12:00 --kind 5m`.
 Each window fails once; the next runs are green if their windows are.
 
 **When another task fails**: a store did not answer; clear it once the store is back. Every task may
@@ -52,9 +53,7 @@ def check_quality() -> None:
         from millrace.quality import audit as auditing
         from millrace.settings import Settings
 
-        audits = [
-            one for kind in ("5m", "1h", "1d") for one in auditing.audit_closed(Settings(), kind)
-        ]
+        audits = auditing.audit_closed(Settings())
         try:
             return auditing.demand(audits)
         except auditing.QualityError as error:
@@ -62,11 +61,11 @@ def check_quality() -> None:
             raise AirflowFailException(str(error)) from error
 
     @task
-    def measure() -> int:
-        from millrace.quality import metrics
+    def judge_hours() -> list[str]:
+        from millrace.quality import hours
         from millrace.settings import Settings
 
-        return len(metrics.measure_closed(Settings()))
+        return [hour.label for hour in hours.judge_closed(Settings())]
 
     @task
     def count_rule_hits() -> int:
@@ -83,13 +82,6 @@ def check_quality() -> None:
         return drift.record(Settings())
 
     @task
-    def find_anomalies() -> int:
-        from millrace.quality import anomalies
-        from millrace.settings import Settings
-
-        return anomalies.find(Settings())
-
-    @task
     def refresh_baselines() -> list[str]:
         from millrace.rules import baselines, gate
         from millrace.settings import Settings
@@ -103,7 +95,7 @@ def check_quality() -> None:
 
     audit()
     refresh_baselines()
-    measure() >> find_anomalies()
+    judge_hours()
     count_rule_hits() >> record_drift()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from tests.integration.ingest_bed import Bed, event
 
-from millrace.quality import anomalies
 from millrace.rules import baselines, drift, gate, store
 from millrace.rules.model import Rule
 from millrace.settings import Settings
@@ -176,33 +175,3 @@ def test_a_user_who_sends_unusually_much_is_held(bed: Bed, settings: Settings):
     assert bed.reasons() == {"anomalous": 1}
     (failures,) = bed.query("SELECT failures FROM rejected_events WHERE source_id = {source}")[0]
     assert failures == ["anomalous|user_id|steady_users"]
-
-
-def test_an_incident_does_not_become_the_new_normal(settings: Settings):
-    name = f"steady_{uuid.uuid4().hex[:6]}"
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
-
-    def fill(weeks_ago: int, count: int) -> None:
-        at = hour - timedelta(weeks=weeks_ago)
-        write_events(settings, [past(name, at, country="DE") for _ in range(count)])
-
-    def judge(weeks_ago: int) -> set[tuple[str, float]]:
-        at = hour - timedelta(weeks=weeks_ago)
-        anomalies.find(settings, at + timedelta(hours=1, minutes=6))
-        client = clickhouse.connect(settings)
-        rows = client.query(
-            "SELECT dimension, expected FROM quality_anomalies FINAL "
-            "WHERE event_type = {name:String} AND window_start = {at:DateTime}",
-            parameters={"name": name, "at": at},
-        ).result_rows
-        return set(rows)
-
-    for week, count in ((6, 100), (5, 104), (4, 98), (3, 101)):
-        fill(week, count)
-    assert judge(3) == set()
-    fill(2, 1000)
-    assert judge(2) == {("", 100.5), ("country=DE", 100.5), ("device=", 100.5)}
-    fill(1, 1000)  # again: still unusual, since the first time is in no baseline
-    assert {expected for _, expected in judge(1)} == {100.5}
-    write_events(settings, [past(f"{name}_other", hour)])
-    assert {expected for _, expected in judge(0)} == {100.5}  # silence

@@ -1,7 +1,8 @@
-"""Audits and metrics on a real warehouse, against numbers worked out by hand."""
+"""Audits and metrics on a real warehouse with its marts, against numbers worked out by hand."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,32 +10,39 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.helpers.own_warehouse import own
 
-from millrace.quality import audit, docs, metrics
+from millrace.quality import anomalies, audit, docs, hours, metrics, pending
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, objects, postgres
+from millrace.transform import deploy
 
-SOURCE = "quality_test"
-HOUR = window_at("1h", datetime.now(UTC) - timedelta(hours=30))
-"""An hour before those that other tests write to."""
+SOURCE = "test"
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+HOUR = window_at("1h", NOW - timedelta(hours=30))
+BASE_TABLES = {
+    *("raw_events", "events", "rejected_events", "event_id_register", "user_profiles"),
+    *("published_through", "rebuilt_days"),
+}
 
 
 class Warehouse:
     """Writes messages as a loader would have left them."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.client = clickhouse.connect(settings)
+        self.offset = 0
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Insert rows whose keys are columns."""
         columns = list(rows[0])
         self.client.insert(table, [list(row.values()) for row in rows], column_names=columns)
 
-    def message(self, offset: int, value: str, *, minute: int = 0) -> dict[str, Any]:
+    def message(self, offset: int, value: str, at: datetime = HOUR.start) -> dict[str, Any]:
         """Return a row of ``raw_events``."""
-        at = HOUR.start + timedelta(minutes=minute)
         return {
             "source_id": SOURCE,
             "topic": SOURCE,
@@ -45,15 +53,14 @@ class Warehouse:
             "ingested_at": at,
         }
 
-    def event(self, offset: int, event_id: uuid.UUID, **changes: Any) -> dict[str, Any]:
+    def event(self, offset: int, at: datetime = HOUR.start, **changes: Any) -> dict[str, Any]:
         """Return a row of ``events``."""
-        at = HOUR.start + timedelta(minutes=changes.pop("minute", 0))
         return {
             "source_id": SOURCE,
             "topic": SOURCE,
             "partition": 0,
             "offset": offset,
-            "event_id": event_id,
+            "event_id": uuid.uuid4(),
             "event_time": at,
             "event_type": "click",
             "user_id": 7,
@@ -63,17 +70,70 @@ class Warehouse:
             "ingested_at": at,
         } | changes
 
+    def load(self, times: list[datetime], **changes: Any) -> list[dict[str, Any]]:
+        """Load an event at each time, kept and published, each from a user of its own."""
+        made = []
+        for at in times:
+            self.offset += 1
+            made.append(self.event(self.offset, at, user_id=self.offset, page="/home") | changes)
+        self.write("events", made)
+        raw = [
+            self.message(
+                row["offset"],
+                json.dumps(
+                    {
+                        "event_id": str(row["event_id"]),
+                        "event": row["event_type"],
+                        "user_id": row["user_id"],
+                    },
+                    separators=(",", ":"),
+                ),
+                row["received_at"],
+            )
+            | {"ingested_at": row["ingested_at"]}
+            for row in made
+        ]
+        self.write("raw_events", raw)
+        return made
+
+    def empty(self) -> None:
+        """Forget all messages, and every audit of them."""
+        tables = ("raw_events", "events", "rejected_events", "rebuilt_days", "quality_audits")
+        for table in (*tables, "quality_metrics", "quality_anomalies"):
+            self.client.command(f"TRUNCATE TABLE {table} SYNC")
+        with postgres.connect(self.settings) as connection:
+            connection.execute("TRUNCATE published_windows")
+
+
+@pytest.fixture(scope="module")
+def own_settings(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    with own(settings, tmp_path_factory.mktemp("quality"), "quality_test") as made:
+        yield made
+
 
 @pytest.fixture
-def warehouse(settings: Settings) -> Iterator[Warehouse]:
-    made = Warehouse(settings)
+def warehouse(own_settings: Settings) -> Iterator[Warehouse]:
+    made = Warehouse(own_settings)
     yield made
-    for table in ("raw_events", "events", "rejected_events"):
-        made.client.command(
-            f"DELETE FROM {table} WHERE source_id = '{SOURCE}'",
-            settings={"lightweight_deletes_sync": 2},
-        )
+    made.empty()
     made.client.close()
+
+
+def verdicts(settings: Settings, window: Window) -> dict[str, tuple[str, str]]:
+    """Return status and reason of a window by dataset."""
+    with postgres.connect(settings) as connection:
+        rows = connection.execute(
+            "SELECT dataset, status, reason FROM published_windows "
+            "WHERE window_start = %s AND window_end = %s",
+            [window.start, window.end],
+        ).fetchall()
+    return {row["dataset"]: (row["status"], row["reason"]) for row in rows}
+
+
+def minutes(*values: int) -> list[datetime]:
+    return [HOUR.start + timedelta(minutes=value) for value in values]
 
 
 def text(event_id: uuid.UUID, user_id: int = 7) -> str:
@@ -89,10 +149,10 @@ def test_hourly_metrics_match_a_hand_calculation(warehouse):
     warehouse.write(
         "events",
         [
-            *(warehouse.event(n, ids[n]) for n in range(5)),
-            warehouse.event(5, ids[5], ingested_at=late),
-            warehouse.event(6, ids[0]),  # a copy of the first: not unique, and not what was sent
-            warehouse.event(7, ids[7], user_id=8),  # not what was sent
+            *(warehouse.event(n, event_id=ids[n]) for n in range(5)),
+            warehouse.event(5, event_id=ids[5], ingested_at=late),
+            warehouse.event(6, event_id=ids[0]),  # a copy: not unique, and not what was sent
+            warehouse.event(7, event_id=ids[7], user_id=8),  # not what was sent
         ],
     )
     rejected = {k: v for k, v in raw[8].items() if k != "ingested_at"}
@@ -111,48 +171,198 @@ def test_hourly_metrics_match_a_hand_calculation(warehouse):
     assert not any(m.is_met for m in found.values())
 
 
-def test_a_bad_window_is_withheld_and_a_good_one_published(warehouse, settings):
-    copied = uuid.uuid4()
-    warehouse.write(
-        "events",
-        [
-            warehouse.event(0, uuid.uuid4()),
-            warehouse.event(1, copied, minute=10),
-            warehouse.event(2, copied, minute=11),
-        ],
-    )
+def test_a_bad_window_is_withheld_and_a_good_one_published(warehouse, own_settings):
+    warehouse.load(minutes(0))
+    warehouse.load(minutes(10, 11), event_id=uuid.uuid4())
     (suite,) = (suite for suite in load_suites() if suite.dataset == "events")
     good = window_at("5m", HOUR.start)
     bad = window_at("5m", HOUR.start + timedelta(minutes=10))
-    audits = audit.run(settings, [(suite, good), (suite, bad)])
-    assert [[f.expectation for f in one.failures] for one in audits] == [
-        [],
-        ["No event_id is there twice."],
-    ]
-    with pytest.raises(audit.QualityError, match=r"WITHHELD\n  critical: No event_id is there"):
+    audits = audit.run(own_settings, [(suite, good), (suite, bad)])
+    reason = "No event_id is there twice."
+    assert [[f.expectation for f in one.failures] for one in audits] == [[], [reason]]
+    with pytest.raises(audit.QualityError, match=r"1 window withheld\nevents .*\n  critical") as up:
         audit.demand(audits)
-    with postgres.connect(settings) as connection:
-        rows = connection.execute(
-            "SELECT status, reason FROM published_windows WHERE dataset = 'events' "
-            "AND window_start IN (%s, %s) AND window_end - window_start = interval '5 minutes' "
-            "ORDER BY window_start",
-            [good.start, bad.start],
-        ).fetchall()
-    assert [(row["status"], row["reason"]) for row in rows] == [
-        ("published", ""),
-        ("withheld", "No event_id is there twice."),
-    ]
+    assert audits[1].link in str(up.value)
+    assert '"copies": 2' in str(up.value)
+    assert verdicts(own_settings, good) == {"events": ("published", "")}
+    assert verdicts(own_settings, bad) == {"events": ("withheld", reason)}
+    seen = warehouse.client.query("SELECT event_time FROM published.events").result_rows
+    assert [row[0].replace(tzinfo=UTC) for row in seen] == minutes(0)
     for one in audits:
-        assert (docs.site(settings) / one.report).is_file()
-    pages = objects.connect(settings).list_objects(settings.s3_bucket, "data_docs/", recursive=True)
-    names = {page.object_name for page in pages}
-    assert {f"data_docs/{audits[1].report}", "data_docs/index.html"} <= names
+        assert (docs.site(own_settings) / one.report).is_file()
+    page, kind = docs.read(own_settings, audits[1].report)
+    assert kind == "text/html"
+    assert b"Withheld: 1 of" in page
+    assert b"1 window withheld" in docs.read(own_settings, docs.FRONT_PAGE)[0]
+    pages = objects.connect(own_settings).list_objects(
+        own_settings.s3_bucket, "data_docs/", recursive=True
+    )
+    assert f"data_docs/{audits[0].report}" in {page.object_name for page in pages}
+
+
+def test_a_warning_does_not_withhold(warehouse, own_settings):
+    warehouse.load(minutes(0), device="toaster")
+    window = window_at("5m", HOUR.start)
+    audits = audit.audit_window(own_settings, window, "events")
+    assert [f.expectation for f in audits[0].warnings] == ["Nearly all devices are known ones."]
+    assert "warning: not so: Nearly all devices" in audit.demand(audits)
+    assert verdicts(own_settings, window) == {"events": ("published", "")}
+
+
+def test_every_base_table_and_mart_has_a_suite_that_good_data_fits(warehouse, own_settings):
+    """And what is made from a bad window is withheld with it, until that is repaired."""
+    warehouse.load([HOUR.start + timedelta(seconds=17 * n) for n in range(200)])
+    warehouse.load(minutes(*range(60)), event_type="page_view", user_id=5)
+    deploy.deploy(own_settings)
+    folder = deploy.deployed_project(own_settings)
+    manifest = json.loads((folder / "target" / "manifest.json").read_text())
+    marts = {n["name"] for n in manifest["nodes"].values() if "marts" in n.get("tags", ())}
+    sources = {node["name"] for node in manifest["sources"].values()}
+    assert marts
+    assert sources < BASE_TABLES
+    suites = load_suites()
+    assert {suite.dataset for suite in suites} == BASE_TABLES | marts
+    assert len(pending.existing(own_settings, warehouse.client, suites)) == len(suites)
+
+    windows = [window_at(kind, HOUR.start) for kind in KINDS]
+    audits = [one for window in windows for one in audit.audit_window(own_settings, window)]
+    assert {one.dataset for one in audits} == {suite.dataset for suite in suites}
+    failed = [one.summary() for one in audits if one.failures]
+    assert failed == []
+    errors = [f for one in audits for f in one.findings if "error" in f.observed]
+    assert errors == []
+    (total,) = warehouse.client.query("SELECT sum(events) FROM published.metrics_1h").first_row
+    assert total == 260
+
+    client = warehouse.client
+    client.command(
+        "INSERT INTO analytics.metrics_1h VALUES "
+        f"('{HOUR.start:%F %T}', 'click', 'de', 'mobile', 0)"
+    )
+    client.command("ALTER TABLE analytics.int_session_versions UPDATE events = 9 WHERE user_id = 5")
+    hour = windows[1]
+    found = {
+        one.dataset: [f.expectation for f in one.failures]
+        for one in audit.audit_window(own_settings, hour)
+        if one.failures
+    }
+    assert (
+        found
+        == {
+            "metrics_1h": [
+                "No sum is of nothing.",
+                "Countries are two capital letters, or unknown.",
+            ],
+            "sessions": ["A session has no more page views than events."],
+        }
+        or found["sessions"]
+    )
+    (total,) = client.query("SELECT sum(events) FROM published.metrics_1h").first_row
+    assert total == 0
+
+
+def test_late_events_have_their_windows_audited_and_hours_measured_again(warehouse, own_settings):
+    hour = window_at("1h", NOW - timedelta(hours=2))
+    now = hour.end + timedelta(minutes=6)
+    early = [hour.start + timedelta(minutes=n) for n in (1, 21, 41)]
+    warehouse.load(early, received_at=early[0], ingested_at=early[0])
+
+    def all_is_loaded_until(moment: datetime) -> None:
+        """Have the ledger say so, by a claim that is under way since then."""
+        with postgres.connect(own_settings) as ledger:
+            ledger.execute("DELETE FROM ingest_batches")
+            ledger.execute(
+                "INSERT INTO ingest_batches (source_id, gate_id, owner, claimed_at) "
+                "VALUES ('test', 1, 'test', %s)",
+                [moment],
+            )
+
+    def audited() -> dict[tuple[str, str], list[int]]:
+        """Return the starting minutes of the windows audited now, by dataset and kind."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for one in audit.audit_closed(own_settings, now):
+            if one.window.start >= hour.start:
+                found.setdefault((one.dataset, one.window.kind), []).append(one.window.start.minute)
+        return found
+
+    def measured() -> list[Window]:
+        return [one for one in hours.judge_closed(own_settings, now) if one >= hour]
+
+    all_is_loaded_until(now)
+    first = audited()
+    assert first["events", "5m"] == [0, 20, 40, 0]  # the last one in any case: silence is news
+    assert first["events", "1h"] == [0]
+    assert measured() == [hour]
+    assert audited() == {}
+    assert measured() == []
+
+    # ingested since, as one that was held up; and its id is already there
+    late = now + timedelta(minutes=1)
+    copied = uuid.uuid4()
+    times = [early[1] + timedelta(seconds=n) for n in (1, 2)]
+    warehouse.load(times, received_at=early[1], ingested_at=late, event_id=copied)
+    now += timedelta(minutes=5)
+    all_is_loaded_until(now)
+    assert audited()["events", "5m"] == [20, 5]  # the changed one, and the one that has closed
+    bad = window_at("5m", early[1])
+    assert verdicts(own_settings, bad)["events"] == ("withheld", "No event_id is there twice.")
+    assert audited() == {}
+    now += timedelta(minutes=60)
+    assert audited()["events", "1h"] == [0, 0]
+    assert measured() == [hour, window_at("1h", hour.end)]
+    ((good, total),) = warehouse.client.query(
+        "SELECT good, total FROM quality_metrics FINAL "
+        "WHERE metric = 'uniqueness' AND hour = {hour:DateTime('UTC')}",
+        parameters={"hour": hour.start},
+    ).result_rows
+    assert (good, total) == (4, 5)
+
+
+def test_an_incident_does_not_become_the_new_normal(warehouse, own_settings):
+    hour = window_at("1h", NOW - timedelta(hours=5))
+
+    def week(ago: int, count: int, country: str = "DE", age: float = 1.0) -> set[tuple[str, str]]:
+        """Write an hour's events and judge it; return the kinds and dimensions that stood out."""
+        at = window_at("1h", hour.start - timedelta(weeks=ago))
+        rows = [
+            warehouse.event(
+                n,
+                at.start + timedelta(seconds=n),
+                country=country if n % 2 else "US",
+                ingested_at=at.start + timedelta(seconds=n + age),
+            )
+            for n in range(count)
+        ]
+        if rows:
+            warehouse.write("events", rows)
+        anomalies.find(warehouse.client, at, at.end + timedelta(minutes=6))
+        found = warehouse.client.query(
+            "SELECT kind, dimension FROM quality_anomalies FINAL "
+            "WHERE window_start = {at:DateTime('UTC')}",
+            parameters={"at": at.start},
+        ).result_rows
+        return {(kind, dimension) for kind, dimension in found}
+
+    usual = [week(ago, count) for ago, count in ((8, 200), (7, 206), (6, 198), (5, 202))]
+    assert usual == [set(), set(), set(), set()]
+    flood = {("volume", d) for d in ("", "country=DE", "country=US", "device=mobile")}
+    assert week(4, 2000) == flood
+    assert week(3, 2000) == flood  # again: the first time is in no baseline
+    assert week(2, 200, age=90) == {
+        ("freshness", d) for d in ("", "country=DE", "country=US", "device=mobile")
+    }
+    moved = {("volume", "country=DE"), ("distribution", "country")}
+    assert week(1, 200, country="FR") == moved
+    late = {("freshness", d) for d in ("", "country=US", "device=mobile")}
+    new = {("volume", "country=FR")}  # one week of eight does not make it usual
+    assert week(0, 200, country="FR", age=90) == moved | late | new
+    assert week(0, 0) == moved | late | new  # judged again: the same
 
 
 def test_every_suite_is_understood():
     for suite in load_suites():
         for kind in suite.windows:
-            assert build(suite, kind)
+            assert build(suite, window_at(kind, NOW))
 
 
 def test_windows_close_after_their_grace():

@@ -12,11 +12,11 @@ app = typer.Typer(help="Audits, quality metrics, reports.", no_args_is_help=True
 
 @app.command()
 def audit(
-    kind: Annotated[str, typer.Option(help="5m, 1h or 1d")] = "5m",
-    dataset: Annotated[str, typer.Option(help="One dataset; without it, all.")] = "",
     at: Annotated[
         datetime | None, typer.Option(help="A moment (UTC) in the window; else what waits.")
     ] = None,
+    kind: Annotated[str, typer.Option(help="5m, 1h or 1d, with --at.")] = "5m",
+    dataset: Annotated[str, typer.Option(help="One dataset, with --at; else all.")] = "",
 ) -> None:
     """Audit the closed windows that wait, or one window again; fail where one is withheld."""
     from datetime import UTC
@@ -26,20 +26,20 @@ def audit(
     from millrace.quality.windows import KINDS, window_at
     from millrace.settings import Settings
 
+    datasets = {suite.dataset for suite in load_suites()}
+    if dataset and dataset not in datasets:
+        raise typer.BadParameter(
+            f"is {dataset!r}, must be one of {', '.join(sorted(datasets))}", param_hint="dataset"
+        )
     if kind not in KINDS:
         raise typer.BadParameter(
             f"is {kind!r}, must be one of {', '.join(KINDS)}", param_hint="kind"
         )
     if at is None:
-        audits = auditing.audit_closed(Settings(), kind)
+        audits = auditing.audit_closed(Settings())
     else:
         window = window_at(kind, at.replace(tzinfo=UTC))
-        pairs = [
-            (suite, window)
-            for suite in load_suites()
-            if kind in suite.windows and dataset in ("", suite.dataset)
-        ]
-        audits = auditing.run(Settings(), pairs)
+        audits = auditing.audit_window(Settings(), window, dataset)
     try:
         typer.echo(auditing.demand(audits))
     except auditing.QualityError as error:
@@ -53,12 +53,12 @@ def metrics() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from millrace.quality import metrics as measuring
+    from millrace.quality import hours
     from millrace.settings import Settings
     from millrace.stores import clickhouse, sql
 
     settings = Settings()
-    measuring.measure_closed(settings)
+    hours.judge_closed(settings)
     client = clickhouse.connect(settings)
     rows = client.query(sql.render("clickhouse/quality/front_metrics.sql")).named_results()
     table = Table("source", "metric", "hour", "value", "target", "worst in 7 days")
@@ -80,8 +80,11 @@ def report() -> None:
     """Bring the front page up to date and say where it is."""
     from millrace.quality import docs
     from millrace.settings import Settings
-    from millrace.stores import postgres
+    from millrace.stores import clickhouse, postgres
 
     settings = Settings()
+    client = clickhouse.connect(settings)
     with postgres.connect(settings) as connection:
-        typer.echo(docs.write_front_page(settings, connection))
+        front, _ = docs.write_overview(settings, client, connection)
+    client.close()
+    typer.echo(f"{docs.link(settings, front.name)}\n{front}")

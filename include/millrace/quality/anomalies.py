@@ -1,44 +1,55 @@
-"""Windows out of the ordinary: volumes by event type and country against the same hour of week."""
+"""Hours out of the ordinary: volume, freshness and distribution against the same hour of week."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
-from millrace.quality.windows import closed_windows
-from millrace.settings import Settings
-from millrace.stores import clickhouse, sql
+from clickhouse_connect.driver.client import Client
+
+from millrace.quality.windows import Window
+from millrace.stores import sql
 
 DEVIATIONS = 6.0
 LEAST_WEEKS = 3
 WEEKS = 8
+LEAST_EVENTS = 20
+"""Fewer events of a series and hour say nothing about its freshness."""
+
+STABILITY_THRESHOLD = 0.25
+"""Population stability index above which a distribution has shifted."""
+
+CHANCE = 4.0
+"""Normal quantile that chance is held against: one series in 30,000 passes it."""
 
 
-def find(settings: Settings, now: datetime | None = None) -> int:
-    """Judge the last closed hour; return how many series stood out.
+def find(client: Client, hour: Window, now: datetime) -> int:
+    """Judge an hour, anew if it was judged before; return how many series stood out.
 
     The baseline of a series (an event type, and each country and device of it) is the same hour of
     the week in the eight weeks before. An hour that stood out is left out of later baselines, so
     an incident does not become the new normal; a series that goes silent stands out too.
     """
-    moment = now or datetime.now(UTC)
-    hour = closed_windows("1h", moment)[-1]
-    client = clickhouse.connect(settings)
-    try:
-        client.command(
-            sql.render("clickhouse/quality/find_anomalies.sql"),
-            parameters={
-                "start": hour.start,
-                "end": hour.end,
-                "weeks": WEEKS,
-                "least": LEAST_WEEKS,
-                "deviations": DEVIATIONS,
-                "now": moment,
-            },
-        )
-        ((count,),) = client.query(
-            "SELECT count() FROM quality_anomalies FINAL WHERE window_start = {start:DateTime}",
-            parameters={"start": hour.start},
-        ).result_rows
-    finally:
-        client.close()
+    parameters = {
+        "start": hour.start,
+        "end": hour.end,
+        "weeks": WEEKS,
+        "least": LEAST_WEEKS,
+        "deviations": DEVIATIONS,
+        "least_events": LEAST_EVENTS,
+        "threshold": STABILITY_THRESHOLD,
+        "z": CHANCE,
+        "now": now,
+    }
+    client.command(
+        "DELETE FROM quality_anomalies WHERE window_start = {start:DateTime('UTC')}",
+        parameters=parameters,
+        settings={"lightweight_deletes_sync": 2},
+    )
+    for name in ("find_volumes", "find_freshness", "find_distributions"):
+        client.command(sql.render(f"clickhouse/quality/{name}.sql"), parameters=parameters)
+    ((count,),) = client.query(
+        "SELECT count() FROM quality_anomalies FINAL "
+        "WHERE window_start = {start:DateTime('UTC')} AND found_at = {now:DateTime64(3, 'UTC')}",
+        parameters=parameters,
+    ).result_rows
     return int(count)

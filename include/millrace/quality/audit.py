@@ -1,4 +1,4 @@
-"""Audit a closed window with Great Expectations, then publish or withhold it.
+"""Audit closed windows with Great Expectations, then publish or withhold them.
 
 Every expectation runs as a query in ClickHouse over a view of the window. The view is a table to
 Great Expectations on purpose: given a query, it reads the whole result to learn the columns.
@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.quality import docs
+from millrace.quality import docs, pending, publication
 from millrace.quality.suites import Suite, build, load_suites
-from millrace.quality.windows import Window, closed_windows
+from millrace.quality.windows import KINDS, Window
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
 log = logging.getLogger(__name__)
+
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class QualityError(RuntimeError):
@@ -36,6 +40,9 @@ class Finding:
     severity: str
     is_success: bool
     observed: dict[str, Any]
+    check: str = ""
+    """What was run: SQL, or the expectation with its arguments."""
+    examples: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Audit:
     dataset: str
     window: Window
     report: str
+    link: str
+    checked_at: datetime
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -60,10 +69,17 @@ class Audit:
     def summary(self) -> str:
         """Return a few lines that a person can act on."""
         verdict = "WITHHELD" if self.failures else "published"
-        lines = [f"{self.dataset} {self.window.name}: {verdict}"]
+        lines = [f"{self.dataset} {self.window.label}: {verdict}"]
         for found in [*self.failures, *self.warnings]:
-            lines.append(f"  {found.severity}: {found.expectation} Found {found.observed}")
-        return "\n".join([*lines, f"  report: {self.report}"])
+            lines.append(f"  {found.severity}: not so: {found.expectation} {_short(found)}")
+        return "\n".join([*lines, f"  report: {self.link}"])
+
+
+def _short(found: Finding) -> str:
+    """Return what was found, in a line."""
+    if found.examples:
+        return f"For example {json.dumps(found.examples[0], default=str)}"[:300]
+    return f"Found {json.dumps(found.observed, default=str)}"[:300]
 
 
 def warehouse_dsn(settings: Settings) -> str:
@@ -78,118 +94,125 @@ def warehouse_dsn(settings: Settings) -> str:
     return urlunsplit(("clickhouse+http", place, path, query, ""))
 
 
-def audit_closed(settings: Settings, kind: str, now: datetime | None = None) -> list[Audit]:
-    """Audit every closed window of a kind that has data and was not audited yet.
+def audit_closed(settings: Settings, now: datetime | None = None) -> list[Audit]:
+    """Audit every closed window that waits: those without an audit, and those that changed since.
 
     Results go to ``quality_results``, verdicts to ``published_windows``, reports to the Data Docs.
-    Raises what the stores raise; a window whose audit was cut is audited anew.
+    Raises what the stores raise; windows whose audit was cut are audited anew.
     """
     moment = now or datetime.now(UTC)
-    windows = closed_windows(kind, moment)
-    suites = [suite for suite in load_suites() if kind in suite.windows]
     client = clickhouse.connect(settings)
     try:
-        waiting = [
-            (suite, window)
-            for suite in suites
-            for window in _with_data(client, suite, windows)
-            if not _is_audited(settings, suite, window)
-        ]
+        suites = pending.existing(settings, client, load_suites())
+        with postgres.connect(settings) as connection:
+            waiting = [pending.find(client, connection, suites, kind, moment) for kind in KINDS]
     finally:
         client.close()
-    return run(settings, waiting) if waiting else []
+    pairs = [pair for one in waiting for pair in one.pairs]
+    return run(settings, pairs, covers_until=min(one.covers_until for one in waiting))
 
 
-def _with_data(client: Client, suite: Suite, windows: list[Window]) -> list[Window]:
-    """Return the windows that hold rows, and the last one in any case: silence is a finding."""
-    if not windows:
-        return []
-    seconds = int((windows[0].end - windows[0].start).total_seconds())
-    rows = client.query(
-        sql.render(
-            "clickhouse/quality/windows_with_data.sql",
-            table=suite.table,
-            time_column=suite.time_column,
-        ),
-        parameters={"start": windows[0].start, "end": windows[-1].end, "seconds": seconds},
-    ).result_rows
-    filled = {row[0] for row in rows}
-    return [w for w in windows if w == windows[-1] or int(w.start.timestamp()) in filled]
-
-
-def _is_audited(settings: Settings, suite: Suite, window: Window) -> bool:
-    with postgres.connect(settings) as connection:
-        found = connection.execute(
-            "SELECT 1 FROM published_windows "
-            "WHERE dataset = %s AND window_start = %s AND window_end = %s",
-            [suite.dataset, window.start, window.end],
-        ).fetchone()
-    return found is not None
-
-
-def run(settings: Settings, pairs: list[tuple[Suite, Window]]) -> list[Audit]:
-    """Audit the given windows, keep and publish the results, and bring the reports up to date."""
-    context = docs.open_context(settings)
-    source = context.data_sources.add_or_update_sql(
-        "warehouse", connection_string=warehouse_dsn(settings)
-    )
+def audit_window(settings: Settings, window: Window, dataset: str = "") -> list[Audit]:
+    """Audit one window again, of one dataset or of all that have windows of its kind."""
     client = clickhouse.connect(settings)
     try:
-        audits = [_audit(client, context, source, suite, window) for suite, window in pairs]
-        for audit in audits:
-            _keep(client, audit)
+        suites = pending.existing(settings, client, load_suites())
     finally:
         client.close()
-    published = {suite.dataset for suite, _ in pairs if suite.publishes}
-    with postgres.connect(settings) as connection:
-        for audit in audits:
-            if audit.dataset in published:
-                _publish(connection, audit)
-        docs.write_front_page(settings, connection)
-    docs.upload(settings)
+    chosen = [s for s in suites if window.kind in s.windows and dataset in ("", s.dataset)]
+    return run(settings, [(suite, window) for suite in sorted(chosen, key=pending.order)])
+
+
+def run(
+    settings: Settings, pairs: list[tuple[Suite, Window]], *, covers_until: datetime = EPOCH
+) -> list[Audit]:
+    """Audit the given windows, publish or withhold them, and bring the reports up to date.
+
+    ``covers_until`` says up to when late events are covered by these audits; without it they are
+    looked for from where the audits before left off.
+    """
+    client = clickhouse.connect(settings)
+    try:
+        audits = _run_checkpoints(settings, client, pairs) if pairs else []
+        suites = {suite.dataset: suite for suite, _ in pairs}
+        with postgres.connect(settings) as connection:
+            for audit in audits:
+                if suites[audit.dataset].publishes:
+                    publication.publish(connection, suites[audit.dataset], audit)
+            publication.release(connection, load_suites())
+            publication.show(settings, client, suites.values())
+            pages = [docs.write_report(settings, audit) for audit in audits]
+            _keep(client, audits, covers_until)
+            pages += docs.write_overview(settings, client, connection)
+        docs.upload(settings, pages)
+        docs.forget_old(settings)
+    finally:
+        client.close()
     return audits
 
 
-def _audit(client: Client, context: Any, source: Any, suite: Suite, window: Window) -> Audit:
+def _run_checkpoints(
+    settings: Settings, client: Client, pairs: list[tuple[Suite, Window]]
+) -> list[Audit]:
+    """Run a checkpoint per window, with a validation per dataset."""
+    # Read when the library is imported: it must not phone home.
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
 
-    name = f"audited_{suite.dataset}_{window.kind}"
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_sql("warehouse", connection_string=warehouse_dsn(settings))
+    audits = []
+    for window, group in groupby(pairs, key=lambda pair: pair[1]):
+        suites = [suite for suite, _ in group]
+        validations = [_validation(context, source, client, suite, window) for suite in suites]
+        checkpoint = gx.Checkpoint(
+            name=window.name, validation_definitions=validations, result_format="SUMMARY"
+        )
+        outcome = context.checkpoints.add(checkpoint).run()
+        results = {result.suite_name: result for result in outcome.run_results.values()}
+        checked_at = datetime.now(UTC)
+        for suite in suites:
+            report = docs.page_of(suite.dataset, window, checked_at)
+            audits.append(
+                Audit(
+                    dataset=suite.dataset,
+                    window=window,
+                    report=report,
+                    link=docs.link(settings, report),
+                    checked_at=checked_at,
+                    findings=[_finding(r) for r in results[_label(suite, window)].results],
+                )
+            )
+    return audits
+
+
+def _label(suite: Suite, window: Window) -> str:
+    return f"{suite.dataset}_{window.name}"
+
+
+def _validation(context: Any, source: Any, client: Client, suite: Suite, window: Window) -> Any:
+    """Return the validation of a suite on the view of a window, which it creates."""
+    import great_expectations as gx
+
+    view = f"audited_{suite.dataset}_{window.kind}"
     client.command(
         sql.render(
             "clickhouse/quality/audited_view.sql",
-            view=name,
-            table=suite.table,
-            time_column=suite.time_column,
-            start=f"{window.start:%Y-%m-%d %H:%M:%S}",
-            end=f"{window.end:%Y-%m-%d %H:%M:%S}",
+            view=view,
+            relation=suite.relation,
+            condition=suite.condition(window),
         )
     )
-    label = f"{suite.dataset}_{window.kind}"
-    for asset in [asset for asset in source.assets if asset.name == label]:
-        source.delete_asset(asset.name)
-    batch = source.add_table_asset(label, table_name=name).add_batch_definition_whole_table("w")
-    expected = context.suites.add_or_update(
-        gx.ExpectationSuite(name=label, expectations=build(suite, window.kind))
-    )
-    validation = context.validation_definitions.add_or_update(
-        gx.ValidationDefinition(name=label, data=batch, suite=expected)
-    )
-    checkpoint = context.checkpoints.add_or_update(
-        gx.Checkpoint(
+    label = _label(suite, window)
+    asset = source.add_table_asset(label, table_name=view)
+    expected = gx.ExpectationSuite(name=label, expectations=build(suite, window))
+    return context.validation_definitions.add(
+        gx.ValidationDefinition(
             name=label,
-            validation_definitions=[validation],
-            actions=[gx.checkpoint.UpdateDataDocsAction(name="docs")],
-            result_format="SUMMARY",
+            data=asset.add_batch_definition_whole_table("window"),
+            suite=context.suites.add(expected),
         )
-    )
-    run_id = gx.core.run_identifier.RunIdentifier(run_name=window.name, run_time=datetime.now(UTC))
-    outcome = checkpoint.run(run_id=run_id)
-    ((identifier, result),) = outcome.run_results.items()
-    return Audit(
-        dataset=suite.dataset,
-        window=window,
-        report=docs.page_of(identifier),
-        findings=[_finding(one) for one in result.results],
     )
 
 
@@ -198,70 +221,100 @@ def _finding(result: Any) -> Finding:
     severity = getattr(config.severity, "value", config.severity) or "critical"
     wanted = ("observed_value", "unexpected_count", "element_count", "unexpected_percent")
     observed = {key: result.result[key] for key in wanted if key in result.result}
-    shown = result.result.get("partial_unexpected_list") or (
-        result.result.get("details", {}).get("unexpected_rows")
-    )
-    if shown and not result.success:
-        observed["examples"] = [str(one) for one in shown[:5]]
-    raised = result.exception_info or {}
-    if not result.success and raised.get("raised_exception"):
-        observed["error"] = str(raised.get("exception_message"))[:500]
-    elif not result.success and not observed:
-        observed["error"] = str(raised)[:500]
+    examples = [] if result.success else result.result.get("details", {}).get("unexpected_rows", [])
+    if not result.success and result.result.get("partial_unexpected_list"):
+        column = config.kwargs["column"]
+        examples = [{column: value} for value in result.result["partial_unexpected_list"]]
+    if not result.success and not examples and _error(result.exception_info):
+        observed["error"] = _error(result.exception_info)
+    arguments = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "severity")}
+    query = arguments.pop("unexpected_rows_query", "")
+    listed = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
     return Finding(
         expectation=config.description or config.type,
         severity=str(severity),
         is_success=bool(result.success),
-        observed=json.loads(json.dumps(observed, default=str)),
+        observed=_plain(observed),
+        check=query or f"{config.type}({listed})",
+        examples=_plain(examples),
     )
 
 
-def _keep(client: Client, audit: Audit) -> None:
-    """Write the findings to ``quality_results``."""
-    window = audit.window
-    now = datetime.now(UTC)
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _error(raised: dict[str, Any] | None) -> str:
+    """Return the message of an expectation that could not be run; empty if it could."""
+    if not raised:
+        return ""
+    if "exception_message" in raised:
+        return str(raised["exception_message"] or "")[:500]
+    return "; ".join(str(one.get("exception_message")) for one in raised.values())[:500]
+
+
+def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
+    """Write the findings to ``quality_results``, and last that the windows are audited."""
+    if not audits:
+        return
+
+    def window(audit: Audit) -> list[Any]:
+        return [audit.dataset, audit.window.kind, audit.window.start, audit.window.end]
+
+    columns = ["dataset", "window_kind", "window_start", "window_end"]
     client.insert(
         "quality_results",
         [
             [
-                audit.dataset,
-                window.kind,
-                window.start,
-                window.end,
+                *window(audit),
                 found.expectation,
                 found.severity,
                 found.is_success,
-                json.dumps(found.observed),
+                json.dumps(
+                    found.observed | ({"examples": found.examples[:5]} if found.examples else {})
+                ),
                 audit.report,
-                now,
+                audit.checked_at,
             ]
+            for audit in audits
             for found in audit.findings
         ],
         column_names=[
-            *("dataset", "window_kind", "window_start", "window_end", "expectation"),
-            *("severity", "is_success", "observed", "report", "checked_at"),
+            *columns,
+            *("expectation", "severity", "is_success", "observed", "report", "checked_at"),
         ],
     )
-
-
-def _publish(connection: Any, audit: Audit) -> None:
-    """Write the verdict: exports, alerts and published marts wait for it."""
-    reason = "; ".join(found.expectation for found in audit.failures)
-    connection.execute(
-        sql.render("postgres/quality/publish_window.sql"),
-        {
-            "dataset": audit.dataset,
-            "start": audit.window.start,
-            "end": audit.window.end,
-            "status": "withheld" if audit.failures else "published",
-            "reason": reason,
-        },
+    client.insert(
+        "quality_audits",
+        [
+            [
+                *window(audit),
+                len(audit.failures),
+                len(audit.warnings),
+                audit.report,
+                covers_until,
+                audit.checked_at,
+            ]
+            for audit in audits
+        ],
+        column_names=[
+            *columns,
+            *("failures", "warnings", "report", "covers_until", "checked_at"),
+        ],
     )
 
 
 def demand(audits: list[Audit]) -> str:
     """Return the summary of audits. Raises ``QualityError`` with it when a window is withheld."""
-    summary = "\n".join(audit.summary() for audit in audits) or "no closed window waits"
-    if any(audit.failures for audit in audits):
-        raise QualityError(f"withheld:\n{summary}")
-    return summary
+    withheld = [audit for audit in audits if audit.failures]
+    warned = [audit for audit in audits if audit.warnings and not audit.failures]
+    passed = len(audits) - len(withheld) - len(warned)
+    lines = [audit.summary() for audit in [*withheld, *warned]]
+    lines.append(f"{passed} more passed" if lines else f"{passed} windows passed")
+    if withheld:
+        count = len(withheld)
+        raise QualityError(
+            f"{count} window{'s' if count > 1 else ''} withheld\n" + "\n".join(lines)
+        )
+    return "\n".join(lines)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.quality.windows import Window, closed_windows
-from millrace.settings import Settings
-from millrace.stores import clickhouse, sql
+from millrace.quality.windows import Window
+from millrace.stores import sql
 
 TARGETS = {
     "completeness": 0.9999,
@@ -65,34 +64,11 @@ def measure(client: Client, hour: Window) -> list[Metric]:
     return [Metric(hour.start, source, name, good, total) for source, name, good, total in rows]
 
 
-def measure_closed(settings: Settings, now: datetime | None = None) -> list[Metric]:
-    """Compute the metrics of every closed hour of the last day that has none yet.
-
-    They go to ``quality_metrics`` and, for alerts, to ``pipeline_metrics`` as
-    ``millrace_quality_ratio`` and ``millrace_quality_target_ratio``.
-    """
-    moment = now or datetime.now(UTC)
-    client = clickhouse.connect(settings)
-    try:
-        done = client.query(
-            "SELECT DISTINCT toUnixTimestamp(hour) FROM quality_metrics "
-            "WHERE hour >= {since:DateTime('UTC')}",
-            parameters={"since": moment - timedelta(days=3)},
-        ).result_rows
-        known = {row[0] for row in done}
-        found: list[Metric] = []
-        for hour in closed_windows("1h", moment):
-            if int(hour.start.timestamp()) not in known:
-                metrics = measure(client, hour)
-                keep(client, metrics, moment)
-                found += metrics
-    finally:
-        client.close()
-    return found
-
-
 def keep(client: Client, metrics: list[Metric], now: datetime) -> None:
-    """Write metrics where dashboards and alerts look."""
+    """Write metrics where dashboards and alerts look.
+
+    For alerts they are ``millrace_quality_ratio`` and ``millrace_quality_target_ratio``.
+    """
     if not metrics:
         return
     client.insert(

@@ -3,65 +3,123 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import yaml
 
+from millrace.quality.windows import KINDS, Window
 from millrace.settings import REPOSITORY
 
 FOLDER = REPOSITORY / "expectations"
-OWN_KEYS = {"expect", "windows"}
+KEYS = {
+    *("dataset", "relation", "time_column", "where", "windows", "publishes", "made_from"),
+    "expectations",
+}
+OWN_KEYS = {"expect", "windows", "query"}
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What is expected of a dataset: a table (or mart) seen through windows of a time column."""
+    """What is expected of a dataset: a base table or a mart, seen through windows of time.
+
+    ``where`` is for datasets whose windows are not a range of ``time_column``; ``made_from`` names
+    datasets without whose publication a window of this one is not published either.
+    """
 
     dataset: str
-    table: str
-    time_column: str
+    relation: str
     windows: tuple[str, ...]
     publishes: bool
     expectations: tuple[dict[str, Any], ...]
+    time_column: str = ""
+    where: str = ""
+    made_from: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` when the parts do not fit together."""
+        if unknown := set(self.windows) - set(KINDS):
+            raise ValueError(f"windows: {sorted(unknown)} are not among {', '.join(KINDS)}")
+        if self.publishes and not self.time_column:
+            raise ValueError("publishes: needs a time_column, whose windows are published")
+
+    @property
+    def table(self) -> str:
+        """The table or view itself, with its database if that is not the base tables'."""
+        return self.relation.split()[0]
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether the relation is a query of its own rather than a table or view."""
+        return self.relation.startswith("(")
 
     def expectations_for(self, kind: str) -> list[dict[str, Any]]:
         """Return what is expected of a kind of window."""
         return [e for e in self.expectations if kind in e.get("windows", self.windows)]
 
+    def condition(self, window: Window) -> str:
+        """Return the SQL condition that a row is of a window."""
+        if self.where:
+            return fill(self.where, window)
+        if not self.time_column:
+            return "true"
+        return fill(f"{self.time_column} >= {{start}} AND {self.time_column} < {{end}}", window)
+
+
+def fill(statement: str, window: Window) -> str:
+    """Put a window's bounds in the place of ``{start}`` and ``{end}``."""
+    return statement.replace("{start}", literal(window.start)).replace("{end}", literal(window.end))
+
+
+def literal(moment: datetime) -> str:
+    """Return a moment as SQL."""
+    return f"toDateTime('{moment:%Y-%m-%d %H:%M:%S}', 'UTC')"
+
 
 def load_suites() -> list[Suite]:
-    """Read every suite. Raises ``ValueError`` naming the file that is wrong."""
+    """Read every suite. Raises ``ValueError`` naming the file that is wrong, and why."""
     suites = []
-    for path in sorted(FOLDER.glob("*.yaml")):
+    for path in sorted(FOLDER.glob("*/*.yaml")):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        name = path.relative_to(FOLDER)
+        if unknown := set(content) - KEYS:
+            raise ValueError(f"expectations/{name}: {sorted(unknown)} are not known")
         try:
             suites.append(
                 Suite(
                     dataset=content["dataset"],
-                    table=content["table"],
-                    time_column=content["time_column"],
+                    relation=content["relation"],
                     windows=tuple(content["windows"]),
                     publishes=content["publishes"],
                     expectations=tuple(content["expectations"]),
+                    time_column=content.get("time_column", ""),
+                    where=content.get("where", ""),
+                    made_from=tuple(content.get("made_from", ())),
                 )
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"expectations/{path.name}: {error} is missing or wrong") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"expectations/{name}: {error} is missing or wrong") from error
     return suites
 
 
-def build(suite: Suite, kind: str) -> list[Any]:
-    """Return the suite's expectations as Great Expectations' own.
+def build(suite: Suite, window: Window) -> list[Any]:
+    """Return the suite's expectations of a window as Great Expectations' own.
 
     Raises ``ValueError`` naming the expectation that the library does not know or take.
     """
     import great_expectations.expectations as known
 
+    from millrace.quality.expectations import LIMIT, ExpectNoRows
+
     built = []
-    for entry in suite.expectations_for(kind):
+    for entry in suite.expectations_for(window.kind):
         options = {key: value for key, value in entry.items() if key not in OWN_KEYS}
         try:
-            built.append(getattr(known, entry["expect"])(**options))
+            if entry["expect"] == ExpectNoRows.__name__:
+                query = f"{fill(entry['query'], window)} LIMIT {LIMIT}"
+                built.append(ExpectNoRows(unexpected_rows_query=query, **options))
+            else:
+                built.append(getattr(known, entry["expect"])(**options))
         except Exception as error:
             raise ValueError(
                 f"expectations of {suite.dataset}: {entry.get('expect')}: {error}"

@@ -40,6 +40,12 @@ class Window:
         """A name that sorts by time: ``20260101T1200Z-5m``."""
         return f"{self.start:%Y%m%dT%H%M}Z-{self.kind}"
 
+    @property
+    def label(self) -> str:
+        """The window as people read it: ``2026-01-01 12:00 to 12:05 UTC``."""
+        end = f"{self.end:%H:%M}" if self.end - self.start < timedelta(days=1) else "24:00"
+        return f"{self.start:%Y-%m-%d %H:%M} to {end} UTC"
+
 
 def window_at(kind: str, moment: datetime) -> Window:
     """Return the window of a kind that ``moment`` lies in."""

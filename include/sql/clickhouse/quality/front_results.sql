@@ -8,7 +8,7 @@ WHERE
             dataset, window_kind,
             argMax(window_start, (window_start, checked_at)),
             argMax(checked_at, (window_start, checked_at))
-        FROM quality_results
+        FROM quality_audits
         WHERE window_start > now() - INTERVAL 3 DAY
         GROUP BY dataset, window_kind
     )

@@ -1,7 +1,6 @@
-SELECT
+SELECT DISTINCT
     intDiv(toUnixTimestamp({{ time_column }}), {seconds:UInt32}) * {seconds:UInt32} AS window_start
-FROM {{ table }}
+FROM {{ relation }}
 WHERE
-    {{ time_column }} >= {start:DateTime64(3, 'UTC')}
-    AND {{ time_column }} < {end:DateTime64(3, 'UTC')}
-GROUP BY window_start
+    {{ time_column }} >= {start:DateTime('UTC')}
+    AND {{ time_column }} < {end:DateTime('UTC')}

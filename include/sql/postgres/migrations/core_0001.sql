@@ -202,6 +202,24 @@ CREATE TABLE published_windows (
     CHECK (window_end > window_start)
 );
 
+-- The times that are published: covered by windows that passed, and by none that is withheld. In
+-- seconds since 1970, both ends inclusive, as ClickHouse's dictionary of the same name reads them.
+CREATE VIEW published_ranges AS
+SELECT
+    dataset,
+    extract(epoch FROM lower(published))::bigint AS first_second,
+    extract(epoch FROM upper(published))::bigint - 1 AS last_second,
+    1 AS is_published
+FROM (
+    SELECT dataset, unnest(
+        coalesce(range_agg(span) FILTER (WHERE status = 'published'), '{}')
+        - coalesce(range_agg(span) FILTER (WHERE status = 'withheld'), '{}')
+    ) AS published
+    FROM (SELECT dataset, status, tstzrange(window_start, window_end) AS span FROM published_windows)
+        AS windows
+    GROUP BY dataset
+) AS ranges;
+
 DO $$
 DECLARE
     audited text[][] := ARRAY[

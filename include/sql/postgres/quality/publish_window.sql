@@ -1,4 +1,21 @@
+-- A window that passed is withheld all the same while what it is made from is withheld.
 INSERT INTO published_windows (dataset, window_start, window_end, status, reason)
-VALUES (%(dataset)s, %(start)s, %(end)s, %(status)s, %(reason)s)
+SELECT
+    %(dataset)s, %(start)s, %(end)s,
+    CASE WHEN %(reason)s = '' AND source.names IS NULL THEN 'published' ELSE 'withheld' END,
+    CASE
+        WHEN %(reason)s = '' AND source.names IS NOT NULL
+            THEN 'made from withheld ' || source.names
+        ELSE %(reason)s
+    END
+FROM (
+    SELECT string_agg(DISTINCT dataset, ', ') AS names
+    FROM published_windows
+    WHERE
+        dataset = ANY(%(made_from)s)
+        AND status = 'withheld'
+        AND window_start < %(end)s
+        AND window_end > %(start)s
+) AS source
 ON CONFLICT (dataset, window_start, window_end) DO UPDATE
 SET status = EXCLUDED.status, reason = EXCLUDED.reason, checked_at = now()

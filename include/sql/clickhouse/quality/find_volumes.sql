@@ -1,3 +1,5 @@
+-- Volumes of an hour, by event type and by each country and device of it, against the same hour of
+-- the week. Hours of a series that stood out are in none of its baselines.
 INSERT INTO quality_anomalies
 WITH
     arrayMap(week -> {start:DateTime('UTC')} - toIntervalWeek(week), range(1, {weeks:UInt8} + 1))

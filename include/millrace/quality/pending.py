@@ -1,0 +1,152 @@
+"""Which windows wait for an audit: the closed ones that had none, and those that changed since."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+from psycopg.rows import DictRow
+
+from millrace.quality.suites import Suite
+from millrace.quality.windows import KINDS, Window, closed_windows, window_at
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+
+log = logging.getLogger(__name__)
+
+ARRIVAL_COLUMNS = {"ingested_at", "rejected_at"}
+"""Columns that say when a row came: nothing comes late to a window of these."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What waits, in the order of auditing, and up to when late events are covered by it."""
+
+    pairs: list[tuple[Suite, Window]]
+    covers_until: datetime
+
+
+def ingested_until(connection: psycopg.Connection[DictRow]) -> datetime:
+    """Return the moment before which all that was claimed is in the warehouse."""
+    row = connection.execute(sql.render("postgres/quality/ingested_until.sql")).fetchone()
+    assert row is not None  # noqa: S101  an aggregate always has a row
+    moment: datetime = row["moment"].astimezone(UTC)
+    return moment
+
+
+def existing(settings: Settings, client: Client, suites: list[Suite]) -> list[Suite]:
+    """Return the suites whose tables are there: a mart is not, until dbt has first built it."""
+    rows = client.query("SELECT database, name FROM system.tables").result_rows
+    names = {f"{database}.{name}" for database, name in rows}
+    names |= {name for database, name in rows if database == clickhouse.database(settings)}
+    found = [suite for suite in suites if suite.is_derived or suite.table in names]
+    if missing := [suite.table for suite in suites if suite not in found]:
+        log.warning("not audited, for they are not there: %s", ", ".join(missing))
+    return found
+
+
+def order(suite: Suite) -> bool:
+    """Return a key that sorts suites: what others are made from comes first."""
+    return bool(suite.made_from)
+
+
+def find(
+    client: Client,
+    connection: psycopg.Connection[DictRow],
+    suites: list[Suite],
+    kind: str,
+    now: datetime,
+) -> Pending:
+    """Return what waits of a kind of window.
+
+    A closed window of the lookback is audited once it is closed, and again when late events or a
+    rebuild changed it. An older window is audited again only while it is withheld. Late events are
+    looked for whenever a window of the kind has closed.
+    """
+    windows = closed_windows(kind, now)
+    suites = [suite for suite in suites if kind in suite.windows]
+    until = ingested_until(connection)
+    rows = client.query(
+        sql.render("clickhouse/quality/audited_windows.sql"),
+        parameters={"kind": kind, "since": windows[0].start},
+    ).result_rows
+    audited = set(rows)
+    pairs = []
+    for suite in suites:
+        fresh = [w for w in windows if (suite.dataset, int(w.start.timestamp())) not in audited]
+        if suite.time_column in ARRIVAL_COLUMNS:
+            fresh = [w for w in fresh if w.end <= until]
+        pairs += [(suite, w) for w in _with_data(client, suite, fresh, windows[-1])]
+    if not pairs:
+        return Pending([], until)
+    known = set(pairs)
+    pairs += [
+        (suite, window)
+        for window in _changed(client, connection, kind, windows, until)
+        for suite in suites
+        if (suite.dataset == "events" or "events" in suite.made_from)
+        and (suite, window) not in known
+    ]
+    return Pending(sorted(pairs, key=lambda pair: (pair[1], order(pair[0]))), until)
+
+
+def _with_data(client: Client, suite: Suite, fresh: list[Window], last: Window) -> list[Window]:
+    """Return the windows that hold rows, and the last one in any case: silence is a finding."""
+    earlier = [window for window in fresh if window != last]
+    found: set[int] = set()
+    if earlier and suite.time_column:
+        rows = client.query(
+            sql.render(
+                "clickhouse/quality/windows_with_data.sql",
+                relation=suite.relation,
+                time_column=suite.time_column,
+            ),
+            parameters={
+                "start": earlier[0].start,
+                "end": earlier[-1].end,
+                "seconds": int(KINDS[last.kind].length.total_seconds()),
+            },
+        ).result_rows
+        found = {int(row[0]) for row in rows}
+    return [w for w in fresh if w == last or int(w.start.timestamp()) in found]
+
+
+def _changed(
+    client: Client,
+    connection: psycopg.Connection[DictRow],
+    kind: str,
+    windows: list[Window],
+    until: datetime,
+) -> list[Window]:
+    """Return the windows that were audited before late events or a rebuild changed them."""
+    ((since,),) = client.query(
+        "SELECT max(covers_until) FROM quality_audits WHERE window_kind = {kind:String}",
+        parameters={"kind": kind},
+    ).result_rows
+    if since.year == 1970:  # nothing was audited yet
+        return []
+    rows = client.query(
+        sql.render("clickhouse/quality/touched_windows.sql"),
+        parameters={
+            "seconds": int(KINDS[kind].length.total_seconds()),
+            "since": since.replace(tzinfo=UTC),
+            "until": until,
+        },
+    ).result_rows
+    touched = [window_at(kind, datetime.fromtimestamp(row[0], UTC)) for row in rows]
+    withheld = {
+        (row["window_start"].astimezone(UTC), row["window_end"].astimezone(UTC))
+        for row in connection.execute(
+            "SELECT window_start, window_end FROM published_windows "
+            "WHERE status = 'withheld' AND dataset = 'events'"
+        )
+    }
+    return sorted(
+        window
+        for window in touched
+        if window <= windows[-1]
+        and (window >= windows[0] or (window.start, window.end) in withheld)
+    )

@@ -1,0 +1,78 @@
+"""Verdicts on windows, and what their readers see of them.
+
+Exports ask ``published_windows`` in PostgreSQL. Whoever reads ClickHouse reads the database
+``published``: a view of each dataset with only the rows whose window passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+from psycopg.rows import DictRow
+
+from millrace.quality.suites import Suite
+from millrace.settings import Settings
+from millrace.stores import clickhouse, profiles, sql
+
+if TYPE_CHECKING:
+    from millrace.quality.audit import Audit
+
+DATABASE = "published"
+
+
+def publish(connection: psycopg.Connection[DictRow], suite: Suite, audit: Audit) -> None:
+    """Write the verdict on a window; it is withheld with what it is made from, too."""
+    connection.execute(
+        sql.render("postgres/quality/publish_window.sql"),
+        {
+            "dataset": suite.dataset,
+            "start": audit.window.start,
+            "end": audit.window.end,
+            "reason": "; ".join(found.expectation for found in audit.failures),
+            "made_from": list(suite.made_from),
+        },
+    )
+
+
+def release(connection: psycopg.Connection[DictRow], suites: Iterable[Suite]) -> None:
+    """Publish windows that were withheld only because of others that are published now."""
+    statement = sql.render("postgres/quality/release_derived.sql")
+    for suite in suites:
+        if suite.publishes and suite.made_from:
+            connection.execute(
+                statement, {"dataset": suite.dataset, "made_from": list(suite.made_from)}
+            )
+
+
+def show(settings: Settings, client: Client, suites: Iterable[Suite]) -> None:
+    """Bring the database ``published`` up to date with the verdicts and with the tables."""
+    cluster = settings.clickhouse_cluster
+    variables = {"on_cluster": f"ON CLUSTER {cluster}" if cluster else ""}
+    profiles.ensure(settings)  # and the named collection that reads PostgreSQL
+    client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} {variables['on_cluster']}")
+    client.command(
+        sql.render(
+            "clickhouse/quality/published_ranges.sql", collection=profiles.COLLECTION, **variables
+        )
+    )
+    client.command(f"SYSTEM RELOAD DICTIONARY {variables['on_cluster']} published_ranges")
+    for suite in suites:
+        if suite.publishes:
+            client.command(
+                sql.render(
+                    "clickhouse/quality/published_view.sql",
+                    dataset=suite.dataset,
+                    relation=_qualified(settings, suite),
+                    time_column=suite.time_column,
+                    database=clickhouse.database(settings),
+                    **variables,
+                )
+            )
+
+
+def _qualified(settings: Settings, suite: Suite) -> str:
+    prefix = "" if "." in suite.table else f"{clickhouse.database(settings)}."
+    return prefix + suite.relation

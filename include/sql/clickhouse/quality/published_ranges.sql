@@ -1,0 +1,13 @@
+CREATE DICTIONARY IF NOT EXISTS published_ranges {{ on_cluster }}
+(
+    dataset String,
+    first_second Int64,
+    last_second Int64,
+    is_published UInt8 DEFAULT 0
+)
+PRIMARY KEY dataset
+SOURCE(POSTGRESQL(NAME {{ collection }} TABLE 'published_ranges'))
+LAYOUT(COMPLEX_KEY_RANGE_HASHED())
+RANGE(MIN first_second MAX last_second)
+LIFETIME(MIN 60 MAX 120)
+COMMENT 'Times of each dataset that passed their audits; what PostgreSQL''s published_windows says'
