@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from clickhouse_connect.driver.client import Client
 
 from millrace.quality import docs, pending, publication
-from millrace.quality.suites import Suite, build, load_suites
+from millrace.quality.suites import LIMIT, Suite, build, load_suites
 from millrace.quality.windows import KINDS, Window
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
@@ -43,6 +43,11 @@ class Finding:
     check: str = ""
     """What was run: SQL, or the expectation with its arguments."""
     examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be more than was found: queries stop at a number of rows."""
+        return self.observed.get("observed_value") == len(self.examples) == LIMIT
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,9 @@ class Audit:
         verdict = "WITHHELD" if self.failures else "published"
         lines = [f"{self.dataset} {self.window.label}: {verdict}"]
         for found in [*self.failures, *self.warnings]:
-            lines.append(f"  {found.severity}: not so: {found.expectation} {_short(found)}")
+            said = docs.short(found.observed, found.examples)
+            lines.append(f"  {found.severity}: not so: {found.expectation} ({said})")
         return "\n".join([*lines, f"  report: {self.link}"])
-
-
-def _short(found: Finding) -> str:
-    """Return what was found, in a line."""
-    if found.examples:
-        return f"For example {json.dumps(found.examples[0], default=str)}"[:300]
-    return f"Found {json.dumps(found.observed, default=str)}"[:300]
 
 
 def warehouse_dsn(settings: Settings) -> str:
@@ -220,11 +219,12 @@ def _finding(result: Any) -> Finding:
     config = result.expectation_config
     severity = getattr(config.severity, "value", config.severity) or "critical"
     wanted = ("observed_value", "unexpected_count", "element_count", "unexpected_percent")
-    observed = {key: result.result[key] for key in wanted if key in result.result}
+    observed = {k: result.result[k] for k in wanted if result.result.get(k) is not None}
     examples = [] if result.success else result.result.get("details", {}).get("unexpected_rows", [])
     if not result.success and result.result.get("partial_unexpected_list"):
         column = config.kwargs["column"]
-        examples = [{column: value} for value in result.result["partial_unexpected_list"]]
+        values = dict.fromkeys(map(str, result.result["partial_unexpected_list"]))
+        examples = [{column: value} for value in values]
     if not result.success and not examples and _error(result.exception_info):
         observed["error"] = _error(result.exception_info)
     arguments = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "severity")}
@@ -271,9 +271,7 @@ def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
                 found.expectation,
                 found.severity,
                 found.is_success,
-                json.dumps(
-                    found.observed | ({"examples": found.examples[:5]} if found.examples else {})
-                ),
+                json.dumps(found.observed | {"examples": found.examples[:5]}),
                 audit.report,
                 audit.checked_at,
             ]

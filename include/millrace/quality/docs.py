@@ -7,6 +7,7 @@ that there are; here a run writes the pages of its own windows and two overviews
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import os
 import shutil
@@ -94,6 +95,10 @@ def write_overview(
         bounds = (window["window_start"], window["window_end"])
         naive = [moment.astimezone(UTC).replace(tzinfo=None) for moment in bounds]
         window["report"] = reports.get((window["dataset"], *naive), "")
+    results = rows("front_results")
+    for result in results:
+        observed = json.loads(result["observed"])
+        result["found"] = short(observed, observed.get("examples", []))
     strips = [
         (kind, [(dataset, list(found)) for dataset, found in groupby(group, _dataset)])
         for kind, group in groupby(audits, lambda audit: audit["window_kind"])
@@ -104,11 +109,26 @@ def write_overview(
         "front_page.html",
         root="",
         withheld=windows,
-        results=rows("front_results"),
+        results=results,
         metrics=rows("front_metrics"),
         anomalies=rows("front_anomalies"),
     )
     return [front, _write(settings, "history.html", "history.html", root="", strips=strips)]
+
+
+def short(observed: dict[str, Any], examples: list[dict[str, Any]]) -> str:
+    """Return what an expectation found, in a line."""
+    parts = []
+    if "unexpected_count" in observed:
+        parts.append(f"{observed['unexpected_count']:,} of {observed['element_count']:,}")
+    elif "error" in observed:
+        parts.append(observed["error"])
+    elif not examples:
+        parts.append(f"found {observed.get('observed_value')}")
+    if examples:
+        pairs = ", ".join(f"{key} = {value}" for key, value in examples[0].items())
+        parts.append(f"for example {pairs}")
+    return ", ".join(parts)[:300]
 
 
 def _dataset(audit: dict[str, Any]) -> str:

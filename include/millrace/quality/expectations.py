@@ -10,9 +10,6 @@ from typing import Any, ClassVar
 
 from great_expectations.expectations import UnexpectedRowsExpectation
 
-LIMIT = 20
-"""Rows that are looked at: enough to say what is wrong."""
-
 
 class ExpectNoRows(UnexpectedRowsExpectation):  # type: ignore[misc]
     """Expect a query over the window to find nothing; what it finds are the examples."""

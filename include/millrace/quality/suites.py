@@ -16,6 +16,8 @@ KEYS = {
     *("dataset", "relation", "time_column", "where", "windows", "publishes", "made_from"),
     "expectations",
 }
+LIMIT = 20
+"""Rows that a query may find: enough to say what is wrong."""
 OWN_KEYS = {"expect", "windows", "query"}
 
 
@@ -109,7 +111,7 @@ def build(suite: Suite, window: Window) -> list[Any]:
     """
     import great_expectations.expectations as known
 
-    from millrace.quality.expectations import LIMIT, ExpectNoRows
+    from millrace.quality.expectations import ExpectNoRows
 
     built = []
     for entry in suite.expectations_for(window.kind):
