@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.helpers.own_warehouse import own
 
-from millrace.quality import anomalies, audit, docs, hours, metrics, pending
+from millrace.quality import anomalies, audit, docs, hours, metrics, pending, publication
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
@@ -207,6 +207,31 @@ def test_a_warning_does_not_withhold(warehouse, own_settings):
     assert [f.expectation for f in audits[0].warnings] == ["Nearly all devices are known ones."]
     assert "warning: not so: Nearly all devices" in audit.demand(audits)
     assert verdicts(own_settings, window) == {"events": ("published", "")}
+
+
+def test_what_is_made_from_a_withheld_window_is_withheld_with_it(warehouse, own_settings):
+    suites = {suite.dataset: suite for suite in load_suites()}
+    hour, bad = HOUR, window_at("5m", HOUR.start)
+
+    def judge(dataset: str, window: Window, *, fails: bool = False) -> None:
+        failed = [audit.Finding("It is so.", "critical", is_success=not fails, observed={})]
+        made = audit.Audit(dataset, window, "", "", NOW, failed)
+        with postgres.connect(own_settings) as connection:
+            publication.publish(connection, suites[dataset], made)
+            publication.release(connection, suites.values())
+
+    judge("events", bad, fails=True)
+    judge("metrics_1h", hour)
+    judge("sessions", hour, fails=True)
+    judge("rejected_events", hour)
+    assert verdicts(own_settings, hour) == {
+        "metrics_1h": ("withheld", "made from withheld events"),
+        "sessions": ("withheld", "It is so."),
+        "rejected_events": ("published", ""),
+    }
+    judge("events", bad)
+    assert verdicts(own_settings, hour)["metrics_1h"] == ("published", "")
+    assert verdicts(own_settings, hour)["sessions"] == ("withheld", "It is so.")
 
 
 def test_every_base_table_and_mart_has_a_suite_that_good_data_fits(warehouse, own_settings):
