@@ -24,7 +24,7 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 HOUR = window_at("1h", NOW - timedelta(hours=30))
 BASE_TABLES = {
     *("raw_events", "events", "rejected_events", "event_id_register", "user_profiles"),
-    *("published_through", "rebuilt_days"),
+    *("published_through", "rebuilt_days", "rule_metrics", "rule_metric_definitions"),
 }
 
 

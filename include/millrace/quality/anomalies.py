@@ -41,7 +41,8 @@ def find(client: Client, hour: Window, now: datetime) -> int:
         "now": now,
     }
     client.command(
-        "DELETE FROM quality_anomalies WHERE window_start = {start:DateTime('UTC')}",
+        "DELETE FROM quality_anomalies WHERE window_start = {start:DateTime('UTC')} "
+        "AND kind IN ('volume', 'freshness', 'distribution')",
         parameters=parameters,
         settings={"lightweight_deletes_sync": 2},
     )

@@ -93,7 +93,7 @@ COMMENT 'Events that a rule hit, by five minutes; read it with FINAL'
 -- Windows that stood out against the same hour of the week.
 CREATE TABLE IF NOT EXISTS quality_anomalies {{ on_cluster }}
 (
-    kind LowCardinality(String) COMMENT 'volume, freshness or distribution',
+    kind LowCardinality(String) COMMENT 'volume, freshness, distribution or user_rate',
     window_start DateTime('UTC'),
     window_end DateTime('UTC'),
     event_type LowCardinality(String),
