@@ -17,7 +17,7 @@ from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, objects, postgres
-from millrace.transform import deploy
+from millrace.transform import deploy, project
 
 SOURCE = "test"
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -239,7 +239,7 @@ def test_every_base_table_and_mart_has_a_suite_that_good_data_fits(warehouse, ow
     warehouse.load([HOUR.start + timedelta(seconds=17 * n) for n in range(200)])
     warehouse.load(minutes(*range(60)), event_type="page_view", user_id=5)
     deploy.deploy(own_settings)
-    folder = deploy.deployed_project(own_settings)
+    folder = project.deployed(own_settings)
     manifest = json.loads((folder / "target" / "manifest.json").read_text())
     marts = {n["name"] for n in manifest["nodes"].values() if "marts" in n.get("tags", ())}
     sources = {node["name"] for node in manifest["sources"].values()}

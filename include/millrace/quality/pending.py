@@ -82,13 +82,13 @@ def find(
         pairs += [(suite, w) for w in _with_data(client, suite, fresh, windows[-1])]
     if not pairs:
         return Pending([], until)
-    known = set(pairs)
+    known = {(suite.dataset, window) for suite, window in pairs}
     pairs += [
         (suite, window)
         for window in _changed(client, connection, kind, windows, until)
         for suite in suites
         if (suite.dataset == "events" or "events" in suite.made_from)
-        and (suite, window) not in known
+        and (suite.dataset, window) not in known
     ]
     return Pending(sorted(pairs, key=lambda pair: (pair[1], order(pair[0]))), until)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import psycopg
 from clickhouse_connect.driver.client import Client
@@ -55,7 +56,10 @@ def show(settings: Settings, client: Client, suites: Iterable[Suite]) -> None:
     client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} {variables['on_cluster']}")
     client.command(
         sql.render(
-            "clickhouse/quality/published_ranges.sql", collection=profiles.COLLECTION, **variables
+            "clickhouse/quality/published_ranges.sql",
+            collection=profiles.COLLECTION,
+            ledger=urlsplit(settings.postgres_url).path.lstrip("/"),
+            **variables,
         )
     )
     client.command(f"SYSTEM RELOAD DICTIONARY {variables['on_cluster']} published_ranges")

@@ -6,7 +6,7 @@ CREATE DICTIONARY IF NOT EXISTS published_ranges {{ on_cluster }}
     is_published UInt8 DEFAULT 0
 )
 PRIMARY KEY dataset
-SOURCE(POSTGRESQL(NAME {{ collection }} TABLE 'published_ranges'))
+SOURCE(POSTGRESQL(NAME {{ collection }} DATABASE '{{ ledger }}' TABLE 'published_ranges'))
 LAYOUT(COMPLEX_KEY_RANGE_HASHED())
 RANGE(MIN first_second MAX last_second)
 LIFETIME(MIN 60 MAX 120)
