@@ -16,6 +16,7 @@ backup (`./millrace backups run --full`), and run the drill again.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowFailException
@@ -40,18 +41,18 @@ def drill_restore() -> None:
     """One task, since its servers live as long as it does."""
 
     @task(execution_timeout=timedelta(hours=6))
-    def drill() -> str:
-        """Run the drill and return its report."""
+    def drill(ti: Any = None) -> dict[str, Any]:
+        """Run the drill and return its report, which is there when it fails, too."""
         from millrace.backups import drill as drills
-        from millrace.backups.gateway import BackupError
         from millrace.settings import Settings
 
         try:
-            report = drills.run(Settings()).text()
-        except BackupError as error:
+            report = drills.run(Settings())
+        except drills.DrillError as error:
+            ti.xcom_push("return_value", error.report.as_dict())
             raise AirflowFailException(str(error)) from error
-        print(report)
-        return report
+        print(report.text())
+        return report.as_dict()
 
     drill()
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -13,7 +16,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.helpers import embedded, wait
+from pydantic import SecretStr
+from tests.helpers import embedded, full_store, wait
 
 from millrace.backups import catalogue, gateway, metadata, restore, retention, wal, warehouse
 from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
@@ -57,6 +61,33 @@ def stored(stack: Stack, backup_id: str) -> list[Path]:
     """Return the encrypted objects of a backup where the embedded store keeps them."""
     folder = stack.settings.home / "s3" / stack.settings.s3_backup_bucket / WAREHOUSE / backup_id
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def gateway_of(stack: Stack, **changes: str) -> Iterator[Settings]:
+    """Run one more gateway with some settings changed; give the settings that go with it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    changes["backup_endpoint"] = f"http://127.0.0.1:{port}"
+    variables = {f"MILLRACE_{name.upper()}": value for name, value in changes.items()}
+    with embedded.variables({"MILLRACE_HOME": str(stack.settings.home), **variables}):
+        settings = Settings(port_base=stack.settings.port_base)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "millrace.cli", "backups", "gateway"],
+            env={**os.environ, **stack.environment, **variables},
+        )
+
+    def serves() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait.until(serves)
+        yield settings
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def test_an_increment_holds_what_changed_and_comes_back_whole(stack: Stack) -> None:
@@ -133,6 +164,67 @@ def test_a_missing_increment_is_named_and_nothing_stands_on_it(stack: Stack) -> 
     catalogue.put(objects, middle)
     assert restore.plan(settings, last)
     assert base.backup_id in restore.plan(settings, last)[1]
+
+
+def test_a_full_bucket_is_reported_and_harms_nothing(stack: Stack) -> None:
+    settings = stack.settings
+    good = warehouse.back_up(settings, "a test", is_full=True)
+    room = good.byte_count // 2
+    with (
+        full_store.in_front_of(settings.s3_endpoint, room) as store,
+        gateway_of(stack, s3_endpoint=store.endpoint) as full,
+    ):
+        with pytest.raises(BackupError, match="bucket") as refused:
+            warehouse.back_up(full, "a test", is_full=True)
+        assert store.refused > 0
+        with postgres.connect(settings) as connection:
+            row = connection.execute(
+                "SELECT state, reason FROM backups ORDER BY started_at DESC LIMIT 1"
+            ).fetchone()
+        assert row["state"] == "failed"
+        assert row["reason"] == str(refused.value)
+        with pytest.raises(BackupError):
+            metadata.back_up(full, "a test")
+    assert catalogue.choose(gateway.connect(settings)).backup_id == good.backup_id
+    assert warehouse.back_up(settings, "a test").base_id == good.backup_id
+
+
+def test_a_wrong_key_is_named(stack: Stack) -> None:
+    gateway.ensure_folders(stack.settings)
+    with (
+        gateway_of(stack, backup_key="another key") as wrong,
+        pytest.raises(BackupError, match="MILLRACE_BACKUP_KEY is not the key"),
+    ):
+        gateway.ensure_folders(wrong)
+    with pytest.raises(BackupError, match="never written in the clear"):
+        gateway.environment(stack.settings.model_copy(update={"backup_key": SecretStr("")}))
+
+
+def test_the_second_bucket_restores_alone(stack: Stack) -> None:
+    copying = stack.settings.model_copy(update={"backup_copy_bucket": "elsewhere"})
+    store.ensure_buckets(copying)
+    entry = warehouse.back_up(copying, "a test")
+    folders = [stack.settings.home / "s3" / name for name in ("millrace-backups", "elsewhere")]
+    first, second = (
+        {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in (folder / WAREHOUSE).rglob("*")
+            if path.is_file()
+        }
+        for folder in folders
+    )
+    assert first == second
+    with gateway_of(stack, s3_backup_bucket="elsewhere") as alone:
+        assert catalogue.choose(gateway.ensure_folders(alone)) == entry
+        restore.restore(alone, entry, is_replace=True)
+    now = datetime.now(UTC)
+    warehouse.back_up(copying, "a test", is_full=True)
+    retention.expire(copying, now + timedelta(days=copying.backup_retention_days + 1))
+    kept = [set(catalogue.ids(gateway.connect(stack.settings)))]
+    kept.append({path.stem for path in (folders[1] / WAREHOUSE / "catalogue").iterdir()})
+    assert kept[0] == kept[1]
+    assert entry.backup_id not in kept[1]
+    assert not any((folders[1] / WAREHOUSE / entry.backup_id).rglob("*.*"))
 
 
 def test_never_two_at_once(settings: Settings) -> None:

@@ -14,6 +14,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from psycopg.types.json import Jsonb
 
 from millrace.exports import definitions, on_demand, retention, service, windows
 from millrace.exports.definitions import ExportError, PersonalData
@@ -200,6 +201,49 @@ def test_late_events_replace_the_manifest_and_old_files_go_later(
     with pytest.raises(Exception, match="NoSuchKey"):
         download(settings, first, tmp_path)
     download(settings, second, tmp_path)
+
+
+def test_a_day_is_one_window_and_gets_late_events_too(exporter: Exporter, tmp_path: Path) -> None:
+    settings = exporter.settings
+    exporter.postgres.execute(
+        "INSERT INTO export_definitions SELECT (jsonb_populate_record(d, %s)).* "
+        "FROM export_definitions AS d WHERE name = 'events'",
+        [
+            Jsonb({
+                "name": "events_by_day", "schedule": "daily", "destination": "exports/events_by_day"
+            })
+        ],
+    )  # fmt: skip
+    day = datetime(2026, 2, 20, tzinfo=UTC)
+    (definition,) = definitions.read(exporter.postgres, "events_by_day")
+
+    def due() -> list[Window]:
+        until = day + timedelta(days=1, hours=5)
+        return windows.due(
+            settings, exporter.postgres, exporter.clickhouse, [definition], until, timedelta(days=1)
+        )
+
+    for hour in (0, 13, 23):
+        insert_events(settings, day + timedelta(hours=hour), 50, first=300_000 + hour * 1000)
+    judge(settings, "published", day, hours=24)
+    (window,) = [window for window in due() if window.start == day]
+    assert window.end == day + timedelta(days=1)
+    assert exporter.run(definition, window, "a test").row_count == 150
+    place = "exports/events_by_day/date=2026-02-20"
+    first = manifest(settings, place)
+    assert first["rows"] == 150
+    assert all("hour=" not in file["key"] for file in first["files"])
+    assert day not in {window.start for window in due()}
+
+    insert_events(settings, day + timedelta(hours=7), 5, first=400_000)
+    (again,) = [window for window in due() if window.start == day]
+    assert again.cause == "+5 rows since"
+    exporter.run(definition, again, "a test")
+    (path,) = download(settings, manifest(settings, place), tmp_path)
+    assert polars.read_parquet(path).height == 155
+    with pytest.raises(ExportError, match="no UTC day"):
+        exporter.run(definition, Window("events_by_day", day, day + timedelta(hours=1)), "a test")
+    exporter.postgres.execute("DELETE FROM export_definitions WHERE name = 'events_by_day'")
 
 
 def test_a_schema_change_is_a_new_version(exporter: Exporter) -> None:

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
-from millrace.backups import catalogue, gateway, metadata, restore, wal
+from millrace.backups import catalogue, gateway, metadata, metrics, restore, wal
 from millrace.backups.catalogue import Entry
 from millrace.backups.gateway import BackupError
 from millrace.settings import Settings
@@ -61,6 +61,24 @@ class Report:
         lines += [f"| {what} | {result} | {took:.1f} |" for what, result, took in self.steps]
         return "\n".join(lines)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain values that read well as JSON."""
+        return {
+            "drill": f"{self.drill_id} {self.state}",
+            "restored": [self.backup_id, self.metadata_backup_id],
+            "RTO": f"{_seconds(self.rto_seconds)} (restored and every value compared)",
+            "RPO of metadata": _seconds(self.rpo_seconds),
+            "steps": {what: f"{result} ({took:.1f} s)" for what, result, took in self.steps},
+        }
+
+
+class DrillError(BackupError):
+    """The drill failed; ``report`` says at which step, and what had passed before."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.text())
+        self.report = report
+
 
 def _seconds(value: float | None) -> str:
     return "not reached" if value is None else f"{value:.1f} s"
@@ -80,24 +98,35 @@ class Drill:
         self.report = Report(row["drill_id"])
 
     def run(self) -> Report:
-        """Run every step; raises ``BackupError`` with the report when one fails."""
+        """Run every step; raises ``DrillError`` with the report when one fails."""
         try:
             with ExitStack() as stack:
                 self._run(stack)
             self.report.state = "passed"
         except Exception as error:
             self.report.steps.append(("FAILED", str(error).replace("\n", " ")[:1000], 0.0))
-            raise BackupError(self.report.text()) from error
+            raise DrillError(self.report) from error
         finally:
-            self._record()
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._record()
+            self._tell()
         return self.report
+
+    def _tell(self) -> None:
+        """Write the metrics of this drill: metadata is proved once it was read in full."""
+        done = {what for what, _, _ in self.report.steps}
+        proved = {
+            "warehouse": self.report.state == "passed",
+            "metadata": "read PostgreSQL" in done,
+        }
+        metrics.drilled(self.settings, proved)
 
     def _run(self, stack: ExitStack) -> None:
         objects = gateway.ensure_folders(self.settings)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o711)
         self.report.rpo_seconds = self._step("log reaches the bucket", self._measure_rpo)[0]
+        self._step("metrics are written", lambda: metrics.check(self.settings))
         entry = catalogue.choose(objects)
         base = metadata.choose(objects)
         self.report.backup_id, self.report.metadata_backup_id = entry.backup_id, base.backup_id
@@ -297,7 +326,13 @@ class Drill:
                     raise BackupError(f"Kafka did not give all of {sorted(pending)} in time")
                 for message in consumer.consume(10_000, timeout=1):
                     key = (message.topic(), message.partition())
-                    ended = message.error() is not None  # the end of the partition
+                    error = message.error()
+                    ended = error is not None and error.code() == KafkaError._PARTITION_EOF
+                    if error is not None and not ended:
+                        raise BackupError(
+                            f"{key[0]}[{key[1]}] can't be read from the backup's position "
+                            f"{starts[key]:,} on: {error.str()}"
+                        )
                     if not ended and message.offset() < targets[key]:
                         counted[key] += 1
                     if ended or message.offset() + 1 >= targets[key]:
@@ -321,7 +356,7 @@ class Drill:
 
 
 def run(settings: Settings) -> Report:
-    """Run a drill and return its report; raises ``BackupError`` with the report if it fails."""
+    """Run a drill and return its report; raises ``DrillError`` with the report if it fails."""
     return Drill(settings).run()
 
 

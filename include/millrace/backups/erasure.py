@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from clickhouse_connect.driver.client import Client
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.backups.gateway import BackupError
@@ -43,9 +45,11 @@ def erase(
 ) -> dict[str, Any]:
     """Delete a user's rows and return the receipt.
 
-    ``files`` are exported objects that were rewritten, for the receipt. Publication stands still
-    meanwhile, and the ledger's counts of the batches concerned shrink with the rows, so that
-    reconciliation does not bring them back. Raises ``BackupError`` if any row is left.
+    ``files`` are exported objects that were rewritten, for the receipt. A message that names the
+    user goes from every table that it reached, and ``erased_positions`` remembers where it was, so
+    that the proof of conservation knows. Publication stands still meanwhile, and the ledger's
+    counts of the batches concerned shrink with the rows, so that reconciliation does not bring them
+    back. Raises ``BackupError`` if any row is left.
     """
     found = find(settings, user_id)
     with clickhouse.connect(settings) as client, postgres.connect(settings) as connection:
@@ -54,16 +58,26 @@ def erase(
             "RETURNING erasure_id",
             [user_id, requested_by, reason],
         ).fetchall()
+        bound = {"user": user_id, "erasure": began["erasure_id"]}
         connection.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
         places = _places(settings, client)
-        for batch in _batches(client, user_id):
+        targets = _targets(settings, connection)
+        holders = {name: places[name] for name in [*_as_received(settings), *targets]}
+        is_erased = sql.render(
+            "clickhouse/backups/is_erased.sql", database=clickhouse.database(settings)
+        )
+        client.command(
+            sql.render("clickhouse/backups/mark_erased.sql", holders=holders), parameters=bound
+        )
+        for batch in _batches(client, is_erased, targets, bound):
             connection.execute(sql.render("postgres/backups/shrink_batch.sql"), batch)
         for table, condition in places.items():
-            if found[table]:
+            if found[table] or table in holders:
                 client.command(
-                    f"ALTER TABLE {table} DELETE WHERE {condition}",
-                    parameters={"user": user_id},
-                    settings={"mutations_sync": 2},
+                    f"ALTER TABLE {table} DELETE WHERE "
+                    f"{is_erased if table in holders else condition}",
+                    parameters=bound,
+                    settings={"mutations_sync": 2, "allow_nondeterministic_mutations": 1},
                 )
         with connection.transaction():
             connection.execute("DELETE FROM user_profiles WHERE user_id = %s", [user_id])
@@ -101,7 +115,17 @@ def _places(settings: Settings, client: Client) -> dict[str, str]:
         parameters={"databases": [mine, "analytics"]},
     ).result_rows
     places = {f"{database}.`{table}`": "user_id = {user:UInt64}" for database, table in rows}
-    return places | {f"{mine}.`{table}`": _IN_MESSAGE for table in AS_RECEIVED}
+    return places | dict.fromkeys(_as_received(settings), _IN_MESSAGE)
+
+
+def _as_received(settings: Settings) -> list[str]:
+    return [f"{clickhouse.database(settings)}.`{table}`" for table in AS_RECEIVED]
+
+
+def _targets(settings: Settings, connection: psycopg.Connection[DictRow]) -> list[str]:
+    """Return the tables that hold the events of the sources."""
+    rows = connection.execute("SELECT DISTINCT target_table FROM data_sources").fetchall()
+    return [f"{clickhouse.database(settings)}.`{row['target_table']}`" for row in rows]
 
 
 def _count(client: Client, table: str, condition: str, user_id: int) -> int:
@@ -109,8 +133,10 @@ def _count(client: Client, table: str, condition: str, user_id: int) -> int:
     return int(client.query(query, parameters={"user": user_id}).result_rows[0][0])
 
 
-def _batches(client: Client, user_id: int) -> list[dict[str, int]]:
+def _batches(
+    client: Client, is_erased: str, targets: Sequence[str], bound: dict[str, Any]
+) -> list[dict[str, int]]:
     """Return how many rows each micro-batch loses."""
-    query = sql.render("clickhouse/backups/user_batches.sql", in_message=_IN_MESSAGE)
-    rows = client.query(query, parameters={"user": user_id}).result_rows
+    query = sql.render("clickhouse/backups/user_batches.sql", is_erased=is_erased, targets=targets)
+    rows = client.query(query, parameters=bound).result_rows
     return [dict(zip(("batch", "raw", "events", "rejected"), row, strict=True)) for row in rows]

@@ -9,19 +9,26 @@ backups and the write-ahead log, with MinIO and any S3.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from minio import Minio
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError
 
 from millrace.settings import Settings
+from millrace.stores import objects
 
 WAREHOUSE = "warehouse"
 METADATA = "metadata"
+KEY_CHECK = "key-check"
+KEY_CONTENT = b"millrace"
 
 
 class BackupError(RuntimeError):
@@ -78,8 +85,10 @@ def environment(settings: Settings) -> dict[str, str]:
 def serve(settings: Settings) -> None:
     """Become the gateway: replaces this process; raises ``BackupError`` when it can't."""
     address = urlsplit(settings.backup_endpoint).netloc
-    # No cache of directories: a missing object must be missed at once.
-    command = [rclone(), "serve", "s3", "--addr", address, "--dir-cache-time", "1s", "vault:"]
+    # No cache of directories: a missing object must be missed at once. Few repeats: whoever writes
+    # repeats by himself, and a full bucket must be reported while it matters.
+    options = ["--dir-cache-time", "1s", "--low-level-retries", "2", "--retries", "1"]
+    command = [rclone(), "serve", "s3", "--addr", address, *options, "vault:"]
     os.execve(command[0], command, {**os.environ, **environment(settings)})
 
 
@@ -96,23 +105,45 @@ def connect(settings: Settings) -> Minio:
 
 
 def ensure_folders(settings: Settings) -> Minio:
-    """Return a client for which the gateway's two folders exist."""
+    """Return a client for which the gateway's two folders exist and the key is the right one.
+
+    Raises ``BackupError`` when the bucket was written with another key.
+    """
     client = connect(settings)
     for bucket in (WAREHOUSE, METADATA):
         if not client.bucket_exists(bucket):
             client.make_bucket(bucket)
+    _check_key(settings, client)
     return client
 
 
-def copy_to_second_bucket(settings: Settings, folder: str) -> None:
-    """Copy a folder of the backup bucket, as encrypted as it is, where a second bucket is set.
+def _check_key(settings: Settings, client: Minio) -> None:
+    """Read an object whose content is known, which a wrong key can't; write it if it is new."""
+    try:
+        content = client.get_object(METADATA, KEY_CHECK).read()
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            client.put_object(METADATA, KEY_CHECK, io.BytesIO(KEY_CONTENT), len(KEY_CONTENT))
+            return
+        content = str(error).encode()
+    except (MinioException, HTTPError) as error:
+        content = str(error).encode()
+    if content != KEY_CONTENT:
+        raise BackupError(
+            f"MILLRACE_BACKUP_KEY is not the key that {settings.s3_backup_bucket} was written with "
+            "(or its object metadata/key-check is damaged): give the gateway the right one"
+        )
+
+
+def copy_to_second_bucket(settings: Settings) -> None:
+    """Copy the backup bucket, as encrypted as it is, where a second bucket is set.
 
     Raises ``BackupError`` with rclone's words when an object can't be copied.
     """
     if not settings.backup_copy_bucket:
         return
-    source = f"store:{settings.s3_backup_bucket}/{folder}"
-    target = f"store:{settings.backup_copy_bucket}/{folder}"
+    source = f"store:{settings.s3_backup_bucket}"
+    target = f"store:{settings.backup_copy_bucket}"
     done = subprocess.run(
         [rclone(), "copy", source, target],
         env={**os.environ, **environment(settings)},
@@ -121,4 +152,14 @@ def copy_to_second_bucket(settings: Settings, folder: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise BackupError(f"copying {folder} to {settings.backup_copy_bucket}: {done.stderr}")
+        raise BackupError(f"copying to {settings.backup_copy_bucket}: {done.stderr}")
+
+
+def forget_copies(settings: Settings, prefixes: Sequence[str]) -> None:
+    """Delete objects from the second bucket, where one is set; ``prefixes`` as in the first."""
+    if not settings.backup_copy_bucket:
+        return
+    store = objects.connect(settings)
+    for prefix in prefixes:
+        for item in list(store.list_objects(settings.backup_copy_bucket, prefix, recursive=True)):
+            store.remove_object(settings.backup_copy_bucket, item.object_name)

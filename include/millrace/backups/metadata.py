@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tarfile
@@ -29,13 +30,16 @@ from minio.error import MinioException
 from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
-from millrace.backups import catalogue, gateway, wal
+from millrace.backups import catalogue, gateway, metrics, wal
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
+from millrace.stores import objects as store
 
 FOLDER = "base"
 PART = 16 << 20
 START_SECONDS = 600
+_RECOVERY = re.compile(r"(restore_command|recovery_target\w*|hot_standby)\s*=")
+"""What an earlier restore left in the cluster's configuration."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def back_up(settings: Settings, requested_by: str) -> Base:
 
     Raises ``BackupError`` with pg_basebackup's words when it fails; then nothing is catalogued.
     """
+    store.ensure_buckets(settings)
     objects = gateway.ensure_folders(settings)
     with catalogue.alone(settings) as connection:
         started_at = datetime.now(UTC)
@@ -88,7 +93,8 @@ def back_up(settings: Settings, requested_by: str) -> Base:
             "WHERE backup_id = %s",
             [size, Jsonb({"millrace": base.millrace}), backup_id],
         )
-    gateway.copy_to_second_bucket(settings, METADATA)
+    gateway.copy_to_second_bucket(settings)
+    metrics.succeeded(settings, "metadata")
     return base
 
 
@@ -152,8 +158,9 @@ def choose(objects: Minio, to: datetime | None = None) -> Base:
 def restore(settings: Settings, data: Path, base: Base, to: datetime | None = None) -> None:
     """Lay a cluster into the empty folder ``data``, ready to recover when it is started.
 
-    It recovers to ``to``, or to the end of the archived log. Every file is checked against the
-    base backup's manifest. Raises ``BackupError`` when the folder is not empty or a file is wrong.
+    It recovers to ``to``, or to the end of the archived log, which is put beside it
+    (``wal_folder``). Every file is checked against the base backup's manifest. Raises
+    ``BackupError`` when the folder is not empty or a file is wrong.
     """
     if data.exists() and any(data.iterdir()):
         raise BackupError(f"{data} is not empty; move it away first")
@@ -173,21 +180,31 @@ def restore(settings: Settings, data: Path, base: Base, to: datetime | None = No
     )  # fmt: skip
     if checked.returncode:
         raise BackupError(f"{base.backup_id} came back wrong: {checked.stderr.strip()}")
-    folder = data / "restored_wal"
+    folder = wal_folder(data)
     _fetch_wal(objects, folder, _start_segment(data))
-    lines = [f'restore_command = \'cp "{folder}/%f" "%p"\'', "recovery_target_timeline = latest"]
+    lines = [
+        f'restore_command = \'cp "{folder}/%f" "%p"\'',
+        "recovery_target_timeline = latest",
+        "hot_standby = off",  # it serves once it is recovered, not before
+    ]
     if to:
         lines += [
             f"recovery_target_time = '{to.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'",
             "recovery_target_action = promote",
         ]
-    with (data / "postgresql.auto.conf").open("a") as file:
-        file.write("\n".join(["", *lines, ""]))
+    settled = data / "postgresql.auto.conf"
+    kept = [line for line in settled.read_text().splitlines() if not _RECOVERY.match(line)]
+    settled.write_text("\n".join([*kept, *lines, ""]))
     (data / "recovery.signal").touch()
     if os.geteuid() == 0:
         owner = database_user()
-        for path in (data, *data.rglob("*")):
+        for path in (data, *data.rglob("*"), folder, *folder.iterdir()):
             shutil.chown(path, owner, owner)
+
+
+def wal_folder(data: Path) -> Path:
+    """Return where the archived log lies while ``data`` recovers; then it can be deleted."""
+    return data.with_name(f"{data.name}.wal")
 
 
 def _start_segment(data: Path) -> str:
@@ -200,7 +217,7 @@ def _start_segment(data: Path) -> str:
 
 def _fetch_wal(objects: Minio, folder: Path, first: str) -> None:
     """Bring the archived log from ``first`` on; the unfinished segment counts where it ends."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     names = {
         item.object_name.removeprefix(f"{wal.FOLDER}/").removesuffix(".gz")
         for item in objects.list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)

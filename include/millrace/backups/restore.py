@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
 from clickhouse_connect.driver.client import Client
+from psycopg.rows import DictRow
 
 from millrace.backups import catalogue, gateway
 from millrace.backups.catalogue import Entry
@@ -16,6 +20,8 @@ from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 
 log = logging.getLogger(__name__)
+
+OWNER = "restore"
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,18 @@ def occupied(client: Client, entry: Entry) -> list[str]:
 def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Restored:
     """Restore a backup into ``settings.clickhouse_url`` and check every value of it.
 
-    The target's databases are dropped first: refused (``BackupError``) while they hold rows, unless
+    Ingest stands still meanwhile, by itself, and then goes on from the ledger in PostgreSQL. The
+    target's databases are dropped first: refused (``BackupError``) while they hold rows, unless
     ``is_replace``. Merges stand still until rows and hashes of every table have been compared with
     the catalogue; a difference raises ``BackupError`` naming the table.
     """
     objects = gateway.ensure_folders(settings)
     catalogue.check_objects(objects, entry)
-    with clickhouse.connect(settings, database="default") as client:
+    with (
+        clickhouse.connect(settings, database="default") as client,
+        catalogue.alone(settings) as connection,
+        _standing_still(connection),
+    ):
         held = occupied(client, entry)
         if held and not is_replace:
             raise BackupError(
@@ -99,6 +110,21 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
     return Restored(
         entry.backup_id, len(entry.tables), entry.rows, restored - began, ended - restored
     )
+
+
+@contextmanager
+def _standing_still(connection: psycopg.Connection[DictRow]) -> Iterator[None]:
+    """Own every partition, as a worker does, and the publication lock; give both back at the end.
+
+    A process that is killed here leaves the partitions owned; the next restore takes them over.
+    """
+    connection.execute(sql.render("postgres/backups/fence.sql"), {"owner": OWNER})
+    connection.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(hashtext('millrace.publish'))")
+        connection.execute(sql.render("postgres/backups/unfence.sql"), {"owner": OWNER})
 
 
 def _read(client: Client, entry: Entry) -> None:

@@ -35,9 +35,17 @@ def expire(settings: Settings, now: datetime) -> list[str]:
                 for name in sorted(members[root], reverse=True):
                     delete(connection, objects, name)
                     deleted.append(name)
-        deleted += _expire_metadata(connection, objects, before)
+        copies = [prefix for name in deleted for prefix in _prefixes(name)]
+        old, logs = _expire_metadata(connection, objects, before)
         _sweep_failed(connection, objects)
-    return deleted
+    copies += [f"{METADATA}/{metadata.FOLDER}/{name}." for name in old]
+    gateway.forget_copies(settings, [*copies, *(f"{METADATA}/{name}" for name in logs)])
+    return [*deleted, *old]
+
+
+def _prefixes(backup_id: str) -> list[str]:
+    """Return where a backup of the warehouse lies in a bucket."""
+    return [f"{WAREHOUSE}/{catalogue.FOLDER}/{backup_id}.json", f"{WAREHOUSE}/{backup_id}/"]
 
 
 def delete(connection: psycopg.Connection[DictRow], objects: Minio, backup_id: str) -> None:
@@ -58,7 +66,8 @@ def delete(connection: psycopg.Connection[DictRow], objects: Minio, backup_id: s
 
 def _expire_metadata(
     connection: psycopg.Connection[DictRow], objects: Minio, before: datetime
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
+    """Delete old base backups and the log that only they need; return ids and objects."""
     bases = metadata.bases(objects)
     old = [base for base in bases[:-1] if datetime.fromisoformat(base.ended_at) < before]
     for base in old:
@@ -66,13 +75,15 @@ def _expire_metadata(
             objects.remove_object(METADATA, f"{metadata.FOLDER}/{base.backup_id}{suffix}")
         _note(connection, base.backup_id)
     kept = [base for base in bases if base not in old]
+    logs = []
     if kept:
         # The log from before the oldest base that is kept leads nowhere.
         limit = datetime.fromisoformat(kept[0].started_at).astimezone(UTC) - timedelta(hours=1)
         for item in list(objects.list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)):
             if item.last_modified < limit and not item.object_name.endswith(".history.gz"):
                 objects.remove_object(METADATA, item.object_name)
-    return [base.backup_id for base in old]
+                logs.append(item.object_name)
+    return [base.backup_id for base in old], logs
 
 
 def _sweep_failed(connection: psycopg.Connection[DictRow], objects: Minio) -> None:

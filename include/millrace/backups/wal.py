@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from minio import Minio
 
-from millrace.backups import gateway
+from millrace.backups import gateway, metrics
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.settings import Settings
 from millrace.stores import postgres
@@ -34,6 +34,8 @@ FOLDER = "wal"
 SLOT = "millrace_wal_archive"
 PARTIAL_SECONDS = 10.0
 """How often the unfinished segment is shipped: the bound on what a lost machine loses."""
+TELL_SECONDS = 60.0
+"""How often the metric says that the archive follows."""
 _SEGMENT = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
 
 
@@ -75,6 +77,22 @@ def await_archived(settings: Settings, limit: float = 60.0) -> float:
     return time.monotonic() - began
 
 
+def take_spool(settings: Settings) -> None:
+    """Bring what a stopped archiver still holds into the bucket, and empty its spool.
+
+    So a PostgreSQL that is lost alone loses nothing: what was received is restored too.
+    """
+    archiver = Archiver(settings)
+    if archiver.spool.exists():
+        archiver.send_rest()
+        shutil.rmtree(archiver.spool)
+    archiver.spool.mkdir(parents=True)
+
+
+def _is_log(path: Path) -> bool:
+    return _SEGMENT.fullmatch(path.name.removesuffix(".partial")) is not None
+
+
 class Archiver:
     """Receives and ships until told to stop."""
 
@@ -85,6 +103,7 @@ class Archiver:
         self.is_stopping = False
         self._partial: tuple[str, int] = ("", 0)
         self._shipped_partial_at = 0.0
+        self._told_at = 0.0
 
     def run(self) -> None:
         """Archive until SIGTERM or SIGINT.
@@ -112,20 +131,33 @@ class Archiver:
         finally:
             receiver.terminate()
             receiver.wait(10)
-            self.ship(is_last=True)
+            self.send_rest()
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self.is_stopping = True
 
-    def ship(self, *, is_last: bool = False) -> None:
+    def send_rest(self) -> int:
+        """Send all that the spool holds, asking nothing of the server, which may be gone.
+
+        Returns how many files that were; they stay.
+        """
+        rest = [path for path in sorted(self.spool.iterdir()) if _is_log(path)]
+        for path in rest:
+            self._send(path, path.name)
+        return len(rest)
+
+    def ship(self) -> None:
         """Send finished segments, then the unfinished one if it grew and its time has come."""
         for path in sorted(self.spool.iterdir()):
             if _SEGMENT.fullmatch(path.name):
                 self._send(path, path.name)
                 path.unlink()
                 self._record(path.name, None)
-        if is_last or time.monotonic() - self._shipped_partial_at >= PARTIAL_SECONDS:
+        if time.monotonic() - self._shipped_partial_at >= PARTIAL_SECONDS:
             self._ship_partial()
+        if time.monotonic() - self._told_at >= TELL_SECONDS:
+            metrics.succeeded(self.settings, "wal")
+            self._told_at = time.monotonic()
 
     def _ship_partial(self) -> None:
         for path in sorted(self.spool.glob("*.partial")):

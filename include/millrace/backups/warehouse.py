@@ -14,11 +14,12 @@ from minio import Minio
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from millrace.backups import catalogue, gateway
+from millrace.backups import catalogue, gateway, metrics
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
+from millrace.stores import objects as store
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def back_up(settings: Settings, requested_by: str, *, is_full: bool | None = Non
     process left unfinished is finished instead, from the same cut. Raises ``BackupError`` when
     another backup runs or ClickHouse reports a failure; then nothing in the catalogue changes.
     """
+    store.ensure_buckets(settings)
     objects = gateway.ensure_folders(settings)
     with catalogue.alone(settings) as connection, _client(settings) as client:
         backup_id = _resume(connection, client)
@@ -51,7 +53,8 @@ def back_up(settings: Settings, requested_by: str, *, is_full: bool | None = Non
         except Exception as error:
             _fail(connection, client, backup_id, str(error))
             raise
-        gateway.copy_to_second_bucket(settings, WAREHOUSE)
+        gateway.copy_to_second_bucket(settings)
+    metrics.succeeded(settings, "warehouse")
     return entry
 
 

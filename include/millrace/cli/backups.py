@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from millrace.backups.metadata import Base
     from millrace.ingest.worker import Worker
     from millrace.settings import Settings
+    from millrace.stack.stack import Stack
 
 app = typer.Typer(help="Backups of warehouse and metadata.", no_args_is_help=True)
 
@@ -222,20 +223,21 @@ def restore(
     from millrace.backups import catalogue, metadata
     from millrace.backups import gateway as encrypting
     from millrace.backups import restore as warehouse
-    from millrace.settings import Settings
 
     if only not in ("", "warehouse", "metadata"):
         raise typer.BadParameter("warehouse or metadata", param_hint="--only")
-    settings = Settings()
     with _told():
         moment = _moment(to)
+        stack = _embedded()
+        settings = stack.settings
         client = encrypting.ensure_folders(settings)
         if only != "warehouse":
             base = metadata.choose(client, moment)
             typer.echo(f"PostgreSQL: {base.backup_id}, then the log to {moment or 'its end'}")
             if not dry_run:
-                _restore_metadata(settings, base, moment, data, is_replace=replace)
+                _restore_metadata(stack, base, moment, data, is_replace=replace)
         if only != "metadata":
+            _see_to(stack, "clickhouse")
             entry = catalogue.choose(client, source, moment)
             for line in warehouse.plan(settings, entry):
                 typer.echo(line)
@@ -248,8 +250,6 @@ def restore(
 
 
 def _moment(text: str) -> datetime | None:
-    from datetime import UTC, datetime
-
     if not text:
         return None
     try:
@@ -259,29 +259,61 @@ def _moment(text: str) -> datetime | None:
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
 
 
-def _restore_metadata(
-    settings: Settings, base: Base, moment: datetime | None, data: Path | None, *, is_replace: bool
-) -> None:
-    """Lay the cluster into ``data``, or into the embedded server's place and start that."""
-    from millrace.backups import metadata
-    from millrace.backups.gateway import BackupError
+def _embedded() -> Stack:
+    """Return the embedded stack with the store of backups serving, whatever else was lost."""
     from millrace.stack.stack import Stack
 
+    stack = Stack(with_airflow=False)
+    if stack.servers and not stack.supervisor.is_running():
+        stack.configure()
+    for name in ("s3", "backup_gateway"):
+        _see_to(stack, name)
+    return stack
+
+
+def _see_to(stack: Stack, name: str) -> None:
+    """Have an embedded server serve, on an empty folder where its own is gone."""
+    if name not in stack.servers:
+        return  # it is a server elsewhere
+    try:
+        stack.check(name)
+    except Exception:  # each client has its own; whatever it is, the server does not serve
+        stack.stop(name)
+        stack.servers[name].directory.mkdir(parents=True, exist_ok=True)
+        stack.start(name)
+        stack.wait_healthy(name)
+
+
+def _restore_metadata(
+    stack: Stack, base: Base, moment: datetime | None, data: Path | None, *, is_replace: bool
+) -> None:
+    """Lay the cluster into ``data``, or into the embedded server's place and start that."""
+    from millrace.backups import metadata, wal
+    from millrace.backups.gateway import BackupError
+
+    settings = stack.settings
     if data is not None:
         metadata.restore(settings, data, base, moment)
-        typer.echo(f"start PostgreSQL on {data}; it recovers, then serves")
+        typer.echo(
+            f"start PostgreSQL on {data}; it recovers, then serves, and "
+            f"{metadata.wal_folder(data)} can be deleted"
+        )
         return
+    if "postgres" not in stack.servers:
+        raise BackupError(
+            "PostgreSQL is a server elsewhere: give an empty folder there with --data"
+        )
     place = settings.home / "postgres" / "data"
     if place.exists() and any(place.iterdir()) and not is_replace:
         raise BackupError(f"{place} holds a cluster; --replace moves it aside")
-    stack = Stack(with_airflow=False)
-    stack.configure()
     for name in ("wal_archiver", "postgres"):
         stack.stop(name)
+    wal.take_spool(settings)
     if place.exists():
-        place.rename(place.with_name(f"data.before-{base.backup_id}"))
+        place.rename(place.with_name(f"data.before-{datetime.now(UTC):%Y%m%dT%H%M%S}"))
     metadata.restore(settings, place, base, moment)
     stack.start("postgres")
     stack.wait_healthy("postgres", timeout=metadata.START_SECONDS)
+    shutil.rmtree(metadata.wal_folder(place))
     stack.start("wal_archiver")
     typer.echo("PostgreSQL serves")

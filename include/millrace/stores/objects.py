@@ -25,7 +25,8 @@ def ensure_buckets(settings: Settings) -> list[str]:
     """Create the buckets that Millrace writes to; return those created now."""
     client = connect(settings)
     created = []
-    for bucket in (settings.s3_bucket, settings.s3_backup_bucket):
+    wanted = (settings.s3_bucket, settings.s3_backup_bucket, settings.backup_copy_bucket)
+    for bucket in filter(None, wanted):
         if not client.bucket_exists(bucket):
             client.make_bucket(bucket)
             created.append(bucket)

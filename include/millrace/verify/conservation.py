@@ -9,7 +9,7 @@ it from Kafka.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from millrace.settings import Settings
@@ -86,6 +86,9 @@ class Conservation:
         self.log = Log(settings, topic)
         self.ends = self.log.extents()
         self.current = _current_incarnation(settings, topic, self.log.topic_id())
+        self.erased: dict[tuple[int, int], set[int]] = {}
+        for incarnation, partition, offset in self.warehouse.rows("erased"):
+            self.erased.setdefault((incarnation, partition), set()).add(offset)
 
     def _held(self) -> dict[tuple[int, int], Extent]:
         return {
@@ -102,9 +105,22 @@ class Conservation:
             reached = held[key].next_offset if key in held else self._floor(partition)
             if reached < extent.next_offset:
                 offsets = self.log.messages(partition, reached, extent.next_offset)
+                offsets = self._not_erased(key, offsets)
                 if offsets:
                     missing[partition] = offsets
         return missing
+
+    def _not_erased(self, key: tuple[int, int], offsets: Iterable[int]) -> list[int]:
+        """Return the offsets that no erasure took on purpose; ``key`` is (incarnation, partition).
+
+        What an erasure took is no loss wherever it lies; whether it is really gone is a check.
+        """
+        erased = self.erased.get(key, set())
+        return [offset for offset in offsets if offset not in erased]
+
+    def _is_erased(self, key: tuple[int, int], first: int, after: int) -> bool:
+        erased = self.erased.get(key, set())
+        return all(offset in erased for offset in range(first, after))
 
     def _floor(self, partition: int) -> int:
         return self.ends[partition].first_offset
@@ -176,15 +192,18 @@ class Conservation:
             partition=one.number,
             until=one.held.next_offset,
         )
+        key = (one.incarnation, one.number)
         for first, after in gaps:
-            if any(a <= first and after <= b for a, b in losses):
+            if self._is_erased(key, first, after):
+                one.absent.append((first, after))
+            elif any(a <= first and after <= b for a, b in losses):
                 one.absent.append((first, after))  # lost, and ingest said so with these offsets
             elif one.kafka is not None and after > one.kafka.first_offset:
                 there = self.log.messages(one.number, first, after)
-                one.lost.extend(there)
+                one.lost.extend(self._not_erased(key, there))
                 one.absent.append((first, after))
             else:  # Kafka has forgotten: nobody can say that these were no messages
-                one.lost.extend(range(first, after))
+                one.lost.extend(self._not_erased(key, range(first, after)))
                 one.absent.append((first, after))
 
     @staticmethod
@@ -226,7 +245,24 @@ class Conservation:
                 if not self._is_expired(incarnation, wrong.partition, wrong.offset):
                     placed.differences.append(wrong.as_difference(self.topic))
         placed.compared = f"{count:,} positions"
-        return [behind, gaps, placed]
+        return [behind, gaps, placed, self._gone()]
+
+    def _gone(self) -> Check:
+        """Check that no table holds what an erasure took."""
+        check = Check(
+            f"{self.topic}: what was erased is gone",
+            f"{sum(map(len, self.erased.values())):,} positions",
+        )
+        for (incarnation, partition), offsets in sorted(self.erased.items()):
+            spans = [(partition, offset, offset + 1) for offset in sorted(offsets)]
+            for table in ("raw_events", self.warehouse.target, "rejected_events"):
+                held, _ = self.warehouse.fingerprints(table, spans, incarnation).get(
+                    partition, (0, 0)
+                )
+                if held:
+                    place = f"{self.topic}/{partition} in {table}"
+                    check.differences.append(Difference(place, "0 erased messages", held))
+        return check
 
     def _before(self, one: Partition) -> list[int]:
         """Return messages that Kafka holds before the first loaded one and that are too young to
@@ -236,9 +272,10 @@ class Conservation:
             return []
         days = self.settings.raw_retention_days - 1
         young = int(time.time() * 1000) - days * DAY_MS
-        return self.log.messages(
+        there = self.log.messages(
             one.number, one.kafka.first_offset, one.held.first_offset, younger_than_ms=young
         )
+        return self._not_erased((one.incarnation, one.number), there)
 
     def _is_expired(self, incarnation: int, partition: int, offset: int) -> bool:
         """Whether an event is missing only because its time came to leave ``events``."""

@@ -1,0 +1,4 @@
+(topic, topic_incarnation, partition, offset) IN (
+    SELECT topic, topic_incarnation, partition, offset
+    FROM {{ database }}.erased_positions WHERE erasure_id = {erasure:UInt64}
+)

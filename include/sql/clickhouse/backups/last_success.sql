@@ -1,0 +1,4 @@
+SELECT dimensions['kind'] AS kind, toUnixTimestamp(now()) - max(value) AS age
+FROM pipeline_metrics
+WHERE metric_name = 'millrace_backup_last_success_timestamp_seconds'
+GROUP BY kind
