@@ -22,6 +22,7 @@ from typing import Any
 from tests.helpers import disaster
 
 from bench import bed
+from bench.generated import COUNTRY, ID, PAGE, TYPE, USER
 from millrace.backups import drill, metadata, warehouse
 from millrace.chaos import campaign
 from millrace.settings import Settings
@@ -31,6 +32,7 @@ from millrace.verify import conservation, simulation
 
 STEP = 500_000
 SECONDS_OF_DAY = 72_000
+AT = f"toDateTime64(toStartOfDay(now()) + number % {SECONDS_OF_DAY}, 3, 'UTC')"
 
 
 def fill(settings: Settings, first: int, count: int) -> None:
@@ -54,14 +56,6 @@ def fill(settings: Settings, first: int, count: int) -> None:
                 f'\'", "country": "\', {COUNTRY}, \'", "device": "mobile", "n": \', '
                 f"toString(number % 977), '}}'), '', {batch}, now64(3) {rows}"
             )
-
-
-ID = "reinterpretAsUUID(toString(sipHash128(number)))"
-AT = f"toDateTime64(toStartOfDay(now()) + number % {SECONDS_OF_DAY}, 3, 'UTC')"
-TYPE = "['page_view', 'click', 'search', 'purchase'][cityHash64(number) % 4 + 1]"
-USER = "(cityHash64(number, 1) % 200000 + 1)"
-PAGE = "concat('/product/', toString(cityHash64(number, 2) % 1000))"
-COUNTRY = "['US', 'DE', 'FR', 'GB', 'JP'][cityHash64(number, 3) % 5 + 1]"
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -99,24 +93,11 @@ def copy(settings: Settings) -> None:
     shutil.rmtree(target)
 
 
-def plain_backup(settings: Settings, name: str) -> int:
+def plain_backup(settings: Settings) -> int:
     """Run ClickHouse's BACKUP of the same database to the object store, and return its size."""
     with clickhouse.connect(settings) as client:
         clickhouse.object_collection(client, settings)
-        return warehouse.run(
-            client, f"BACKUP DATABASE millrace TO S3(millrace_objects, 'plain/{name}')"
-        )
-
-
-def plain_restore(settings: Settings, name: str) -> None:
-    """Restore it beside the original, and drop it."""
-    with clickhouse.connect(settings) as client:
-        warehouse.run(
-            client,
-            f"RESTORE DATABASE millrace AS plain FROM S3(millrace_objects, 'plain/{name}') "
-            "SETTINGS allow_different_table_def = 1",
-        )
-        client.command("DROP DATABASE plain SYNC")
+        return warehouse.run(client, "BACKUP DATABASE millrace TO S3(millrace_objects, 'plain')")
 
 
 def measure_rates(stack: Stack, events: int) -> dict[str, Any]:
@@ -128,7 +109,7 @@ def measure_rates(stack: Stack, events: int) -> dict[str, Any]:
     os.sync()
     copied = timed(lambda: copy(settings))[1]
     result["baseline_copy"] = rate(events, result["data_bytes"], copied)
-    plain_bytes, plain = timed(lambda: plain_backup(settings, "first"))
+    plain_bytes, plain = timed(lambda: plain_backup(settings))
     result["baseline_plain_backup"] = rate(events, plain_bytes, plain)
     entry, took = timed(lambda: warehouse.back_up(settings, "a benchmark", is_full=True))
     result["full"] = rate(events, entry.byte_count, took) | {

@@ -61,7 +61,7 @@ def erase(
         bound = {"user": user_id, "erasure": began["erasure_id"]}
         connection.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
         places = _places(settings, client)
-        targets = _targets(settings, connection)
+        targets = [name for name in _targets(settings, connection) if name in places]
         holders = {name: places[name] for name in [*_as_received(settings), *targets]}
         is_erased = sql.render(
             "clickhouse/backups/is_erased.sql", database=clickhouse.database(settings)

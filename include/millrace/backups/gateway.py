@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
 from millrace.settings import Settings
@@ -29,6 +29,9 @@ WAREHOUSE = "warehouse"
 METADATA = "metadata"
 KEY_CHECK = "key-check"
 KEY_CONTENT = b"millrace"
+LOOK_AT_BUCKET = (
+    "Is the bucket full, down, or without rights? The log of backup_gateway has the store's answer"
+)
 
 
 class BackupError(RuntimeError):
@@ -119,19 +122,18 @@ def ensure_folders(settings: Settings) -> Minio:
 
 def _check_key(settings: Settings, client: Minio) -> None:
     """Read an object whose content is known, which a wrong key can't; write it if it is new."""
+    if not list(client.list_objects(METADATA, KEY_CHECK)):
+        client.put_object(METADATA, KEY_CHECK, io.BytesIO(KEY_CONTENT), len(KEY_CONTENT))
+        return
     try:
         content = client.get_object(METADATA, KEY_CHECK).read()
-    except S3Error as error:
-        if error.code == "NoSuchKey":
-            client.put_object(METADATA, KEY_CHECK, io.BytesIO(KEY_CONTENT), len(KEY_CONTENT))
-            return
-        content = str(error).encode()
     except (MinioException, HTTPError) as error:
         content = str(error).encode()
     if content != KEY_CONTENT:
         raise BackupError(
             f"MILLRACE_BACKUP_KEY is not the key that {settings.s3_backup_bucket} was written with "
-            "(or its object metadata/key-check is damaged): give the gateway the right one"
+            f"(or its object metadata/key-check is damaged): give the gateway the right one. It "
+            f"said: {content.decode(errors='replace')[:200]}"
         )
 
 

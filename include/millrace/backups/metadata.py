@@ -31,7 +31,7 @@ from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
 from millrace.backups import catalogue, gateway, metrics, wal
-from millrace.backups.gateway import METADATA, BackupError
+from millrace.backups.gateway import LOOK_AT_BUCKET, METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import objects as store
 
@@ -110,6 +110,10 @@ def _stream(settings: Settings, objects: Minio, key: str, label: str) -> None:
         assert process.stdout is not None  # noqa: S101  it is a pipe
         try:
             objects.put_object(METADATA, key, process.stdout, -1, part_size=PART)
+        except (MinioException, HTTPError) as error:
+            raise BackupError(
+                f"the base backup can't be written: {error}. {LOOK_AT_BUCKET}"
+            ) from error
         finally:
             process.stdout.close()
             code = process.wait()

@@ -28,15 +28,15 @@ TARGET_AGE_SECONDS = {"warehouse": 2 * 3600.0, "metadata": 26 * 3600.0, "wal": 1
 COLUMNS = ["timestamp", "metric_name", "value", "dimensions"]
 
 
-def succeeded(settings: Settings, kind: str) -> None:
-    """Write that a backup of a kind is complete now.
+def succeeded(settings: Settings, kind: str, at: datetime | None = None) -> None:
+    """Write that a backup of a kind is complete, as of ``at`` (now by default).
 
     ClickHouse being away does not undo the backup: it is logged, and the alert on the age of the
     last sample says the rest.
     """
     now = datetime.now(UTC)
     samples = [
-        ("millrace_backup_last_success_timestamp_seconds", now.timestamp(), kind),
+        ("millrace_backup_last_success_timestamp_seconds", (at or now).timestamp(), kind),
         ("millrace_backup_target_age_seconds", TARGET_AGE_SECONDS[kind], kind),
     ]
     try:

@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from minio import Minio
 from millrace.backups import gateway, metrics
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.settings import Settings
-from millrace.stores import postgres
+from millrace.stores import postgres, sql
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ SLOT = "millrace_wal_archive"
 PARTIAL_SECONDS = 10.0
 """How often the unfinished segment is shipped: the bound on what a lost machine loses."""
 TELL_SECONDS = 60.0
-"""How often the metric says that the archive follows."""
+"""How often the metric says up to which moment the archive is whole."""
 _SEGMENT = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
 
 
@@ -104,6 +105,8 @@ class Archiver:
         self._partial: tuple[str, int] = ("", 0)
         self._shipped_partial_at = 0.0
         self._told_at = 0.0
+        self._written = (1 << 62, datetime.now(UTC))
+        self._whole_at: datetime | None = None
 
     def run(self) -> None:
         """Archive until SIGTERM or SIGINT.
@@ -155,30 +158,38 @@ class Archiver:
                 self._record(path.name, None)
         if time.monotonic() - self._shipped_partial_at >= PARTIAL_SECONDS:
             self._ship_partial()
-        if time.monotonic() - self._told_at >= TELL_SECONDS:
-            metrics.succeeded(self.settings, "wal")
+        if self._whole_at and time.monotonic() - self._told_at >= TELL_SECONDS:
+            metrics.succeeded(self.settings, "wal", self._whole_at)
             self._told_at = time.monotonic()
 
     def _ship_partial(self) -> None:
+        positions = self._positions()
+        if positions is None:
+            return  # the receiver has not begun
+        received, written = positions
         for path in sorted(self.spool.glob("*.partial")):
-            position = self._received()
-            if position is None or (path.name, position) == self._partial:
+            if (path.name, received) == self._partial:
                 continue
             self._send(path, path.name)
-            self._record(path.name.removesuffix(".partial"), position)
-            self._partial = (path.name, position)
+            self._record(path.name.removesuffix(".partial"), received)
+            self._partial = (path.name, received)
+        if received >= self._written[0]:
+            self._whole_at = self._written[1]
+        self._written = (written, datetime.now(UTC))
         self._shipped_partial_at = time.monotonic()
 
-    def _received(self) -> int | None:
-        """Return the position up to which the receiver has flushed, as the server knows it."""
-        query = (
-            "SELECT (coalesce((SELECT max(flush_lsn) FROM pg_stat_replication WHERE "
-            "application_name = 'pg_receivewal'), restart_lsn) - '0/0')::bigint AS flushed "
-            "FROM pg_replication_slots WHERE slot_name = %s"
-        )
+    def _positions(self) -> tuple[int, int] | None:
+        """Return how far the receiver has the log on disk, and how far the server has written it.
+
+        ``None`` before the receiver has begun.
+        """
         with postgres.connect(self.settings) as connection:
-            row = connection.execute(query, [SLOT]).fetchone()
-        return int(row["flushed"]) if row and row["flushed"] is not None else None
+            row = connection.execute(
+                sql.render("postgres/backups/wal_positions.sql"), {"slot": SLOT}
+            ).fetchone()
+        if row is None or row["received"] is None:
+            return None
+        return int(row["received"]), int(row["written"])
 
     def _send(self, path: Path, name: str) -> None:
         data = gzip.compress(path.read_bytes(), 1)

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from millrace.backups import catalogue, gateway, metrics
 from millrace.backups.catalogue import Entry, Table
-from millrace.backups.gateway import WAREHOUSE, BackupError
+from millrace.backups.gateway import LOOK_AT_BUCKET, WAREHOUSE, BackupError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 from millrace.stores import objects as store
@@ -297,6 +297,7 @@ def run(client: Client, statement: str) -> int:
         if status in ("BACKUP_CREATED", "RESTORED"):
             return int(size)
         if status not in ("CREATING_BACKUP", "RESTORING"):
-            raise BackupError(f"{status.lower().replace('_', ' ')}: {error}")
+            hint = f". {LOOK_AT_BUCKET}" if "S3" in error else ""
+            raise BackupError(f"{status.lower().replace('_', ' ')}: {error}{hint}")
         time.sleep(pause)
         pause = min(pause * 1.5, 1)
