@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -260,11 +261,22 @@ def running(data: Path, port: int, log: Path) -> Iterator[None]:
     if started.returncode:
         raise BackupError(f"the restored PostgreSQL does not start: {_tail(log)}")
     try:
+        _await_recovered(port, log)
         yield
     finally:
         subprocess.run(
             [*control, "-w", "-m", "fast", "stop"], capture_output=True, check=False, cwd=data
         )
+
+
+def _await_recovered(port: int, log: Path) -> None:
+    """Wait until the log is replayed: pg_ctl does not, where nobody may connect before."""
+    ready = [wal.program("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
+    deadline = time.monotonic() + START_SECONDS
+    while subprocess.run(ready, check=False).returncode:
+        if time.monotonic() > deadline:
+            raise BackupError(f"the restored PostgreSQL does not recover: {_tail(log)}")
+        time.sleep(0.1)
 
 
 def _unprivileged(data: Path) -> list[str]:

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 
 from millrace.backups import catalogue, gateway
-from millrace.backups.catalogue import Entry
+from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
 from millrace.settings import Settings
@@ -22,6 +22,7 @@ from millrace.stores import clickhouse, sql
 log = logging.getLogger(__name__)
 
 OWNER = "restore"
+STAGING = "restore_staging"
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
     """Restore a backup into ``settings.clickhouse_url`` and check every value of it.
 
     Ingest stands still meanwhile, by itself, and then goes on from the ledger in PostgreSQL. The
-    target's databases are dropped first: refused (``BackupError``) while they hold rows, unless
-    ``is_replace``. Merges stand still until rows and hashes of every table have been compared with
-    the catalogue; a difference raises ``BackupError`` naming the table.
+    tables are restored beside their places, where rows and hashes are compared with the catalogue
+    while merges stand still; only then are the target's databases dropped and the tables moved
+    there, so that a bad backup costs nothing. Raises ``BackupError`` naming a table that differs,
+    or when the target holds rows, unless ``is_replace``.
     """
     objects = gateway.ensure_folders(settings)
     catalogue.check_objects(objects, entry)
@@ -97,15 +99,15 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
             client, settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE
         )
         began = time.monotonic()
-        for database in entry.databases:
-            client.command(f"DROP DATABASE IF EXISTS {database} SYNC")
         client.command("SYSTEM STOP MERGES")
         try:
             _read(client, entry)
             restored = time.monotonic()
             check(client, entry)
+            _put_in_place(client, entry)
         finally:
             client.command("SYSTEM START MERGES")
+            client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
     ended = time.monotonic()
     return Restored(
         entry.backup_id, len(entry.tables), entry.rows, restored - began, ended - restored
@@ -128,22 +130,42 @@ def _standing_still(connection: psycopg.Connection[DictRow]) -> Iterator[None]:
 
 
 def _read(client: Client, entry: Entry) -> None:
+    """Restore every table beside its place, where nobody writes to it meanwhile."""
+    client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
+    client.command(f"CREATE DATABASE {STAGING}")
+    for table in entry.tables:
+        name = f"{table.database}.{table.name}"
+        source = place(entry.backup_id, name)
+        run(
+            client,
+            f"RESTORE TABLE {table.database}.`{table.name}` AS {_beside(table)} FROM {source}",
+        )
+        log.info("restored %s: %d rows", name, table.rows)
+
+
+def _put_in_place(client: Client, entry: Entry) -> None:
+    """Drop what the target holds, move the tables there, and make views and dictionaries anew."""
+    for database in entry.databases:
+        client.command(f"DROP DATABASE IF EXISTS {database} SYNC")
+        client.command(f"CREATE DATABASE {database}")
+    for table in entry.tables:
+        client.command(f"RENAME TABLE {_beside(table)} TO {table.database}.`{table.name}`")
     names = ", ".join(f"DATABASE {database}" for database in entry.databases)
     run(client, f"RESTORE {names} FROM {place(entry.backup_id, 'structure')}")
-    for table in entry.tables:
-        source = place(entry.backup_id, f"{table.database}.{table.name}")
-        run(client, f"RESTORE TABLE {table.database}.`{table.name}` FROM {source}")
-        log.info("restored %s.%s: %d rows", table.database, table.name, table.rows)
+
+
+def _beside(table: Table) -> str:
+    return f"{STAGING}.`{table.database}.{table.name}`"
 
 
 def check(client: Client, entry: Entry) -> None:
-    """Read every column of every table and compare rows and hash with the catalogue.
+    """Read every column of every restored table and compare rows and hash with the catalogue.
 
     Raises ``BackupError`` naming every table that differs.
     """
     wrong = []
     for table in entry.tables:
-        rows, content_hash = measure(client, f"{table.database}.`{table.name}`")
+        rows, content_hash = measure(client, _beside(table))
         if (rows, str(content_hash)) != (table.rows, table.content_hash):
             wrong.append(
                 f"{table.database}.{table.name} has {rows:,} rows (hash {content_hash}), the "
