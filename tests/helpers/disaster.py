@@ -103,12 +103,8 @@ def destroy(stack: Stack, *names: str) -> None:
         folder = stack.settings.home / LOST[name]
         gone = folder.with_name("gone")
         folder.rename(gone)  # at once: the supervisor is starting the server again
+        psutil.wait_procs(victims, timeout=10)
         shutil.rmtree(gone)
-
-
-def empty_bucket(stack: Stack) -> None:
-    """Delete the bucket of backups, as somebody with the wrong rights does."""
-    shutil.rmtree(stack.settings.home / "s3" / stack.settings.s3_backup_bucket)
 
 
 def millrace(settings: Settings, *arguments: str, timeout: float = 300) -> str:

@@ -17,7 +17,7 @@ from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
 from millrace.settings import Settings
-from millrace.stores import clickhouse, sql
+from millrace.stores import clickhouse, profiles, sql
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,10 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
             restored = time.monotonic()
             check(client, entry)
             _put_in_place(client, entry)
+            # It reads PostgreSQL through a named collection, which an empty server does not have.
+            name = clickhouse.database(settings)
+            client.command(f"DROP DICTIONARY IF EXISTS {name}.user_profiles")
+            profiles.ensure(settings)
         finally:
             client.command("SYSTEM START MERGES")
             client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")

@@ -127,6 +127,7 @@ def resume_ingest(
     """Load what Kafka has and a restored warehouse has not, then end."""
     import time
     from concurrent.futures import ThreadPoolExecutor
+    from itertools import repeat
 
     from millrace.backups.gateway import BackupError
     from millrace.ingest.plan import plan
@@ -140,16 +141,26 @@ def resume_ingest(
         for turn in range(1_000_000):
             shares = [Share.from_dict(share) for share in plan(settings, f"resume/{turn}")]
             workers = [Worker(settings, share, f"resume/{turn}") for share in shares]
-            list(pool.map(_load, workers))
+            length = min(3.0 * (turn + 1), 30.0)
+            trouble = "; ".join(filter(None, pool.map(_load, workers, repeat(length))))
             behind = _behind(settings, ends)
             if not behind:
                 return
             if time.monotonic() > deadline:
-                raise BackupError(f"after {seconds:.0f} s ingest is still behind: {behind}")
+                raise BackupError(
+                    f"after {seconds:.0f} s ingest is still behind: {behind}. {trouble}"
+                )
 
 
-def _load(worker: Worker) -> None:
-    worker.run(3)
+def _load(worker: Worker, seconds: float) -> str:
+    """Load for a while; return what stood in the way, which the next turn may overcome."""
+    from millrace.ingest.model import StalledError
+
+    try:
+        worker.run(seconds)
+    except StalledError as error:
+        return str(error)
+    return ""
 
 
 def _ends(settings: Settings) -> dict[tuple[str, int], int]:
