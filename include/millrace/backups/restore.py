@@ -99,7 +99,6 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
             client, settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE
         )
         began = time.monotonic()
-        client.command("SYSTEM STOP MERGES")
         try:
             _read(client, entry)
             restored = time.monotonic()
@@ -140,10 +139,13 @@ def _read(client: Client, entry: Entry) -> None:
     for table in entry.tables:
         name = f"{table.database}.{table.name}"
         source = place(entry.backup_id, name)
-        run(
-            client,
-            f"RESTORE TABLE {table.database}.`{table.name}` AS {_beside(table)} FROM {source}",
+        restoring = (
+            f"RESTORE TABLE {table.database}.`{table.name}` AS {_beside(table)} FROM {source}"
         )
+        run(client, f"{restoring} SETTINGS structure_only = 1")
+        # a merge would sum or replace rows before they were compared
+        client.command(f"SYSTEM STOP MERGES {_beside(table)}")
+        run(client, restoring)
         log.info("restored %s: %d rows", name, table.rows)
 
 
