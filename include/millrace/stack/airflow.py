@@ -81,7 +81,7 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
         "dag_processor": {
             "parsing_processes": 1,
             "dag_file_processor_timeout": 180,
-            "min_file_process_interval": 300,
+            "min_file_process_interval": 60,
             "refresh_interval": 15,
         },
         "logging": {
