@@ -84,6 +84,7 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
             "min_file_process_interval": 60,
             "refresh_interval": 15,
         },
+        "cosmos": {"enable_telemetry": False},
         "logging": {
             "base_log_folder": folder / "logs",
             "worker_log_server_port": settings.port("airflow_worker_logs"),
