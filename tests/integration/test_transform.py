@@ -14,11 +14,11 @@ from uuid import UUID
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
-from tests.helpers import plain_models
+from tests.helpers import own_warehouse, plain_models
 from tests.helpers.plain_models import Event
 
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, profiles
+from millrace.stores import clickhouse, postgres
 from millrace.transform import deploy, project
 
 MINUTE, FIVE_MINUTES, HOUR = timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=1)
@@ -172,37 +172,13 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A deployed project on an empty warehouse, apart from what other tests use."""
-    name = "transform_test"
-    with postgres.connect(settings) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    own = settings.model_copy(
-        update={
-            "home": tmp_path_factory.mktemp("transform"),
-            "clickhouse_url": settings.clickhouse_url.rsplit("/", 1)[0] + f"/{name}",
-            "postgres_url": settings.postgres_url.rsplit("/", 1)[0] + f"/{name}",
-        }
-    )
-    profiles.ensure(settings)  # the named collection is the server's, and stays as others need it
-    postgres.migrate(own)
-    clickhouse.migrate(own)
-    with postgres.connect(own) as ledger:
-        ledger.execute(
-            "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic)"
-            " VALUES ('test', 'Test', 'test', 'test.dead_letter')"
-        )
-        ledger.execute(
-            "INSERT INTO gates (gate_id, source_id, statement, fingerprint, rules)"
-            " OVERRIDING SYSTEM VALUE VALUES (1, 'test', '', '', '[]')"
-        )
-    bench = Bench(own)
-    bench.publish(bench.make(2_000, TODAY - timedelta(days=2), TODAY - timedelta(days=1)))
-    deploy.deploy(own)
-    yield bench
-    for database in (project.PRODUCTION, name):
-        bench.client.command(f"DROP DATABASE {database} SYNC")
-    bench.client.close()
-    with postgres.connect(settings) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    home = tmp_path_factory.mktemp("transform")
+    with own_warehouse.own(settings, home, "transform_test") as own:
+        bench = Bench(own)
+        bench.publish(bench.make(2_000, TODAY - timedelta(days=2), TODAY - timedelta(days=1)))
+        deploy.deploy(own)
+        yield bench
+        bench.client.close()
 
 
 def check_rollups(bench: Bench) -> None:
