@@ -4,3 +4,9 @@
     {%- set engine = config.get('engine', default='MergeTree()') -%}
     engine = {{ 'Replicated' if target.cluster and 'MergeTree' in engine else '' }}{{ engine }}
 {%- endmacro %}
+
+{#- For how many days a table is kept that is built from events: so long, and never shorter than events
+    themselves, since a late event or a rebuild makes the rows of its day anew. -#}
+{% macro kept_days(days) %}
+    {{ return([days, env_var('MILLRACE_DBT_EVENTS_RETENTION_DAYS', '90') | int] | max) }}
+{% endmacro %}

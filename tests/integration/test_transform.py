@@ -320,6 +320,21 @@ def test_a_lost_model_is_built_again(bench: Bench) -> None:
     assert bench.rows("SELECT * FROM analytics.metrics_1h FINAL ORDER BY ALL") == before
 
 
+def test_rollups_are_kept_as_long_as_events(bench: Bench) -> None:
+    before = bench.rows("SELECT * FROM analytics.int_user_activity_versions ORDER BY ALL")
+
+    longer = bench.settings.model_copy(update={"events_retention_days": 400})
+    assert "int_user_activity_versions" in deploy.deploy(longer).changed
+
+    kept = "SELECT create_table_query FROM system.tables WHERE database = 'analytics'"
+    for name in ("int_user_activity_versions", "metrics_1min"):
+        ((statement,),) = bench.rows(f"{kept} AND name = '{name}'")
+        assert "toIntervalDay(400)" in str(statement)
+    after = bench.rows("SELECT * FROM analytics.int_user_activity_versions ORDER BY ALL")
+    assert after == before
+    deploy.deploy(bench.settings)
+
+
 def test_a_changed_rollup_has_its_history_and_misses_no_insert(
     bench: Bench, changed: Callable[[str, str, str], Path]
 ) -> None:

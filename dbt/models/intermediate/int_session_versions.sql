@@ -15,7 +15,7 @@
     engine='ReplacingMergeTree(built_through, is_deleted)',
     order_by=['user_id', 'started_at'],
     partition_by='toDate(started_at)',
-    ttl='toDateTime(started_at) + interval 400 day',
+    ttl='toDateTime(started_at) + interval ' ~ kept_days(400) ~ ' day',
     query_settings={'enable_materialized_cte': 1},
 ) }}
 {% set gap = "interval " ~ var('session_gap_seconds') ~ " second" %}

@@ -12,7 +12,7 @@
     engine='ReplacingMergeTree(built_through, is_deleted)',
     order_by=['window_start', 'country', 'device'],
     partition_by='toDate(window_start)',
-    ttl='window_start + interval 730 day',
+    ttl='window_start + interval ' ~ kept_days(730) ~ ' day',
     query_settings={'enable_materialized_cte': 1},
 ) }}
 

@@ -2,7 +2,7 @@
   engine     ReplacingMergeTree(built_through, is_deleted)
   order key  time first
   partition  day (UTC)
-  ttl        90 days
+  ttl        90 days, or as long as events
   why        incremental by touched 5-minute windows, from all of their events. Unique-count states are
              the dearest part of a rollup, so ingest does not pay for them. uniq is exact up to
              65,536 users of a window and within 0.5 % or so above.
@@ -13,7 +13,7 @@
     engine='ReplacingMergeTree(built_through, is_deleted)',
     order_by=['window_start', 'country', 'device'],
     partition_by='toDate(window_start)',
-    ttl='window_start + interval 90 day',
+    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
     query_settings={'enable_materialized_cte': 1},
 ) }}
 

@@ -2,7 +2,7 @@
   engine     ReplacingMergeTree(built_through, is_deleted)
   order key  user, then time: a user's minutes are read together
   partition  day (UTC)
-  ttl        90 days
+  ttl        90 days, or as long as events
   why        incremental by touched (user, minute). On insert it would cost ingest more than all other
              rollups together, since nearly every event is a key of its own. event_types is a set
              that merges: the unique types of an hour are the union of its minutes' sets.
@@ -13,7 +13,7 @@
     engine='ReplacingMergeTree(built_through, is_deleted)',
     order_by=['user_id', 'window_start'],
     partition_by='toDate(window_start)',
-    ttl='window_start + interval 90 day',
+    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
     query_settings={'enable_materialized_cte': 1},
 ) }}
 

@@ -142,8 +142,6 @@ class _Deployer:
             watermark.record_published_through(self.settings)
             self._command(self.ddl.drop_database(project.SHADOW))
             self._command(self.ddl.create_database(project.SHADOW))
-            # dbt remembers, for as long as the process lives, which databases it has seen
-            self._command(self.ddl.create_database(project.PRODUCTION))
             changed = self._changed()
             removed = self._removed()
             if changed:

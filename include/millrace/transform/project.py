@@ -46,6 +46,7 @@ def profile(settings: Settings, target: str) -> dict[str, str]:
             url.password or settings.clickhouse_password.get_secret_value()
         ),
         "MILLRACE_DBT_CLUSTER": settings.clickhouse_cluster,
+        "MILLRACE_DBT_EVENTS_RETENTION_DAYS": str(settings.events_retention_days),
         "MILLRACE_DBT_SANDBOX": sandbox,
         "MILLRACE_DBT_SOURCES": sandbox if target == SANDBOX else clickhouse.database(settings),
     }
@@ -77,8 +78,12 @@ def run(arguments: Sequence[str], variables: Mapping[str, str]) -> Any:
 
     Raises ``DbtError`` when it does not succeed, naming each model or test that failed.
     """
+    from dbt.adapters.clickhouse import dbclient
     from dbt.cli.main import dbtRunner
 
+    # dbt-clickhouse keeps, for as long as the process lives, which databases it has seen on any
+    # server, and would not make one that was dropped since or that another server lacks.
+    dbclient._ensured_databases.clear()
     # What dbt prints is in its log; the caller hears of failures through the error.
     with _environment(variables), redirect_stdout(StringIO()):
         outcome = dbtRunner().invoke(["--quiet", *arguments])

@@ -2,7 +2,7 @@
   engine     SummingMergeTree: rows of a key are added up in merges, so readers say sum(events)
   order key  time first: dashboards and alerts ask for the last minutes
   partition  day (UTC), so that rebuilding a day of events swaps a day of this
-  ttl        90 days, as long as the events themselves; coarser rollups are kept longer
+  ttl        90 days, or as long as events; coarser rollups are kept longer
   why        on insert: visible with the events. Sums of a few narrow columns only (no page, no
              unique users), since every insert of ingest pays for it.
 #}
@@ -11,7 +11,7 @@
     engine='SummingMergeTree',
     order_by=['window_start', 'event_type', 'country', 'device'],
     partition_by='toDate(window_start)',
-    ttl='window_start + interval 90 day',
+    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
     settings=rollup_settings(),
     catchup=(target.name != 'analytics_shadow'),
 ) }}

@@ -12,7 +12,7 @@
     engine='SummingMergeTree',
     order_by=['window_start', 'event_type', 'country', 'device'],
     partition_by='toDate(window_start)',
-    ttl='window_start + interval 180 day',
+    ttl='window_start + interval ' ~ kept_days(180) ~ ' day',
     settings=rollup_settings(),
     catchup=(target.name != 'analytics_shadow'),
 ) }}

@@ -2,7 +2,7 @@
   engine     SummingMergeTree
   order key  time first
   partition  day (UTC)
-  ttl        90 days
+  ttl        90 days, or as long as events
   why        on insert. Apart from metrics_1min, since pages multiply its rows by hundreds; page views
              only, since a page says little about other events.
 #}
@@ -11,7 +11,7 @@
     engine='SummingMergeTree',
     order_by=['window_start', 'page', 'country', 'device'],
     partition_by='toDate(window_start)',
-    ttl='window_start + interval 90 day',
+    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
     settings=rollup_settings(),
     catchup=(target.name != 'analytics_shadow'),
 ) }}

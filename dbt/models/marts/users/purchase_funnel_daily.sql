@@ -15,7 +15,7 @@
     engine='ReplacingMergeTree(built_through, is_deleted)',
     order_by=['day', 'step'],
     partition_by='toStartOfMonth(day)',
-    ttl='day + interval 730 day',
+    ttl='day + interval ' ~ kept_days(730) ~ ' day',
     query_settings={'enable_materialized_cte': 1},
 ) }}
 {% set steps = ['page_view', 'add_to_cart', 'purchase'] %}
