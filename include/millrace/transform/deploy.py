@@ -85,10 +85,15 @@ class Model:
 def is_deployed(settings: Settings, source: Path = project.SOURCE) -> bool:
     """Whether the project in ``source`` is, as it is now, the one that stands in the warehouse."""
     return (
-        project.deployed(settings).resolve().name == project.fingerprint(source)
+        project.deployed(settings).resolve().name == _release(settings, source)
         and not _interrupted(settings).exists()
         and not _is_incomplete(settings)
     )
+
+
+def _release(settings: Settings, source: Path) -> str:
+    # how long events are kept is a setting that models read (macro kept_days)
+    return f"{project.fingerprint(source)}-{settings.events_retention_days}"
 
 
 def deploy(
@@ -99,7 +104,7 @@ def deploy(
     ``say`` is told what goes on. Raises ``DeploymentError`` when a changed model fails to build or
     to pass its tests.
     """
-    release = project.fingerprint(source)
+    release = _release(settings, source)
     with postgres.connect(settings) as ledger, _lock(ledger, "millrace.transform"):
         if is_deployed(settings, source):
             return Deployment(release)
@@ -131,7 +136,12 @@ class _Deployer:
         self.base = clickhouse.database(settings)
         self.ddl = Ddl(settings.clickhouse_cluster)
         self.deployed = project.deployed(settings)
-        self.anew = _interrupted(settings).exists() or _is_incomplete(settings)
+        kept = copy.name.rsplit("-", 1)[-1]
+        self.anew = (
+            _interrupted(settings).exists()
+            or _is_incomplete(settings)
+            or self.deployed.resolve().name.rsplit("-", 1)[-1] != kept  # dbt does not see this
+        )
         self.state = str(self.deployed / "target")
         self.beside = settings.home / "dbt" / project.SHADOW / "state"
         self.client: Client = clickhouse.connect(settings)
