@@ -106,6 +106,27 @@ def test_transactions_leave_only_what_was_committed(bed: Bed) -> None:
     }
 
 
+def test_messages_at_which_the_gate_fails_are_rejected_alone(bed: Bed) -> None:
+    good = [event(user) for user in range(1, 101)]
+    poison = [event(user, page="/poison") for user in (3, 50)]
+    with postgres.connect(bed.settings) as connection:
+        connection.execute(
+            "UPDATE gates SET statement = statement || %s WHERE source_id = %s",
+            ["\nWHERE NOT throwIf(page = '/poison', 'can''t be computed')", bed.name],
+        )
+    bed.send([*good[:60], *poison, *good[60:]])
+
+    assert bed.load() == 102
+
+    bed.assert_conserved(messages=102, events=100)
+    rows = bed.query(
+        "SELECT reason, rule, count(), countIf(detail LIKE '%can''t be computed%'), "
+        "countIf(value LIKE '%/poison%') FROM rejected_events WHERE source_id = {source} "
+        "GROUP BY ALL"
+    )
+    assert rows == [("unprocessable", "gate", 2, 2, 2)]
+
+
 def test_the_consumer_group_shows_the_lag(bed: Bed) -> None:
     bed.send(event(u) for u in range(1, 101))
     bed.load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +49,11 @@ INSERT_SETTINGS: dict[str, Any] = {
 }
 
 
+UNPROCESSABLE = "unprocessable||gate"
+MOST_UNPROCESSABLE = 1_000
+"""Of one micro-batch; more is a fault of the rules, which people should hear of at once."""
+
+
 class Warehouse:
     """One worker's ClickHouse session for one source."""
 
@@ -86,15 +91,67 @@ class Warehouse:
             self._client = None
 
     def stage(self, batch: Batch, gate: str, messages: pa.Table) -> None:
-        """Send the messages, judge them by the gate, and keep them as received."""
-        client = self.client()
+        """Send the messages, and judge them by the gate.
+
+        A message that makes the gate itself fail is staged as rejected, whatever holds the others.
+        """
         for table in ("incoming", "staged", "refused", "present"):
-            client.command(f"TRUNCATE TABLE {table}")
+            self.client().command(f"TRUNCATE TABLE {table}")
+        try:
+            self._stage(batch, gate, messages)
+        except ClickHouseError as error:
+            if not _is_of_the_statement(error):
+                raise
+            self._stage_apart(batch, gate, messages, error)
+
+    def _stage(self, batch: Batch, gate: str, messages: pa.Table) -> None:
         if messages.num_rows:
-            client.raw_insert(
+            self.client().raw_insert(
                 "incoming", messages.column_names, arrow_stream(messages), fmt="ArrowStream"
             )
         self._run("stage", batch, gate=gate, values={"message_count": messages.num_rows})
+
+    def _stage_apart(
+        self, batch: Batch, gate: str, messages: pa.Table, error: ClickHouseError
+    ) -> None:
+        """Find the messages at which the gate fails by halving, and stage the others."""
+        client = self.client()
+        for table in ("incoming", "staged"):
+            client.command(f"TRUNCATE TABLE {table}")
+        self._stage(batch, gate, messages.slice(0, 0))  # fails if it is not for a message
+        failed: list[tuple[int, int, str]] = []
+        pieces = [messages]
+        while pieces:
+            piece = pieces.pop()
+            client.command("TRUNCATE TABLE incoming")
+            try:
+                self._stage(batch, gate, piece)
+            except ClickHouseError as cause:
+                if not _is_of_the_statement(cause) or len(failed) >= MOST_UNPROCESSABLE:
+                    raise
+                half = piece.num_rows // 2
+                if half:
+                    pieces += [piece.slice(half), piece.slice(0, half)]
+                    continue
+                place = piece.select(["partition", "offset"]).to_pylist()[0]
+                failed.append((place["partition"], place["offset"], first_line(cause)))
+        log.warning(
+            "micro-batch %d: the gate fails at %d messages, which are rejected: %s",
+            batch.batch_id,
+            len(failed),
+            first_line(error),
+        )
+        client.command("TRUNCATE TABLE incoming")
+        client.raw_insert(
+            "incoming", messages.column_names, arrow_stream(messages), fmt="ArrowStream"
+        )
+        if failed:  # none, if it was the batch's size that the server could not take
+            client.insert(
+                "staged",
+                [[*row[:2], [UNPROCESSABLE], row[2]] for row in failed],
+                column_names=["partition", "offset", "failures", "detail"],
+                column_type_names=["UInt32", "UInt64", "Array(String)", "String"],
+            )
 
     def keep(self, batch: Batch, lease_until: datetime, *, is_rewrite: bool) -> None:
         """Write the staged messages to ``raw_events`` as they came."""
@@ -251,13 +308,28 @@ MESSAGES = pa.schema(
 )
 """The columns of ``incoming``, as they are sent."""
 
+END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
-def arrow_stream(messages: pa.Table) -> bytes:
-    """Return a table in Arrow's streaming format."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, messages.schema) as writer:
-        writer.write_table(messages)
-    return bytes(sink.getvalue())
+
+def arrow_stream(messages: pa.Table) -> Generator[bytes, None, None]:
+    """Yield a table in Arrow's streaming format, piece by piece.
+
+    The server takes a piece while the next is made, and pieces of a few MB reuse their memory.
+    """
+    yield messages.schema.serialize().to_pybytes()
+    for batch in messages.to_batches(max_chunksize=20_000):
+        yield batch.serialize().to_pybytes()
+    yield END_OF_STREAM
+
+
+def _is_of_the_statement(error: ClickHouseError) -> bool:
+    """Tell whether the server ran the statement and refused, for other than the loader's guard."""
+    return getattr(error, "code", None) is not None and "millrace: incoming" not in str(error)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first, short enough for a column or a log."""
+    return str(error).strip().split("\n")[0][:300]
 
 
 def moment(value: datetime) -> str:

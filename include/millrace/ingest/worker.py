@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
 from millrace.ingest import enrichment, recovery, register
+from millrace.ingest.ahead import Ahead
 from millrace.ingest.lease import Lease
 from millrace.ingest.ledger import Ledger, Position
 from millrace.ingest.model import (
@@ -29,7 +30,7 @@ from millrace.ingest.model import (
 )
 from millrace.ingest.progress import Progress, compact
 from millrace.ingest.reader import OffsetGoneError, Reader
-from millrace.ingest.warehouse import Warehouse
+from millrace.ingest.warehouse import Warehouse, first_line
 from millrace.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,9 @@ class Worker:
         self.positions: dict[int, Position] = {}
         self.lease = Lease(settings, share.source, self.ledger.owner, len(self.partitions))
         self._reader: Reader | None = None
+        self._ahead: Ahead | None = None
+        self._uncommitted: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._warehouse: Warehouse | None = None
         self._register_instance = 0
         self._trouble: Exception | None = None
@@ -162,8 +166,7 @@ class Worker:
     def _wait_out(self, error: Exception, pause: float) -> None:
         """After a failure: let go of connections, wait, and take stock of the ledger again."""
         self._trouble = error
-        first_line = str(error).strip().split("\n")[0][:300]
-        log.warning("%s: %s; again in %.1f s", type(error).__name__, first_line, pause)
+        log.warning("%s: %s; again in %.1f s", type(error).__name__, first_line(error), pause)
         if self._warehouse is not None:
             self._warehouse.close()  # the next attempt begins with a session of its own
         if isinstance(error, RegisterLostError):
@@ -174,6 +177,7 @@ class Worker:
 
     def _resynchronise(self) -> None:
         """Make the ledger, the warehouse and the reader agree, completing what was left open."""
+        self.ahead.abandon()
         recovery.check_ledger(self)
         if not self._register_instance:
             self._register_instance = register.ensure(self.settings, self.ledger)
@@ -187,15 +191,12 @@ class Worker:
 
     def _step(self) -> None:
         """Gather one micro-batch and load it."""
-        settings = self.settings
-        linger_until = time.monotonic() + settings.ingest_linger_ms / 1000
-        found = self.reader.gather(
-            settings.ingest_batch_rows, settings.ingest_batch_bytes, linger_until
-        )
-        if not found:
+        is_any = self.ahead.finish()
+        self._tell_kafka()
+        if not is_any:
             self.check_topic()
             self._trouble = self._unreachable  # a Kafka that is down looks like a quiet hour
-            self.progress.tick(self.reader.lag(), self.reader.trouble)
+            self.progress.tick(self._lag(), self.reader.trouble)
             return
         messages, reached_offsets, reached_at = self.reader.take()
         ranges = [
@@ -205,11 +206,29 @@ class Worker:
         ]
         batch = self.ledger.claim(ranges, self.positions, reached_at)
         self._advance(ranges)
+        self.ahead.begin()
         self.load(batch, messages)
         self._trouble = self._unreachable = None
-        self.reader.commit({r.partition: r.next_offset for r in ranges})
-        self.progress.tick(self.reader.lag(), "")
+        self._uncommitted |= {r.partition: r.next_offset for r in ranges}
+        self.progress.tick(self._lag(), "")
         self.check_topic()
+
+    def _tell_kafka(self) -> None:
+        """Commit what was loaded, and hear where partitions end.
+
+        Only while nothing is gathered: a call beside ``consume`` may wait for ever.
+        """
+        self._ends = self.reader.ends()
+        self._commit()
+
+    def _commit(self) -> None:
+        if self._uncommitted:
+            self.reader.commit(self._uncommitted)
+            self._uncommitted = {}
+
+    def _lag(self) -> int:
+        stands = self.positions
+        return sum(max(0, end - stands[p].next_offset) for p, end in self._ends.items())
 
     def _advance(self, ranges: Sequence[Range]) -> None:
         for r in ranges:
@@ -264,6 +283,13 @@ class Worker:
         return self._reader
 
     @property
+    def ahead(self) -> Ahead:
+        """The thread that gathers; made when first asked for."""
+        if self._ahead is None:
+            self._ahead = Ahead(self.settings, self.reader)
+        return self._ahead
+
+    @property
     def warehouse(self) -> Warehouse:
         """The ClickHouse session; made when first asked for."""
         if self._warehouse is None:
@@ -279,5 +305,8 @@ class Worker:
             log.warning("could not hand the partitions over; their lease ends by itself: %s", error)
         if self._warehouse is not None:
             self._warehouse.close()
+        if self._ahead is not None:
+            self._ahead.close()
+            self._commit()
         if self._reader is not None:
             self._reader.close()

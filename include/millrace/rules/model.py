@@ -27,6 +27,7 @@ REASONS = (
     "event_in_future",
     "anomalous",
     "duplicate_event_id",
+    "unprocessable",
 )
 """The closed list of reasons in their order (docs/rejection-reasons.md)."""
 

@@ -6,7 +6,7 @@ SELECT
     partition, offset,
     if(notEmpty(failures), failures, ['duplicate_event_id|event_id|']),
     if(
-        notEmpty(failures), '',
+        notEmpty(failures), detail,
         concat(
             'the first copy is at partition ', toString(bitAnd(bitShiftRight(held, 38), 16383)),
             ' offset ', toString(bitAnd(held, bitShiftLeft(1::UInt64, 38) - 1)),
@@ -17,7 +17,7 @@ SELECT
     )
 FROM (
     SELECT
-        partition, offset, failures, position,
+        partition, offset, failures, detail, position,
         joinGet('event_id_register', 'position', event_hash) AS held
     FROM staged
     WHERE NOT throwIf(

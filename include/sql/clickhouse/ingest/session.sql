@@ -31,6 +31,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staged
     geo_location Map(LowCardinality(String), String),
     failures Array(LowCardinality(String)),
     warnings Array(LowCardinality(String)),
+    detail String,
     event_hash UInt64 DEFAULT sipHash64('{{ target }}', event_id),
     position UInt64 DEFAULT {{ source_number }} * exp2(56)::UInt64
         + (topic_incarnation % 16) * exp2(52)::UInt64
