@@ -178,6 +178,23 @@ def test_insert_tokens_deduplicate_through_materialized_views(engine: Engine) ->
     assert client.query("SELECT sum(n) FROM per_kind").result_rows == [(4,)]
 
 
+def test_a_join_changes_no_later_count(engine: Engine) -> None:
+    client = engine.client()
+    for statement in (
+        "CREATE OR REPLACE TABLE counted (id UInt64, kind UInt64) ENGINE = MergeTree ORDER BY id",
+        "INSERT INTO counted SELECT number, number % 1000 FROM numbers(2000)",
+        "CREATE OR REPLACE TABLE chosen (kind UInt64) ENGINE = MergeTree ORDER BY kind",
+        "INSERT INTO chosen VALUES (3)",
+    ):
+        client.command(statement)
+    condition = "(id + kind) % 7 = 3"
+    sql = f"SELECT count() FROM counted WHERE {condition}"
+    truth = client.command(f"SELECT countIf({condition}) FROM counted")
+    # Reads the rows of one kind, none of which meets the condition.
+    client.command(f"SELECT count() FROM counted INNER JOIN chosen USING (kind) WHERE {condition}")
+    assert client.command(sql) == truth > 0
+
+
 @pytest.mark.parametrize("output_format", ["JSON", "Parquet", "TabSeparatedWithNamesAndTypes"])
 def test_large_framed_results_are_whole(engine: Engine, output_format: str) -> None:
     rows = 1_000_000
