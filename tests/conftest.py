@@ -54,7 +54,9 @@ def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
     It stands beside ``stack``, so that what its DAGs do is in no other test's way.
     """
-    with embedded.running(tmp_path_factory.mktemp("airflow"), with_airflow=True) as started:
+    home = tmp_path_factory.mktemp("airflow")
+    short = {"MILLRACE_INGEST_RUN_SECONDS": "15"}  # so that runs of ingest_events end
+    with embedded.running(home, with_airflow=True, **short) as started:
         yield started
 
 

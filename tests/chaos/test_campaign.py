@@ -28,4 +28,7 @@ def test_workers_and_servers_under_fire(arena: Stack) -> None:
         report.print(Console())
     assert len(outcome.struck) == 25
     assert outcome.messages > 0
+    checks = [check for report in outcome.reports for check in report.checks]
+    assert "rollup of a minute equals its events" in {check.name for check in checks}
+    assert [check.skipped for check in checks if check.skipped] == []
     assert outcome.differences == 0

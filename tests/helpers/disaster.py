@@ -21,7 +21,7 @@ from millrace.simulate import faults as traffic_faults
 from millrace.simulate import send
 from millrace.simulate.manifest import Manifest
 from millrace.stack.stack import Stack
-from millrace.stores import postgres
+from millrace.stores import objects, postgres
 from millrace.transform import project
 from tests.helpers import wait
 
@@ -105,6 +105,14 @@ def destroy(stack: Stack, *names: str) -> None:
         folder.rename(gone)  # at once: the supervisor is starting the server again
         psutil.wait_procs(victims, timeout=10)
         shutil.rmtree(gone)
+
+
+def empty_bucket(stack: Stack) -> None:
+    """Delete every object of the bucket of backups."""
+    bucket = stack.settings.s3_backup_bucket
+    client = objects.connect(stack.settings)
+    for found in client.list_objects(bucket, recursive=True):
+        client.remove_object(bucket, found.object_name)
 
 
 def millrace(settings: Settings, *arguments: str, timeout: float = 300) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import TopicPartition
 from rich.console import Console
 from tests.helpers import disaster, embedded
 
+from millrace.backups import drill
+from millrace.backups.gateway import BackupError
 from millrace.chaos import campaign
+from millrace.simulate import faults, send
 from millrace.stack.stack import Stack
-from millrace.stores import clickhouse
+from millrace.stores import clickhouse, kafka
 from millrace.verify import conservation, simulation
 
 
@@ -67,6 +72,43 @@ def test_verify_knows_what_was_erased_and_still_sees_a_gap(stack: Stack) -> None
             client.command(
                 f"ALTER TABLE {table} DELETE WHERE {where}", settings={"mutations_sync": 2}
             )
+        client.command(
+            "INSERT INTO raw_events (topic, partition, offset) SELECT topic, "
+            "partition, offset FROM erased_positions LIMIT 1"
+        )
     report = conservation.verify(settings, wait_seconds=1)
     gaps = report.check("events: raw_events has no gap").differences
     assert [gap.what for gap in gaps] == [f"events/{partition}@{offset}"]
+    assert len(report.check("events: what was erased is gone").differences) == 1
+
+
+@pytest.mark.timeout(400)
+def test_the_drill_counts_what_waits_in_kafka_and_sees_what_is_gone(stack: Stack) -> None:
+    settings = stack.settings
+    plan = send.Plan(seed=9, rates=faults.rates({}), rate=0, duration=1, total=2000)
+    send.run(plan, settings, topic=settings.events_topic)  # nobody is there to load them
+    report = drill.run(settings)
+    said = {what: result for what, result, _ in report.steps}
+    found = re.match(r"([\d,]+) messages since", said["resume ingest from Kafka"])
+    assert found is not None
+    assert int(found[1].replace(",", "")) > 5000
+    assert "none missing, none twice" in said["resume ingest from Kafka"]
+
+    proved = "SELECT argMax(value, timestamp) FROM pipeline_metrics WHERE metric_name = "
+    proved += "'millrace_restore_drill_success' AND dimensions['kind'] = '{}'"
+    with clickhouse.connect(settings) as client:
+        assert client.command(proved.format("warehouse")) == 1
+        assert client.command(proved.format("metadata")) == 1
+    admin = kafka.admin(settings)
+    topic = admin.list_topics(settings.events_topic).topics[settings.events_topic]
+    emptied = [TopicPartition(topic.topic, number, -1) for number in topic.partitions]  # the end
+    for future in admin.delete_records(emptied).values():
+        future.result()
+    with pytest.raises(BackupError, match="can't be read from the backup's position"):
+        drill.run(settings)
+    with clickhouse.connect(settings) as client:
+        assert client.command(proved.format("warehouse")) == 0
+        assert client.command(proved.format("metadata")) == 1
+        client.command("TRUNCATE TABLE pipeline_metrics")
+    with pytest.raises(BackupError, match="the alert backup_late is blind"):
+        drill.run(settings)

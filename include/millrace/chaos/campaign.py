@@ -77,7 +77,10 @@ class Outcome:
             "faults_by_kind": dict(sorted(Counter(one.kind for one in self.struck).items())),
             "differences": self.differences,
             "checks": {
-                check.name: {"compared": check.compared, "differences": len(check.differences)}
+                check.name: {
+                    "compared": check.skipped or check.compared,
+                    "differences": len(check.differences),
+                }
                 for report in self.reports
                 for check in report.checks
             },

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psutil
 import psycopg
 
 from millrace.chaos.crew import Crew
 from millrace.chaos.proxy import Proxy
+from millrace.stack import airflow
 from millrace.stack.stack import Stack
 from millrace.stores import postgres
 
@@ -178,36 +180,61 @@ class WorkerHarm(Harm):
 
 
 class AirflowHarm(Harm):
-    """Faults of Airflow itself, and of the tasks that it runs."""
+    """Faults of Airflow itself, and of the tasks of ``ingest_events`` that it runs."""
 
-    def _tasks(self) -> list[tuple[psutil.Process, psutil.Process]]:
-        """Return (supervisor, task) of every task that the scheduler's executor runs now."""
+    def _tasks(self) -> list[tuple[str, psutil.Process, psutil.Process]]:
+        """Return (name, supervisor, task) of every task of ingest that runs now."""
+        names = self._running()
         found = []
-        for child in psutil.Process(self.stack.pid("scheduler")).children(recursive=True):
+        for process in psutil.Process(self.stack.pid("scheduler")).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended while we looked
-                found += [(child, task) for task in child.children() if not task.children()]
+                title, _, task_id = " ".join(process.cmdline()).strip().partition(" -- ")
+                supervisor = process.parent()
+                if title == "airflow worker" and task_id in names and supervisor is not None:
+                    found.append((names[task_id], supervisor, process))
         return found
 
-    def kill_task(self, which: int) -> str:
-        """Kill -9 a task's process (1), or the supervisor that Airflow gave it (0)."""
-        if not poll(lambda: bool(self._tasks()), 60):
-            return "no task ran"
-        pairs = self._tasks()
-        if not pairs:
-            return "it had ended"
-        victim = self.rng.choice(pairs)[which]
+    def _running(self) -> dict[str, str]:
+        """Ask Airflow for the running tasks of ingest, by their ids; none while it is down."""
         try:
-            title = " ".join(victim.cmdline())[:80]
-            victim.kill()
+            with airflow.api(self.stack.settings, self.stack.secrets) as api:
+                answer = api.get(
+                    "/dags/ingest_events/dagRuns/~/taskInstances", params={"state": "running"}
+                )
+                rows = answer.raise_for_status().json()["task_instances"]
+        except httpx.HTTPError:
+            return {}
+        return {row["id"]: f"{row['task_id']} {row['rendered_map_index'] or ''}" for row in rows}
+
+    def kill_task(self) -> str:
+        """Kill -9 the process of a task."""
+        return self._kill(lambda _supervisor, task: task)
+
+    def kill_task_supervisor(self) -> str:
+        """Kill -9 the supervisor that Airflow gave a task; the task's process is an orphan then."""
+        return self._kill(lambda supervisor, _task: supervisor)
+
+    def _kill(self, victim: Callable[[psutil.Process, psutil.Process], psutil.Process]) -> str:
+        tasks: list[tuple[str, psutil.Process, psutil.Process]] = []
+
+        def found() -> bool:
+            tasks[:] = self._tasks()
+            return bool(tasks)
+
+        if not poll(found, 120):
+            return "no task ran"
+        name, supervisor, task = self.rng.choice(tasks)
+        try:
+            victim(supervisor, task).kill()
         except psutil.NoSuchProcess:
-            return "it had ended"
-        return f"killed {title.strip()}"
+            return f"{name.strip()} had ended"
+        return f"killed that of {name.strip()}"
 
     def actions(self) -> dict[str, Action]:
         """Every fault by its name."""
         return {
-            "kill_task": lambda: self.kill_task(1),
-            "kill_task_supervisor": lambda: self.kill_task(0),
+            "kill_task": self.kill_task,
+            "kill_task_supervisor": self.kill_task_supervisor,
             "kill_scheduler": lambda: self.kill_server("scheduler"),
             **self.servers(),
         }

@@ -1,0 +1,68 @@
+"""Ingest and the models through Airflow's own scheduler, held against what was sent."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from millrace.simulate import faults, send
+from millrace.stack import airflow
+from millrace.stack.stack import Stack
+from millrace.stores import clickhouse
+from millrace.verify import simulation
+
+
+def outcome(stack: Stack, dag_id: str, since: datetime, seconds: float = 240) -> dict[str, str]:
+    """Wait for the first run of a DAG that began after a moment to end; return it."""
+    deadline = time.monotonic() + seconds
+    with airflow.api(stack.settings, stack.secrets) as api:
+        while True:
+            answer = api.get(
+                f"/dags/{dag_id}/dagRuns",
+                params={
+                    "start_date_gte": since.isoformat(),
+                    "state": ["success", "failed"],
+                    "order_by": "start_date",
+                },
+            )
+            runs: list[dict[str, str]] = answer.raise_for_status().json()["dag_runs"]
+            if runs:
+                return runs[0]
+            assert time.monotonic() < deadline, f"no run of {dag_id} ended"
+            time.sleep(0.5)
+
+
+def pause_all_but(stack: Stack, *wanted: str) -> None:
+    """Leave the machine to the DAGs that a test is about."""
+    with airflow.api(stack.settings, stack.secrets) as api:
+        dags = api.get("/dags", params={"limit": 100}).raise_for_status().json()["dags"]
+        for dag in dags:
+            if dag["dag_id"] not in wanted:
+                path = f"/dags/{dag['dag_id']}"
+                api.patch(path, json={"is_paused": True}).raise_for_status()
+
+
+@pytest.mark.timeout(600)
+def test_what_is_sent_is_ingested_and_rolled_up_by_the_scheduler(airflow_stack: Stack) -> None:
+    settings = airflow_stack.settings
+    pause_all_but(airflow_stack, "ingest_events", "build_models")
+    plan = send.Plan(seed=11, rates=faults.rates({"huge": 0.0}), rate=1000, duration=8)
+    manifest = send.run(plan, settings, topic=settings.events_topic)
+
+    ingested = outcome(airflow_stack, "ingest_events", datetime.now(UTC))
+    assert ingested["state"] == "success"
+    built = outcome(airflow_stack, "build_models", datetime.fromisoformat(ingested["end_date"]))
+    assert built["state"] == "success"
+
+    report = simulation.verify(manifest, settings, wait_seconds=60)
+    assert [check.name for check in report.checks if check.skipped] == []
+    assert report.differences == 0
+    client = clickhouse.connect(settings)
+    totals = [
+        client.query(f"SELECT sum(events) FROM analytics.{rollup}").result_rows[0][0]
+        for rollup in ("metrics_1min", "metrics_5min", "metrics_1h")
+    ]
+    client.close()
+    assert totals == [manifest.accepted] * 3
