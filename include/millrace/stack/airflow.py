@@ -70,7 +70,7 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
         "api_auth": {"jwt_secret": secrets["MILLRACE_AIRFLOW_SECRET_KEY"]},
         "database": {"sql_alchemy_conn": postgres.airflow_url(settings, secrets)},
         "scheduler": {
-            "scheduler_idle_sleep_time": 0.1,
+            "scheduler_idle_sleep_time": 0.5,
             "enable_health_check": True,
             "scheduler_health_check_server_host": "127.0.0.1",
             "scheduler_health_check_server_port": settings.port("airflow_scheduler_health"),
@@ -81,7 +81,8 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
         "dag_processor": {
             "parsing_processes": 1,
             "dag_file_processor_timeout": 180,
-            "min_file_process_interval": 60,
+            # A file that changed is read at the next refresh, whatever the interval says.
+            "min_file_process_interval": 600,
             "refresh_interval": 15,
         },
         "cosmos": {"enable_telemetry": False},
