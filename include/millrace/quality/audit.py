@@ -158,6 +158,8 @@ def _run_checkpoints(
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
 
+    # It tells at length, for each expectation, what it does not know; verdicts would drown in it.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_sql("warehouse", connection_string=warehouse_dsn(settings))
