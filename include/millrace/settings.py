@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
     ingest_tasks: PositiveInt = Field(2, description="Mapped load tasks per source.")
     ingest_run_seconds: PositiveFloat = Field(600, le=3000, description="An ingest run's length.")
-    ingest_batch_rows: PositiveInt = Field(200_000, description="Rows that close a micro-batch.")
+    ingest_batch_rows: PositiveInt = Field(350_000, description="Rows that close a micro-batch.")
     ingest_batch_bytes: PositiveInt = Field(64 << 20, description="Bytes that close a micro-batch.")
     ingest_linger_ms: PositiveInt = Field(200, description="Age that closes a micro-batch.")
     ingest_lease_seconds: PositiveFloat = Field(30, description="A worker's lease on partitions.")

@@ -93,7 +93,12 @@ class EngineConfig(BaseModel):
     display_name: str = "millrace"
 
     def engine_xml(self) -> str:
-        """Return chDB's configuration file."""
+        """Return chDB's configuration file.
+
+        Parts are merged a little later than by default, since ingest's are large and merging took
+        as much of the processor as loading. Statistics of columns, which nothing here reads, are
+        not kept.
+        """
         fsync = int(self.fsync)
         return f"""<clickhouse>
     <display_name>{escape(self.display_name)}</display_name>
@@ -102,6 +107,8 @@ class EngineConfig(BaseModel):
     <mark_cache_size>{512 << 20}</mark_cache_size>
     <uncompressed_cache_size>{64 << 20}</uncompressed_cache_size>
     <merge_tree>
+        <merge_selector_base>10</merge_selector_base>
+        <auto_statistics_types></auto_statistics_types>
         <fsync_after_insert>{fsync}</fsync_after_insert>
         <fsync_part_directory>{fsync}</fsync_part_directory>
         <min_rows_to_fsync_after_merge>{fsync}</min_rows_to_fsync_after_merge>
