@@ -31,6 +31,13 @@ def default_home() -> Path:
     return Path(os.environ.get("MILLRACE_HOME", REPOSITORY / ".millrace")).resolve()
 
 
+class MissingSettingError(ValueError):
+    """A setting that something needs has no value, and no embedded stack has made one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not set. Set it, or let ./millrace up make a stack.")
+
+
 class Settings(BaseSettings):
     """The settings of one Millrace stack.
 

@@ -30,6 +30,7 @@ def run(home: Path, *arguments: str, **settings: str) -> tuple[int, str]:
         (["ingest", "status"], "PostgreSQL (MILLRACE_POSTGRES_URL) said:"),
         (["verify", "--conservation"], "PostgreSQL (MILLRACE_POSTGRES_URL) said:"),
         (["quality", "metrics"], "(MILLRACE_"),
+        (["simulate", "--duration", "1"], "Kafka (MILLRACE_KAFKA_BOOTSTRAP_SERVERS) said:"),
     ],
 )
 def test_a_server_that_does_not_answer(tmp_path: Path, arguments: list[str], server: str) -> None:
@@ -44,6 +45,12 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     assert code == 2
     assert "MILLRACE_INGEST_LINGER_MS" in said
     assert "soon" in said
+
+
+def test_a_missing_secret_is_named(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "backups", "list")
+    assert code == 2
+    assert "MILLRACE_S3_SECRET_KEY is not set" in said
 
 
 def test_no_stack_is_said_and_none_is_made(tmp_path: Path) -> None:

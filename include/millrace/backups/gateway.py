@@ -22,7 +22,7 @@ from minio import Minio
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
-from millrace.settings import Settings
+from millrace.settings import MissingSettingError, Settings
 from millrace.stores import objects
 
 WAREHOUSE = "warehouse"
@@ -96,7 +96,9 @@ def serve(settings: Settings) -> None:
 
 
 def connect(settings: Settings) -> Minio:
-    """Return a client of the gateway."""
+    """Return a client of the gateway. Raises ``MissingSettingError`` without a secret key."""
+    if not settings.s3_secret_key.get_secret_value():
+        raise MissingSettingError("MILLRACE_S3_SECRET_KEY")
     url = urlsplit(settings.backup_endpoint)
     return Minio(
         url.netloc,

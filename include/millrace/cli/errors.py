@@ -17,9 +17,10 @@ def sentences(error: BaseException) -> list[str]:
     from redis.exceptions import ConnectionError as RedisError
     from urllib3.exceptions import HTTPError as ObjectStorageError
 
+    from millrace.settings import MissingSettingError
     from millrace.stack.server import StackError
 
-    if isinstance(error, StackError):
+    if isinstance(error, (StackError, MissingSettingError)):
         return [str(error)]
     if isinstance(error, ValidationError) and error.title == "Settings":
         return [

@@ -9,6 +9,9 @@ from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
 from millrace.settings import Settings
 
+ANSWER_SECONDS = 15.0
+"""How long a broker may take to answer at all."""
+
 
 def admin(settings: Settings) -> AdminClient:
     """Return an admin client."""
@@ -60,7 +63,7 @@ def ensure_topic(
 ) -> bool:
     """Create ``topic`` unless it exists; return whether it was created.
 
-    Raises ``confluent_kafka.KafkaException`` when the broker refuses.
+    Raises ``confluent_kafka.KafkaException`` when the broker refuses, or does not answer.
     """
     wanted = NewTopic(
         topic,
@@ -75,6 +78,7 @@ def ensure_topic(
         },
     )
     client = admin(settings)  # lives until the answer is there
+    client.list_topics(timeout=ANSWER_SECONDS)  # creating one would wait for a minute
     try:
         client.create_topics([wanted], operation_timeout=30)[topic].result()
     except KafkaException as error:

@@ -6,11 +6,16 @@ from urllib.parse import urlsplit
 
 from minio import Minio
 
-from millrace.settings import Settings
+from millrace.settings import MissingSettingError, Settings
 
 
 def connect(settings: Settings) -> Minio:
-    """Return a client of ``settings.s3_endpoint``."""
+    """Return a client of ``settings.s3_endpoint``.
+
+    Raises ``MissingSettingError`` without a secret key.
+    """
+    if not settings.s3_secret_key.get_secret_value():
+        raise MissingSettingError("MILLRACE_S3_SECRET_KEY")
     url = urlsplit(settings.s3_endpoint)
     return Minio(
         url.netloc,
