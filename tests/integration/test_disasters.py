@@ -73,8 +73,8 @@ def test_verify_knows_what_was_erased_and_still_sees_a_gap(stack: Stack) -> None
                 f"ALTER TABLE {table} DELETE WHERE {where}", settings={"mutations_sync": 2}
             )
         client.command(
-            "INSERT INTO raw_events (topic, partition, offset) SELECT topic, "
-            "partition, offset FROM erased_positions LIMIT 1"
+            "INSERT INTO raw_events (topic, partition, offset, ingested_at) SELECT topic, "
+            "partition, offset, now64(3) FROM erased_positions LIMIT 1"
         )
     report = conservation.verify(settings, wait_seconds=1)
     gaps = report.check("events: raw_events has no gap").differences
