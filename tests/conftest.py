@@ -1,8 +1,7 @@
 """Fixtures that every test may use: real servers, started once per session, on ports of their own.
 
 ``stack`` is the data stack (PostgreSQL, Redis, Kafka, S3, ClickHouse), migrated, with topics and
-buckets; ``settings`` are its settings. ``airflow_stack`` is another, whole stack with Airflow
-running the repository's DAGs. Both start when a test first asks, and are always taken down.
+buckets; ``settings`` are its settings. It starts when a test first asks, and is always taken down.
 """
 
 from __future__ import annotations
@@ -46,18 +45,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def settings(stack: Stack) -> Settings:
     """The settings of the data stack."""
     return stack.settings
-
-
-@pytest.fixture(scope="session")
-def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A whole stack with Airflow; reach it through its own ``settings`` and ``child_environment``.
-
-    It stands beside ``stack``, so that what its DAGs do is in no other test's way.
-    """
-    home = tmp_path_factory.mktemp("airflow")
-    short = {"MILLRACE_INGEST_RUN_SECONDS": "15"}  # so that runs of ingest_events end
-    with embedded.running(home, with_airflow=True, **short) as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

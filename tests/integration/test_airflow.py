@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from tests.helpers import embedded, wait
 
 from millrace.simulate import faults, send
 from millrace.stack import airflow
@@ -14,24 +15,32 @@ from millrace.stores import clickhouse
 from millrace.verify import simulation
 
 
+@pytest.fixture(scope="module")
+def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole stack with Airflow; taken down at once, so that other tests have the machine."""
+    home = tmp_path_factory.mktemp("airflow")
+    short = {"MILLRACE_INGEST_RUN_SECONDS": "15"}  # so that runs of ingest_events end
+    with embedded.running(home, with_airflow=True, **short) as started:
+        yield started
+
+
 def outcome(stack: Stack, dag_id: str, since: datetime, seconds: float = 240) -> dict[str, str]:
     """Wait for the first run of a DAG that began after a moment to end; return it."""
-    deadline = time.monotonic() + seconds
-    with airflow.api(stack.settings, stack.secrets) as api:
-        while True:
-            answer = api.get(
-                f"/dags/{dag_id}/dagRuns",
-                params={
-                    "start_date_gte": since.isoformat(),
-                    "state": ["success", "failed"],
-                    "order_by": "start_date",
-                },
-            )
-            runs: list[dict[str, str]] = answer.raise_for_status().json()["dag_runs"]
-            if runs:
-                return runs[0]
-            assert time.monotonic() < deadline, f"no run of {dag_id} ended"
-            time.sleep(0.5)
+    runs: list[dict[str, str]] = []
+    params = {
+        "start_date_gte": since.isoformat(),
+        "state": ["success", "failed"],
+        "order_by": "start_date",
+    }
+
+    def has_ended() -> bool:
+        with airflow.api(stack.settings, stack.secrets) as api:
+            answer = api.get(f"/dags/{dag_id}/dagRuns", params=params).raise_for_status()
+        runs[:] = answer.json()["dag_runs"]
+        return bool(runs)
+
+    wait.until(has_ended, seconds)
+    return runs[0]
 
 
 def pause_all_but(stack: Stack, *wanted: str) -> None:
