@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from millrace.settings import REPOSITORY
 from millrace.stack import airflow, postgres, preparation
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
@@ -61,6 +62,8 @@ def _airflow_steps(stack: Stack) -> list[Step]:
             for name in stack.names("airflow")
         ),
         Step("pools", make_pools, ("api-server",)),
+        # Airflow reads a file again that changed, and this one has a task for each model.
+        Step("model tasks", (REPOSITORY / "dags" / "build_models.py").touch, ("models",)),
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from millrace.alerts import rules as alert_rules
 from millrace.exports import definitions as exports
 from millrace.rules import gate, store
-from millrace.settings import REPOSITORY, Settings
+from millrace.settings import Settings
 from millrace.stack.server import StackError
 from millrace.stack.steps import Step
 from millrace.stores import clickhouse, kafka, objects, postgres
@@ -76,5 +76,3 @@ def deploy_models(settings: Settings, environment: Mapping[str, str]) -> None:
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip().splitlines()[-15:]
         raise StackError("the dbt models could not be built:\n" + "\n".join(said))
-    # Airflow reads a file again that changed, and this one has a task for each model.
-    (REPOSITORY / "dags" / "build_models.py").touch()

@@ -96,8 +96,8 @@ class EngineConfig(BaseModel):
         """Return chDB's configuration file.
 
         Parts are merged a little later than by default, since ingest's are large and merging took
-        as much of the processor as loading. Statistics of columns, which nothing here reads, are
-        not kept.
+        as much of the processor as loading. Statistics of columns are
+        not kept: partitions and keys say which rows to read.
         """
         fsync = int(self.fsync)
         return f"""<clickhouse>
