@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from tests.helpers import embedded
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from tests.helpers import embedded, wait
 
 from millrace.ingest import topics
 from millrace.ingest.plan import plan
@@ -52,6 +54,21 @@ def running(**extra: str) -> Iterator[Stack]:
     ):
         create_minute_rollup(stack.settings)
         yield stack
+
+
+def await_engine(settings: Settings) -> Client:
+    """Wait until an engine that was just started answers, and prepare its tables."""
+
+    def answers() -> bool:
+        try:
+            clickhouse.connect(settings, database="default").close()
+        except (ClickHouseError, OSError):
+            return False
+        return True
+
+    wait.until(answers, 60)
+    clickhouse.migrate(settings)
+    return clickhouse.connect(settings)
 
 
 def create_minute_rollup(settings: Settings) -> None:

@@ -23,11 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from bench import bed
 from millrace.settings import Settings
-from millrace.stores import clickhouse
 from millrace.transform import project
 
 MILLION = 1_000_000
@@ -188,7 +186,7 @@ class Bench:
         self.pid = pid
         self.events = events
         self.drawn = 0
-        self.client = connect(settings)
+        self.client = bed.await_engine(settings)
 
     def measure(self, repeat: int) -> dict[str, Any]:
         """Return every measurement of one run."""
@@ -339,19 +337,6 @@ class Bench:
                 "questions_ms": found,
             }
         }
-
-
-def connect(settings: Settings) -> Client:
-    """Wait for the engine, and prepare its tables."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            clickhouse.migrate(settings)
-            return clickhouse.connect(settings)
-        except (ClickHouseError, OSError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 def ask(client: Client, query: str, parameters: dict[str, Any], times: int) -> dict[str, float]:

@@ -17,10 +17,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from tests.integration.promql.expressions import ERRORS, EXPRESSIONS
 from tests.integration.promql.reference import Key, Prometheus, PrometheusError, serving
 from tests.integration.promql.samples import START, openmetrics, samples
+from tests.integration.promql.stored import TestSamples, stored
 
 from millrace.alerts import promql
 from millrace.settings import Settings
-from millrace.stores import clickhouse
 
 MINUTE = 60_000
 BEGIN = START * 1000
@@ -28,17 +28,6 @@ INSTANT = (BEGIN + 100 * MINUTE, BEGIN + 100 * MINUTE, 1)
 RANGE = (BEGIN + 30 * MINUTE, BEGIN + 179 * MINUTE, 7 * MINUTE + 13_000)
 """Twenty-one times, the first of them on the edges of windows."""
 OFF_EDGES = (BEGIN + 137 * MINUTE + 500, BEGIN + 137 * MINUTE + 500, 1)
-
-
-class TestSamples:
-    """The same samples in ClickHouse."""
-
-    def select(self, name: str | None, condition: str, since: str, until: str) -> str:
-        """Return the SELECT of samples that the compiler asks for."""
-        return (
-            "SELECT mapSort(mapConcat(labels, map('__name__', name))) AS labels, ts, value "
-            f"FROM promql_samples WHERE {condition} AND ts >= {since} AND ts <= {until}"
-        )
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +39,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 @pytest.fixture(scope="module")
 def warehouse(settings: Settings) -> Iterator[Client]:
-    client = clickhouse.connect(settings)
-    client.command(
-        "CREATE OR REPLACE TABLE promql_samples (name String, labels Map(String, String), "
-        "ts Int64, value Float64) ENGINE = MergeTree ORDER BY (name, ts)"
-    )
-    rows = [[row.name, dict(row.labels), row.at, row.value] for row in samples()]
-    client.insert("promql_samples", rows, column_names=["name", "labels", "ts", "value"])
-    yield client
-    client.command("DROP TABLE promql_samples")
-    client.close()
+    with stored(settings) as client:
+        yield client
 
 
 def evaluate(

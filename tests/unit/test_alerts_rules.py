@@ -84,7 +84,7 @@ def test_every_built_in_rule_compiles_and_has_its_runbook(repository: Path) -> N
     assert {route.kind for route in routes} == {"slack", "pagerduty", "webhook", "email"}
     assert inhibitions
     for rule in built_in:
-        assert statement(rule)
+        assert statement([rule])
         runbook = (repository / rule.runbook).read_text()
         assert f"`{rule.name}`" in runbook
 

@@ -1,4 +1,8 @@
-"""Evaluate rules in ClickHouse: one statement a rule, any number of minutes at once."""
+"""Evaluate rules in ClickHouse: rules of one shape in one statement, any number of minutes at once.
+
+What a statement costs is its planning, hardly its data, and a rule more of a shape already there
+costs next to nothing. A rule comes out as it would alone, whatever the others of its batch do.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.alerts import promql
 from millrace.alerts.model import Labels, Result, Rule
+from millrace.alerts.promql import lanes
 from millrace.alerts.samples import StoredSamples
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
@@ -20,6 +25,11 @@ MINUTE = timedelta(minutes=1)
 SERIES_LIMIT = 10_000
 """More series than this from one rule is a mistake in its expression, not ten thousand alerts."""
 TIMEOUT_SECONDS = 10
+BATCH_LIMIT = 50
+"""Rules in one statement: enough to plan few, and few enough to keep every thread busy."""
+BATCH_MINUTES = 600
+"""Rules times minutes in one statement: over many minutes data is what costs, and time runs out."""
+Row = tuple[int, int, Labels, float]
 
 
 def milliseconds(moment: datetime) -> int:
@@ -27,19 +37,34 @@ def milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def statement(rule: Rule, minutes: int = 1) -> str:
-    """Return the SQL that judges a rule at ``minutes`` evaluation times.
+def statement(rules: Sequence[Rule], minutes: int = 1) -> str:
+    """Return the SQL that judges rules of one shape at ``minutes`` evaluation times.
 
     Raises ``promql.UnsupportedError`` for an expression that is not covered.
     """
-    samples = StoredSamples()
+    batch = promql.Batch([rule.parsed for rule in rules], StoredSamples())
     return sql.render(
         "clickhouse/alerts/evaluation.sql",
-        statement=rule.parsed.statement(samples),
-        selectors=[selector.presence(samples) for selector in rule.parsed.selectors],
+        statement=batch.statement(),
+        selectors=batch.presences(),
         row_limit=SERIES_LIMIT * minutes + 1,
         timeout_seconds=TIMEOUT_SECONDS,
     )
+
+
+def batches(rules: Sequence[Rule], minutes: int = 1) -> list[list[Rule]]:
+    """Return the rules in groups that one statement each can judge at so many minutes."""
+    size = max(1, min(BATCH_LIMIT, BATCH_MINUTES // minutes))
+    by_shape: dict[str, list[Rule]] = {}
+    for rule in rules:
+        try:
+            key = rule.parsed.shape.key
+        except promql.UnsupportedError:
+            key = f"unsupported: {rule.name}"
+        by_shape.setdefault(key, []).append(rule)
+    return [
+        alike[at : at + size] for alike in by_shape.values() for at in range(0, len(alike), size)
+    ]
 
 
 def minutes_between(first: datetime, last: datetime) -> list[datetime]:
@@ -48,7 +73,7 @@ def minutes_between(first: datetime, last: datetime) -> list[datetime]:
 
 
 class Evaluator:
-    """Judges rules, a few at a time. Use as a context manager; it closes its connections."""
+    """Judges rules, a few batches at a time. A context manager, which closes its connections."""
 
     def __init__(self, settings: Settings, threads: int | None = None) -> None:
         self._settings = settings
@@ -80,36 +105,56 @@ class Evaluator:
         ``clickhouse_connect.driver.exceptions.OperationalError`` when no server answers.
         """
         self._client().command("SELECT 1")  # no server is a failure of the run, not of each rule
-        per_rule = list(self._pool.map(lambda rule: self._rule(rule, first, last), rules))
-        return {
-            minute: {rule.name: found[minute] for rule, found in zip(rules, per_rule, strict=True)}
-            for minute in minutes_between(first, last)
-        }
+        minutes = minutes_between(first, last)
+        found: dict[str, dict[datetime, Result]] = {}
+        together = batches(rules, len(minutes))
+        for judged in self._pool.map(lambda batch: self._judge(batch, first, last), together):
+            found.update(judged)
+        return {m: {rule.name: found[rule.name][m] for rule in rules} for m in minutes}
 
-    def _rule(self, rule: Rule, first: datetime, last: datetime) -> dict[datetime, Result]:
+    def _judge(
+        self, rules: Sequence[Rule], first: datetime, last: datetime
+    ) -> dict[str, dict[datetime, Result]]:
         minutes = minutes_between(first, last)
         try:
-            rows = self.rows(statement(rule, len(minutes)), first, last)
+            rows = self.rows(statement(rules, len(minutes)), first, last)
+            if len(rows) <= SERIES_LIMIT * len(minutes):
+                return {
+                    rule.name: results(rule, own, minutes)
+                    for rule, own in zip(rules, _by_rule(rows, len(rules)), strict=True)
+                }
+            failure = f"more than {SERIES_LIMIT} series; aggregate the expression (sum by …)"
         except (ClickHouseError, promql.UnsupportedError) as error:
-            if len(minutes) == 1:
-                return {first: Result("error", detail=str(error)[:500])}
-            # A minute that fails must not take the others with it.
-            return {m: result for at in minutes for m, result in self._rule(rule, at, at).items()}
-        return results(rule, rows, minutes)
+            failure = str(error)[:500]
+            if len(rules) == 1 and len(minutes) > 1:
+                # A minute that fails must not take the others with it.
+                alone = [self._judge(rules, minute, minute)[rules[0].name] for minute in minutes]
+                return {rules[0].name: {m: r for found in alone for m, r in found.items()}}
+        if len(rules) == 1:
+            return {rules[0].name: dict.fromkeys(minutes, Result("error", detail=failure))}
+        # Halving finds the rule that fails; for one that takes too long, each half would wait anew.
+        size = 1 if "TIMEOUT_EXCEEDED" in failure else (len(rules) + 1) // 2
+        parts = [rules[at : at + size] for at in range(0, len(rules), size)]
+        return {n: r for part in parts for n, r in self._judge(part, first, last).items()}
 
-    def rows(
-        self, query: str, first: datetime, last: datetime
-    ) -> list[tuple[int, int, Labels, float]]:
+    def rows(self, query: str, first: datetime, last: datetime) -> list[Row]:
         """Return what a compiled query gives at every minute from ``first`` to ``last``."""
         bounds = {"start": milliseconds(first), "end": milliseconds(last), "step": 60_000}
         answer = self._client().query(query, parameters=bounds)
         return list(answer.result_rows)  # type: ignore[arg-type]
 
 
-def results(
-    rule: Rule, rows: Sequence[tuple[int, int, Labels, float]], minutes: Sequence[datetime]
-) -> dict[datetime, Result]:
-    """Sort a statement's rows into results by minute."""
+def _by_rule(rows: Sequence[Row], rules: int) -> list[list[Row]]:
+    """Sort a statement's rows by the rule that they belong to."""
+    found: list[list[Row]] = [[] for _ in range(rules)]
+    for t, part, labels, value in rows:
+        lane, at = lanes.split(t)
+        found[lane].append((at, part, labels, value))
+    return found
+
+
+def results(rule: Rule, rows: Sequence[Row], minutes: Sequence[datetime]) -> dict[datetime, Result]:
+    """Sort a rule's rows into results by minute."""
     series: dict[int, list[tuple[Labels, float]]] = {}
     present: dict[int, set[int]] = {}
     for at, part, labels, value in rows:
@@ -117,9 +162,6 @@ def results(
             series.setdefault(at, []).append((dict(labels), value))
         else:
             present.setdefault(at, set()).add(part)
-    if len(rows) > SERIES_LIMIT * len(minutes):
-        detail = f"more than {SERIES_LIMIT} series; aggregate the expression (sum by …)"
-        return {minute: Result("error", detail=detail) for minute in minutes}
     found = {}
     for minute in minutes:
         at = milliseconds(minute)

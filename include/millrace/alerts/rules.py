@@ -66,7 +66,7 @@ def check(rule: Rule, route_names: Sequence[str], metrics: Mapping[str, str] | N
     if not NAME.fullmatch(rule.name):
         raise RuleError(f"name: {rule.name!r} must be lower case letters, digits and _")
     try:
-        statement(rule)
+        statement([rule])
     except promql.UnsupportedError as error:
         raise RuleError(f"expression: {error}") from error
     if metrics is not None:
@@ -98,7 +98,7 @@ def check(rule: Rule, route_names: Sequence[str], metrics: Mapping[str, str] | N
 
 def _check_metrics(rule: Rule, metrics: Mapping[str, str]) -> None:
     for selector in rule.parsed.selectors:
-        name = selector.name
+        name = selector.query.name
         if name is None or name.startswith(OWN_PREFIX) or name in metrics:
             continue
         base = name.removesuffix(TOTAL_SUFFIX)

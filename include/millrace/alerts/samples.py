@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
 from millrace.alerts.promql.nodes import quote
 from millrace.stores import sql
@@ -17,23 +17,27 @@ TOTAL_SUFFIX = "_total"
 class StoredSamples:
     """Samples in ClickHouse: ``analytics.metrics`` and ``pipeline_metrics``."""
 
-    def select(self, name: str | None, condition: str, since: str, until: str) -> str:
+    def select(self, names: Sequence[str] | None, condition: str, since: str, until: str) -> str:
         """Return the SELECT of samples that ``promql.nodes.Samples`` describes."""
-        base = ""
-        if name is None:
-            source = "both"
-        elif name.startswith(OWN_PREFIX):
-            source = "own"
-        elif name.endswith(TOTAL_SUFFIX) and re.fullmatch(r"[a-zA-Z0-9_:]+", name):
-            source, base = "total", name.removesuffix(TOTAL_SUFFIX)
-        else:
-            source = "published"
+        own, totals, published = [], [], []
+        for name in names or ():
+            if name.startswith(OWN_PREFIX):
+                own.append(name)
+            elif name.endswith(TOTAL_SUFFIX):
+                totals.append(name.removesuffix(TOTAL_SUFFIX))
+            else:
+                published.append(name)
         return sql.render(
             "clickhouse/alerts/samples.sql",
-            source=source,
-            base=base,
-            named=quote(name) if name is not None and source in ("published", "own") else "",
+            is_any=names is None,
+            own=_listed(own),
+            totals=_listed(totals),
+            published=_listed(published),
             condition=condition,
             since=since,
             until=until,
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(quote, names))

@@ -122,7 +122,7 @@ def show(
     with _connect() as connection:
         rule = _rule(connection, name)
     if sql:
-        typer.echo(statement(rule))
+        typer.echo(statement([rule]))
         return
     typer.echo(yaml.safe_dump(rules.to_document(rule), sort_keys=False, allow_unicode=True))
 

@@ -1,6 +1,6 @@
-"""PromQL on ClickHouse: an expression is parsed, checked, and compiled to one SQL statement."""
+"""PromQL on ClickHouse: expressions are parsed, checked, and compiled to SQL statements."""
 
-from millrace.alerts.promql.compiler import Expression, Selector, parse
+from millrace.alerts.promql.compiler import Batch, Expression, Selector, parse
 from millrace.alerts.promql.errors import UnsupportedError
 
-__all__ = ["Expression", "Selector", "UnsupportedError", "parse"]
+__all__ = ["Batch", "Expression", "Selector", "UnsupportedError", "parse"]

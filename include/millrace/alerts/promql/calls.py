@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import promql_parser
-
 from millrace.alerts.promql import functions
 from millrace.alerts.promql.errors import UnsupportedError
 from millrace.alerts.promql.nodes import (
@@ -21,16 +19,11 @@ from millrace.alerts.promql.nodes import (
     quote,
     template,
 )
+from millrace.alerts.promql.shape import Query
 
 if TYPE_CHECKING:
     from millrace.alerts.promql.compiler import _Compiler
 
-_OPERATORS = {
-    "MatchOp.Equal": "=",
-    "MatchOp.NotEqual": "!=",
-    "MatchOp.Re": "=~",
-    "MatchOp.NotRe": "!~",
-}
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -41,41 +34,6 @@ def constant_vector(node: Scalar, grid: Grid) -> Vector:
     )
 
 
-def _matchers(tree: Any) -> list[Any]:
-    if tree.matchers.or_matchers:
-        raise UnsupportedError(f"'or' between matchers is not covered: {tree.prettify()}")
-    return list(tree.matchers.matchers)
-
-
-def metric_name(tree: Any) -> str | None:
-    """Return the one metric that a selector asks for, or None if it may match several."""
-    if tree.name:
-        return str(tree.name)
-    for matcher in _matchers(tree):
-        if matcher.name == "__name__" and matcher.op == promql_parser.MatchOp.Equal:
-            return str(matcher.value)
-    return None
-
-
-def conditions(tree: Any) -> tuple[str | None, str]:
-    """Return a selector's metric name, if it has one, and its matchers as SQL."""
-    parts = []
-    if tree.name:
-        parts.append(f"name = {quote(tree.name)}")
-    for matcher in _matchers(tree):
-        subject = "name" if matcher.name == "__name__" else f"labels[{quote(matcher.name)}]"
-        # Prometheus anchors its patterns at both ends.
-        pattern = quote(f"^(?:{matcher.value})$")
-        forms = {
-            "=": f"{subject} = {quote(matcher.value)}",
-            "!=": f"{subject} != {quote(matcher.value)}",
-            "=~": f"match({subject}, {pattern})",
-            "!~": f"NOT match({subject}, {pattern})",
-        }
-        parts.append(forms[_OPERATORS[str(matcher.op)]])
-    return metric_name(tree), " AND ".join(parts) or "1"
-
-
 def call(compiler: _Compiler, tree: Any, grid: Grid) -> Node:
     """Return a function's result. Raises ``UnsupportedError`` naming one that is not covered."""
     name = tree.func.name
@@ -84,12 +42,17 @@ def call(compiler: _Compiler, tree: Any, grid: Grid) -> Node:
         return vector.mapped(functions.ELEMENTWISE[name].format(v="x.v"))
     if name in functions.CALENDAR:
         if not tree.args:
-            return constant_vector(Scalar(functions.CALENDAR[name].format(v="t / 1000")), grid)
+            return constant_vector(Scalar(functions.CALENDAR[name].format(v=_seconds(grid))), grid)
         vector = compiler.vector(tree.args[0], grid).without_name()
         return vector.mapped(functions.CALENDAR[name].format(v="x.v"))
     if name in _SPECIAL:
         return _SPECIAL[name](compiler, tree, grid)
     return _over_window(compiler, tree, grid)
+
+
+def _seconds(grid: Grid, t: str = "t") -> str:
+    """Return a time in seconds since 1970."""
+    return f"{grid.lanes.clock(t)} / 1000"
 
 
 def _over_window(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
@@ -124,22 +87,21 @@ def _absent(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
     else:
         present = compiler.windows(argument, grid).select
     selector = getattr(argument, "vector_selector", argument)
-    return Vector(
-        template("absent", steps=grid.steps, labels=_absent_labels(selector), present=present)
-    )
+    labels = EMPTY_LABELS
+    if type(selector).__name__ == "VectorSelector":
+        labels = grid.lanes.pick([_absent_labels(q) for q in compiler.queries(selector)], "s.t")
+    return Vector(template("absent", steps=grid.steps, labels=labels, present=present))
 
 
-def _absent_labels(selector: Any) -> str:
+def _absent_labels(query: Query) -> str:
     """Return the labels of an absent series: those that the selector pins to one value."""
-    if type(selector).__name__ != "VectorSelector":
-        return EMPTY_LABELS
     pinned: dict[str, str] = {}
     ambiguous = set()
-    for matcher in _matchers(selector):
-        if matcher.op == promql_parser.MatchOp.Equal and matcher.name not in pinned:
-            pinned[matcher.name] = matcher.value
+    for label, operator, value in query.matchers:
+        if operator == "=" and label not in pinned:
+            pinned[label] = value
         else:
-            ambiguous.add(matcher.name)
+            ambiguous.add(label)
     kept = {k: v for k, v in sorted(pinned.items()) if k not in ambiguous and k != "__name__" and v}
     if not kept:
         return EMPTY_LABELS
@@ -161,7 +123,7 @@ def _vector(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
 
 
 def _time(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
-    return Scalar("(t / 1000)")
+    return Scalar(f"({_seconds(grid)})")
 
 
 def _pi(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
@@ -174,7 +136,7 @@ def _timestamp(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
         argument = argument.expr
     if type(argument).__name__ == "VectorSelector":
         return compiler.instant(argument, grid, wants_timestamp=True).without_name()
-    return compiler.vector(argument, grid).without_name().mapped("x.t / 1000")
+    return compiler.vector(argument, grid).without_name().mapped(_seconds(grid, "x.t"))
 
 
 def _sort(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:

@@ -8,15 +8,17 @@ lookback, windows, extrapolation, matching. The tests hold them against Promethe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 import promql_parser
 
-from millrace.alerts.promql import calls, functions, matching
+from millrace.alerts.promql import calls, functions, matching, selection
 from millrace.alerts.promql.errors import UnsupportedError
+from millrace.alerts.promql.lanes import Lanes
 from millrace.alerts.promql.nodes import (
     Grid,
     Node,
@@ -28,6 +30,7 @@ from millrace.alerts.promql.nodes import (
     number,
     template,
 )
+from millrace.alerts.promql.shape import Query, Shape, is_of_one_metric, place, query, shape
 
 LOOKBACK = timedelta(minutes=5)
 """How old a sample an instant selector may take (Prometheus' default)."""
@@ -50,14 +53,10 @@ class Selector:
     """
 
     text: str
-    name: str | None
+    query: Query
     offset_ms: int
     window_ms: int
     tree: Any = field(compare=False, repr=False)
-
-    def presence(self, samples: Samples) -> str:
-        """Return the SELECT of the times ``t`` at which the selector finds any sample."""
-        return _Compiler(samples, milliseconds(LOOKBACK), True).presence(self)
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,13 @@ class Expression:
         ``is_left_open`` leaves a sample exactly at a window's start out of it, as Prometheus 3
         does (Prometheus 2 takes it in). Raises ``UnsupportedError`` naming what is not covered.
         """
-        compiler = _Compiler(samples, milliseconds(lookback), is_left_open)
-        node = compiler.compile(self.tree, Grid())
-        if isinstance(node, Scalar):
-            node = calls.constant_vector(node, Grid())
-        if not isinstance(node, Vector):
-            kind = "a string" if isinstance(node, Text) else "a range of samples (…[5m])"
-            raise UnsupportedError(
-                f"the expression gives {kind}; a rule needs a vector or a number"
-            )
-        return node.select
+        batch = Batch([self], samples, lookback=lookback, is_left_open=is_left_open)
+        return batch.statement()
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What is left without numbers and matchers; see ``Batch``."""
+        return shape(self.tree)
 
     @cached_property
     def selectors(self) -> list[Selector]:
@@ -128,6 +124,40 @@ class Expression:
         return Comparison(str(tree.op), left, right)
 
 
+class Batch:
+    """Expressions of one shape, compiled together: the n-th is on lane n (see ``lanes``)."""
+
+    def __init__(
+        self,
+        expressions: Sequence[Expression],
+        samples: Samples,
+        *,
+        lookback: timedelta = LOOKBACK,
+        is_left_open: bool = True,
+    ) -> None:
+        self._expressions = expressions
+        shapes = [expression.shape for expression in expressions]
+        self._compiler = _Compiler(samples, milliseconds(lookback), is_left_open, shapes)
+
+    def statement(self) -> str:
+        """Return the SELECT of ``t``, ``labels`` and ``v``. See ``Expression.statement``."""
+        grid = self._compiler.grid
+        node = self._compiler.compile(self._expressions[0].shape.tree, grid)
+        if isinstance(node, Scalar):
+            node = calls.constant_vector(node, grid)
+        if not isinstance(node, Vector):
+            kind = "a string" if isinstance(node, Text) else "a range of samples (…[5m])"
+            raise UnsupportedError(
+                f"the expression gives {kind}; a rule needs a vector or a number"
+            )
+        return node.select
+
+    def presences(self) -> list[str]:
+        """Return, for each of ``Expression.selectors``, the SELECT of the ``t`` that find any."""
+        selectors = zip(*(expression.selectors for expression in self._expressions), strict=True)
+        return [self._compiler.presence(alike) for alike in selectors]
+
+
 def parse(text: str) -> Expression:
     """Parse ``text``. Raises ``UnsupportedError`` with the reason when it is not PromQL."""
     try:
@@ -155,7 +185,7 @@ def _collect(tree: Any, shift: int, width: int, found: list[Selector]) -> None:
         found.append(
             Selector(
                 tree.prettify(),
-                calls.metric_name(selector),
+                query(selector),
                 shift + milliseconds(selector.offset),
                 width + milliseconds(length),
                 selector,
@@ -177,10 +207,17 @@ def _collect(tree: Any, shift: int, width: int, found: list[Selector]) -> None:
 
 
 class _Compiler:
-    def __init__(self, samples: Samples, lookback: int, is_left_open: bool) -> None:
+    """Compiles the tree of a shape for all expressions that are of it."""
+
+    def __init__(
+        self, samples: Samples, lookback: int, is_left_open: bool, shapes: Sequence[Shape]
+    ) -> None:
         self.samples = samples
         self.lookback = lookback
         self.is_left_open = is_left_open
+        self.shapes = shapes
+        self.lanes = Lanes(len(shapes))
+        self.grid = Grid(lanes=self.lanes)
 
     def compile(self, tree: Any, grid: Grid) -> Node:
         """Return the node of any expression."""
@@ -216,7 +253,7 @@ class _Compiler:
         return self.compile(tree.expr, grid)
 
     def _visit_NumberLiteral(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
-        return Scalar(number(tree.val))
+        return Scalar(self.lanes.pick([number(s.numbers[int(tree.val)]) for s in self.shapes]))
 
     def _visit_StringLiteral(self, tree: Any, grid: Grid) -> Node:  # noqa: N802
         return Text(tree.val)
@@ -262,15 +299,18 @@ class _Compiler:
             return Vector(select, has_name)
         raise UnsupportedError(f"the aggregation {name} is not covered")
 
+    def queries(self, selector: Any) -> list[Query]:
+        """Return what a selector of the shape asks for on each lane."""
+        return [s.queries[place(selector)] for s in self.shapes]
+
     def _pin(self, tree: Any) -> str | None:
         """Return the SQL of the time that an ``@`` modifier pins a selector to."""
         if tree.at is None:
             return None
         if tree.at.type == promql_parser.AtModifierType.At:
             return f"toInt64({round(tree.at.at.timestamp() * 1000)})"
-        outermost = Grid()
         is_start = tree.at.type == promql_parser.AtModifierType.Start
-        return outermost.start if is_start else outermost.end
+        return self.grid.start if is_start else self.grid.end
 
     def _placing(self, tree: Any, grid: Grid, length: int) -> tuple[dict[str, Any], str, str]:
         """Return what places samples on the grid, and the bounds of the samples to read."""
@@ -285,10 +325,6 @@ class _Compiler:
         placing = {"grid": grid, "offset": offset, "reach": reach, "is_pinned": pin is not None}
         return placing, since, until
 
-    def _read(self, tree: Any, since: str, until: str) -> str:
-        name, condition = calls.conditions(tree)
-        return self.samples.select(name, condition, since, until)
-
     def _visit_VectorSelector(self, tree: Any, grid: Grid) -> Vector:  # noqa: N802
         return self.instant(tree, grid)
 
@@ -297,25 +333,33 @@ class _Compiler:
         placing, since, until = self._placing(tree, grid, self.lookback)
         select = template(
             "selector",
-            samples=self._read(tree, since, until),
+            samples=selection.read(self.samples, self.queries(tree), since, until),
             wants_timestamp=wants_timestamp,
             **placing,
         )
-        return Vector(select, True, calls.metric_name(tree) is not None)
+        return Vector(select, True, is_of_one_metric(tree))
 
-    def presence(self, selector: Selector) -> str:
-        """Return the SELECT of the times at which a selector finds any sample."""
+    def presence(self, alike: Sequence[Selector]) -> str:
+        """Return the SELECT of the times at which selectors, one a lane, find any sample."""
+        selector, queries = alike[0], [one.query for one in alike]
         placing, since, until = self._placed(
-            self._pin(selector.tree), Grid(), selector.offset_ms, selector.window_ms
+            self._pin(selector.tree), self.grid, selector.offset_ms, selector.window_ms
         )
-        return template("presence", samples=self._read(selector.tree, since, until), **placing)
+        samples = selection.read(self.samples, queries, since, until)
+        return template("presence", samples=samples, **placing)
 
     def _visit_MatrixSelector(self, tree: Any, grid: Grid) -> Windows:  # noqa: N802
         selector, length = tree.vector_selector, milliseconds(tree.range)
         placing, since, until = self._placing(selector, grid, length)
-        select = template("windows", samples=self._read(selector, since, until), **placing)
-        end = f"{self._pin(selector) or 't'} - ({placing['offset']})"
-        return Windows(select, end, length, True, calls.metric_name(selector) is not None)
+        samples = selection.read(self.samples, self.queries(selector), since, until)
+        select = template("windows", samples=samples, **placing)
+        end = self._window_end(selector, placing["offset"])
+        return Windows(select, end, length, True, is_of_one_metric(selector))
+
+    def _window_end(self, tree: Any, offset: int) -> str:
+        pin = self._pin(tree)
+        end = f"{self.lanes.start('t')} + {pin}" if pin else "t"
+        return f"{end} - ({offset})"
 
     def _visit_SubqueryExpr(self, tree: Any, grid: Grid) -> Windows:  # noqa: N802
         length = milliseconds(tree.range)
@@ -323,13 +367,14 @@ class _Compiler:
         placing, since, until = self._placing(tree, grid, length)
         # Steps of a subquery are multiples of its step, independent of the query's own times.
         first = f"intDiv({since} + {step - 1}, {step}) * {step}"
-        inner = self.vector_of(tree.expr, Grid(f"({first})", f"({until})", str(step)))
+        steps = replace(grid, start=f"({first})", end=f"({until})", step=str(step))
+        inner = self.vector_of(tree.expr, steps)
         select = template(
             "windows",
             samples=f"SELECT labels, t AS ts, v AS value FROM ({inner.select})",
             **placing,
         )
-        end = f"{self._pin(tree) or 't'} - ({placing['offset']})"
+        end = self._window_end(tree, placing["offset"])
         return Windows(select, end, length, inner.has_name, inner.has_one_name)
 
     def vector_of(self, tree: Any, grid: Grid) -> Vector:
@@ -344,4 +389,4 @@ class _Compiler:
         return node
 
 
-__all__ = ["Comparison", "Expression", "Selector", "parse"]
+__all__ = ["Batch", "Comparison", "Expression", "Selector", "parse"]

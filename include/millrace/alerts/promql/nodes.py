@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from millrace.alerts.promql.lanes import Lanes
 from millrace.stores import sql
 
 EMPTY_LABELS = "CAST(map(), 'Map(String, String)')"
@@ -12,15 +14,19 @@ EMPTY_LABELS = "CAST(map(), 'Map(String, String)')"
 
 @dataclass(frozen=True)
 class Grid:
-    """The evaluation times, as SQL: from ``start`` to ``end`` (inclusive) by ``step``, in ms."""
+    """The evaluation times, as SQL: from ``start`` to ``end`` (inclusive) by ``step``, in ms.
+
+    They are the same on every lane.
+    """
 
     start: str = "{start:Int64}"
     end: str = "{end:Int64}"
     step: str = "{step:Int64}"
+    lanes: Lanes = field(default_factory=Lanes)
 
     @property
     def steps(self) -> str:
-        """A relation with one row ``t`` per evaluation time."""
+        """A relation with one row ``t`` per evaluation time and lane."""
         return template("steps", grid=self)
 
 
@@ -92,12 +98,11 @@ Node = Scalar | Text | Vector | Windows
 class Samples(Protocol):
     """Where samples come from."""
 
-    def select(self, name: str | None, condition: str, since: str, until: str) -> str:
-        """Return a SELECT of ``labels``, ``ts`` and ``value``.
+    def select(self, names: Sequence[str] | None, condition: str, since: str, until: str) -> str:
+        """Return a SELECT of ``labels`` (a sorted map that holds ``__name__``), ``ts``, ``value``.
 
-        ``name`` is the metric where exactly one is asked for; ``condition`` is SQL over ``name``
-        and ``labels`` (a sorted map without ``__name__``); ``since`` and ``until`` are SQL for the
-        inclusive bounds of ``ts``, in ms. The labels returned hold ``__name__`` and stay sorted.
+        ``names`` are the metrics wanted; None is any. ``condition`` is SQL over ``labels``;
+        ``since`` and ``until`` are SQL for the inclusive bounds of ``ts``, in ms.
         """
 
 

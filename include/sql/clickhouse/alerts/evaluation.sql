@@ -1,7 +1,8 @@
 {#
-  A rule at every minute asked for: the series that hold, and which selectors found samples.
-  One thread a statement: rules are many and small, and run side by side. What would be compiled to
-  machine code has run by then.
+  Rules of one shape at every minute asked for: the series that hold, and which selectors found
+  samples. `t` tells the rule as well (millrace.alerts.promql.lanes).
+  One thread a statement: statements are many and small, and run side by side. What would be
+  compiled to machine code has run by then.
 #}
 SELECT t, -1 AS part, labels, v
 FROM ({{ statement }})

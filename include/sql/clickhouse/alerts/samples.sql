@@ -3,7 +3,7 @@
   A window of analytics.metrics is a sample at the window's end; a missing window is no sample.
   <name>_total is a counter made of a summable metric: the running total of the UTC day, which
   restarts at midnight as a counter does when its process restarts.
-  `named` narrows the read to one metric, where exactly one is asked for.
+  `published`, `own` and `totals` are the metrics wanted of each; `is_any` wants all but counters.
 #}
 {% macro published_labels(name) %}
 mapSort(mapConcat(
@@ -11,49 +11,49 @@ mapSort(mapConcat(
             mapFilter((k, l) -> l != '', CAST(dimensions, 'Map(String, String)'))
         ))
 {%- endmacro %}
+{% macro wanted(metrics) %}{% if not is_any %}AND metric_name IN ({{ metrics }}){% endif %}{% endmacro %}
+{% set part = joiner('UNION ALL') %}
 SELECT labels, ts, value
 FROM (
-{% if source in ('published', 'both') %}
+{% if published or is_any %}
+    {{ part() }}
     SELECT
-        metric_name AS name,
         {{ published_labels('toString(metric_name)') }} AS labels,
         (toInt64(toUnixTimestamp(timestamp)) + 60) * 1000 AS ts,
         value
     FROM analytics.metrics
     WHERE timestamp >= toDateTime(intDiv({{ since }}, 1000) - 60, 'UTC')
         AND timestamp <= toDateTime(intDiv({{ until }}, 1000) - 60, 'UTC')
-        {% if named %}AND metric_name = {{ named }}{% endif %}
+        {{ wanted(published) }}
 
 {% endif %}
-{% if source == 'both' %}
-    UNION ALL
-{% endif %}
-{% if source in ('own', 'both') %}
+{% if own or is_any %}
+    {{ part() }}
     {# Not FINAL: that would merge whole granules, and only a few rows of them are asked for. #}
     SELECT
-        s.metric_name AS name, s.labels AS labels,
+        s.labels AS labels,
         toInt64(toUnixTimestamp(s.timestamp)) * 1000 AS ts, argMax(s.value, s.recorded_at) AS value
     FROM pipeline_metrics AS s
     WHERE s.timestamp >= toDateTime(intDiv({{ since }}, 1000), 'UTC')
         AND s.timestamp <= toDateTime(intDiv({{ until }}, 1000), 'UTC')
-        {% if named %}AND s.metric_name = {{ named }}{% endif %}
+        {{ wanted(own) }}
 
     GROUP BY s.metric_name, s.labels, s.timestamp
 {% endif %}
-{% if source == 'total' %}
-    SELECT
-        '{{ base }}_total' AS name, labels, ts,
-        sum(window_value) OVER (PARTITION BY labels, day ORDER BY ts) AS value
+{% if totals %}
+    {{ part() }}
+    SELECT labels, ts, sum(window_value) OVER (PARTITION BY labels, day ORDER BY ts) AS value
     FROM (
         SELECT
-            {{ published_labels("'" ~ base ~ "_total'") }} AS labels,
+            {{ published_labels("concat(toString(metric_name), '_total')") }} AS labels,
             (toInt64(toUnixTimestamp(timestamp)) + 60) * 1000 AS ts,
             toDate(timestamp) AS day,
             value AS window_value
         FROM analytics.metrics
-        WHERE metric_name = '{{ base }}'
-            AND timestamp >= toStartOfDay(toDateTime(intDiv({{ since }}, 1000) - 60, 'UTC'))
+        WHERE timestamp >= toStartOfDay(toDateTime(intDiv({{ since }}, 1000) - 60, 'UTC'))
             AND timestamp <= toDateTime(intDiv({{ until }}, 1000) - 60, 'UTC')
+            {{ wanted(totals) }}
+
     )
 {% endif %}
 )

@@ -1,1 +1,3 @@
-SELECT {{ grid.start }} + {{ grid.step }} * arrayJoin(range(intDiv({{ grid.end }} - {{ grid.start }} + {{ grid.step }}, {{ grid.step }}))) AS t
+SELECT
+    {{ grid.start }} + {{ grid.step }} * arrayJoin(range(intDiv({{ grid.end }} - {{ grid.start }} + {{ grid.step }}, {{ grid.step }})))
+    {% if grid.lanes.count > 1 %}+ arrayJoin({{ grid.lanes.starts }}){% endif %} AS t
