@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     sandbox_rows: PositiveInt = Field(200_000, description="Events in an analyst's sandbox.")
     sandbox_days: PositiveInt = Field(3, description="Days that a sandbox's events are from.")
 
-    alert_threads: PositiveInt = Field(2, description="Alert rules evaluated at the same time.")
+    alert_threads: PositiveInt = Field(2, description="Statements of alert rules run at once.")
     alert_delay_seconds: PositiveFloat = Field(8, description="A minute's age when it is judged.")
     alert_catch_up_minutes: PositiveInt = Field(60, description="Missed minutes judged afterwards.")
     dashboard_url: str = Field("", description="Dashboard as people open it, for links.")

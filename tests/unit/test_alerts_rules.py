@@ -99,6 +99,8 @@ def test_every_built_in_rule_compiles_and_has_its_runbook(repository: Path) -> N
         ("x unless y", ["x"]),
         ("sum(rate(x[5m] offset 1h))", ["x[5m] offset 1h"]),
         ("x and x", ["x"]),
+        ("x and {__name__='x'}", ["x"]),
+        ("x @ 1 and x @ 2", ["x @ 1.000", "x @ 2.000"]),
     ],
 )
 def test_selectors_that_must_find_samples(expression: str, selectors: list[str]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.alerts import promql
-from millrace.alerts.evaluation import BATCH_LIMIT, BATCH_MINUTES, batches
+from millrace.alerts.evaluation import BATCH_LIMIT, BATCH_MINUTES, batches, statement
 from millrace.alerts.model import Rule
 from millrace.alerts.promql import lanes
 from millrace.alerts.promql.shape import Query
@@ -59,6 +59,13 @@ def test_a_batch_is_of_one_shape_and_not_too_large() -> None:
     assert [rule for batch in found for rule in batch] == rules
     assert max(len(batch) for batch in batches(rules, minutes=60)) == BATCH_MINUTES / 60
     assert {len(batch) for batch in batches(rules, minutes=10_000)} == {1}
+
+
+def test_a_metric_may_be_named_in_two_ways() -> None:
+    spelled = ["x + x > 1", '{__name__="y"} + y > 2']
+    rules = [Rule(text, text, "warning", "me", "", []) for text in spelled]
+    assert len(batches(rules)) == 1
+    assert "'y'" in statement(rules)
 
 
 @given(st.integers(0, 1000), st.integers(-lanes.WIDTH // 2, lanes.WIDTH // 2 - 1))

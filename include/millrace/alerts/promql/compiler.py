@@ -52,8 +52,9 @@ class Selector:
     the selector (ranges and offsets of subqueries) counted in.
     """
 
-    text: str
+    text: str = field(compare=False)
     query: Query
+    at: str
     offset_ms: int
     window_ms: int
     tree: Any = field(compare=False, repr=False)
@@ -186,6 +187,7 @@ def _collect(tree: Any, shift: int, width: int, found: list[Selector]) -> None:
             Selector(
                 tree.prettify(),
                 query(selector),
+                str(selector.at or ""),
                 shift + milliseconds(selector.offset),
                 width + milliseconds(length),
                 selector,
