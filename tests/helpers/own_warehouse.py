@@ -14,7 +14,8 @@ from millrace.stores import clickhouse, postgres, profiles
 def own(settings: Settings, home: Path, name: str) -> Iterator[Settings]:
     """Make a database ``name`` in both stores, migrated, with a source and a gate; drop them after.
 
-    What dbt built from it in ``analytics`` is dropped too, and what is ``published``.
+    What dbt built from it in ``analytics`` is dropped too, and what is ``published``. The server's
+    one way into PostgreSQL leads to the new database meanwhile.
     """
     with postgres.connect(settings) as admin:
         admin.execute(f"CREATE DATABASE {name}")
@@ -25,9 +26,12 @@ def own(settings: Settings, home: Path, name: str) -> Iterator[Settings]:
             "postgres_url": settings.postgres_url.rsplit("/", 1)[0] + f"/{name}",
         }
     )
-    profiles.ensure(settings)  # its named collection is the server's, and stays as others need it
+    profiles.ensure(settings)
     postgres.migrate(made)
     clickhouse.migrate(made)
+    client = clickhouse.connect(settings)
+    lead = f"ALTER NAMED COLLECTION {profiles.COLLECTION} SET database = '{{}}'"
+    client.command(lead.format(name))
     with postgres.connect(made) as ledger:
         ledger.execute(
             "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic)"
@@ -40,7 +44,7 @@ def own(settings: Settings, home: Path, name: str) -> Iterator[Settings]:
     try:
         yield made
     finally:
-        client = clickhouse.connect(settings)
+        client.command(lead.format(settings.postgres_url.rsplit("/", 1)[1]))
         for database in ("published", "analytics", name):
             client.command(f"DROP DATABASE IF EXISTS {database} SYNC")
         client.close()

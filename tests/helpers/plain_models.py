@@ -108,3 +108,34 @@ def funnel(events: Iterable[Event], steps: list[str]) -> Counter[tuple[date, int
         for step_number in range(1, depth + 1):
             reached[day, step_number] += 1
     return reached
+
+
+def active_users_weekly(events: Iterable[Event]) -> dict[date, tuple[int, int]]:
+    """Count the users of each week (Monday to Sunday), each once, and the events."""
+    users: dict[date, list[int]] = defaultdict(list)
+    for e in events:
+        users[monday(e.event_time.date())].append(e.user_id)
+    return {week: (len(set(found)), len(found)) for week, found in users.items()}
+
+
+def retention(events: Iterable[Event]) -> Counter[tuple[date, int]]:
+    """Count users by the week they first came, and by weeks since in which they came."""
+    weeks: dict[int, set[date]] = defaultdict(set)
+    for e in events:
+        weeks[e.user_id].add(monday(e.event_time.date()))
+    return Counter(
+        (min(mine), (week - min(mine)).days // 7) for mine in weeks.values() for week in mine
+    )
+
+
+def monday(day: date) -> date:
+    """Return the Monday of a day's week."""
+    return day - timedelta(days=day.weekday())
+
+
+def types_by_place(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:
+    """Return the event types seen, by country and device."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for e in events:
+        found[e.country, e.device].append(e.event_type)
+    return found

@@ -2,171 +2,25 @@
 
 from __future__ import annotations
 
-import random
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
 
-import psycopg
 import pytest
-from clickhouse_connect.driver.client import Client
-from tests.helpers import own_warehouse, plain_models
+from tests.helpers import dbt_columns, own_warehouse, wait
 from tests.helpers.plain_models import Event
+from tests.integration.transform_bed import GAP, TODAY, Bench, check_models, check_rollups
 
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres
-from millrace.transform import deploy, project
-
-MINUTE, FIVE_MINUTES, HOUR = timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=1)
-GAP = timedelta(minutes=30)
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-COLUMNS = [
-    "event_id", "event_time", "event_type", "user_id", "page", "country", "device", "properties",
-    "device_info", "geo_location", "warnings", "received_at", "ingested_at", "source_id", "topic",
-    "topic_incarnation", "partition", "offset", "batch_id",
-]  # fmt: skip
-
-
-class Bench:
-    """A warehouse and a ledger of their own, and the events that were put into them."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.client: Client = clickhouse.connect(settings)
-        self.events: list[Event] = []
-        self.random = random.Random(7)
-        self.batches = 0
-
-    def make(self, count: int, since: datetime, until: datetime, users: int = 150) -> list[Event]:
-        """Return events that touch every edge: midnight, window edges, ties, gaps to the ms."""
-        chosen = self.random
-        span = int((until - since) / timedelta(milliseconds=1))
-        events: list[Event] = []
-        for _ in range(count):
-            moment = since + timedelta(milliseconds=chosen.randrange(span))
-            edge = chosen.random()
-            if edge < 0.05:
-                moment = plain_models.floor(moment, HOUR)
-            elif edge < 0.15 and events:
-                step = chosen.choice([0, 1, 1_799_999, 1_800_000, 1_800_001])
-                moment = min(events[-1].event_time + timedelta(milliseconds=step), until)
-            same = events[-1].user_id if edge < 0.15 and events else None
-            event_type = chosen.choice(["page_view"] * 4 + ["add_to_cart", "purchase", "search"])
-            events.append(
-                Event(
-                    event_id=UUID(int=chosen.getrandbits(128), version=4),
-                    event_time=moment,
-                    event_type=event_type,
-                    user_id=same or chosen.randint(1, users),
-                    page=chosen.choice(["/", "/cart", "/it's", "/säge"])
-                    if event_type == "page_view"
-                    else "",
-                    country=chosen.choice(["DE", "US", ""]),
-                    device=chosen.choice(["mobile", "desktop"]),
-                )
-            )
-        return events
-
-    def publish(self, events: list[Event], times: int = 1) -> None:
-        """Publish events as one micro-batch through ledger and warehouse, as ingest does."""
-        with postgres.connect(self.settings) as ledger:
-            self._publish(ledger, events, times)
-
-    def _publish(
-        self, ledger: psycopg.Connection[dict[str, object]], events: list[Event], times: int
-    ) -> None:
-        claimed = ledger.execute(
-            "INSERT INTO ingest_batches (source_id, gate_id, owner) VALUES ('test', 1, 'test')"
-            " RETURNING batch_id, claimed_at"
-        ).fetchone()
-        assert claimed is not None
-        batch_id, ingested_at = claimed["batch_id"], claimed["claimed_at"]
-        events = [replace(e, batch_id=batch_id, ingested_at=ingested_at) for e in events]
-        rows = [
-            [e.event_id, e.event_time, e.event_type, e.user_id, e.page, e.country, e.device, {}, {},
-             {}, [], ingested_at, ingested_at, "test", "test", 0, 0, number, batch_id]
-            for number, e in enumerate(events)
-        ]  # fmt: skip
-        ledger.execute("SELECT pg_advisory_lock_shared(hashtext('millrace.publish'))")
-        try:
-            for _ in range(times):
-                self.client.insert(
-                    "events",
-                    rows,
-                    column_names=COLUMNS,
-                    settings={
-                        "insert_deduplication_token": f"test:{batch_id}:0",
-                        "deduplicate_blocks_in_dependent_materialized_views": 1,
-                    },
-                )
-            ledger.execute(
-                "UPDATE ingest_batches SET state = 'loaded', loaded_at = now() WHERE batch_id = %s",
-                [batch_id],
-            )
-        finally:
-            ledger.execute("SELECT pg_advisory_unlock_shared(hashtext('millrace.publish'))")
-        self.events += events
-        self.batches += 1
-
-    def rebuild(self, day: date, events: list[Event]) -> None:
-        """Swap a day of events and of the rollups that read it, as `rebuild_events` does."""
-        kept = [e for e in self.events if e.event_time.date() != day]
-        self.events = kept
-        self.client.command("CREATE TABLE shadow_events AS events")
-        before = list(self.events)
-        rows = [
-            [e.event_id, e.event_time, e.event_type, e.user_id, e.page, e.country, e.device, {}, {},
-             {}, [], e.ingested_at, e.ingested_at, "test", "test", 0, 0, number, e.batch_id]
-            for number, e in enumerate(events)
-        ]  # fmt: skip
-        self.client.insert("shadow_events", rows, column_names=COLUMNS)
-        self.client.command(f"ALTER TABLE events REPLACE PARTITION '{day}' FROM shadow_events")
-        # finest first: a coarser rollup is filled again from the finer one
-        for name, source in {
-            "metrics_1min": f"{clickhouse.database(self.settings)}.events",
-            "metrics_5min": "analytics.metrics_1min",
-            "metrics_1h": "analytics.metrics_5min",
-            "page_views_1min": f"{clickhouse.database(self.settings)}.events",
-            "page_views_1h": "analytics.page_views_1min",
-        }.items():
-            select = self.client.query(
-                f"SELECT as_select FROM system.tables WHERE database = 'analytics'"
-                f" AND name = '{name}_mv'"
-            ).result_rows[0][0]
-            time = "event_time" if source.endswith("events") else "window_start"
-            self.client.command(f"CREATE TABLE shadow_rollup AS analytics.{name}")
-            self.client.command(
-                f"INSERT INTO shadow_rollup {select}",
-                settings={
-                    "additional_table_filters": f"{{'{source}': 'toDate({time}) = \\'{day}\\''}}"
-                },
-            )
-            self.client.command(
-                f"ALTER TABLE analytics.{name} REPLACE PARTITION '{day}' FROM shadow_rollup"
-            )
-            self.client.command("DROP TABLE shadow_rollup SYNC")
-        self.client.command("DROP TABLE shadow_events SYNC")
-        self.client.command(f"INSERT INTO rebuilt_days (day, reason) VALUES ('{day}', 'test')")
-        self.events = before + events
-
-    def build(self) -> None:
-        """Build the models that are not built on insert, as `build_models` does."""
-        # no claim is under way here, so the ledger's margin of ten seconds need not pass
-        self.client.command(
-            "INSERT INTO published_through (published_through) SELECT now64(3) + 0.001"
-        )
-        variables = project.environment(
-            self.settings, project.PRODUCTION, project=project.deployed(self.settings)
-        )
-        project.run(["run", "--select", "config.materialized:incremental"], variables)
-
-    def rows(self, query: str) -> list[tuple[object, ...]]:
-        """Return a query's rows."""
-        return [tuple(row) for row in self.client.query(query).result_rows]
+from millrace.stores import objects, postgres
+from millrace.transform import deploy, docs, project, sandbox, watermark
 
 
 @pytest.fixture(scope="module")
@@ -179,64 +33,6 @@ def bench(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
         deploy.deploy(own)
         yield bench
         bench.client.close()
-
-
-def check_rollups(bench: Bench) -> None:
-    """Hold what is built on insert against plain Python."""
-    for name, window in {
-        "metrics_1min": MINUTE, "metrics_5min": FIVE_MINUTES, "metrics_1h": HOUR
-    }.items():  # fmt: skip
-        found = bench.rows(
-            f"SELECT window_start, event_type, country, device, sum(events)"
-            f" FROM analytics.{name} GROUP BY ALL"
-        )
-        expected = plain_models.per_window(bench.events, window)
-        assert {utc(row[:4]): row[4] for row in found} == expected, name
-    for name, window in {"page_views_1min": MINUTE, "page_views_1h": HOUR}.items():
-        found = bench.rows(
-            f"SELECT window_start, page, country, device, sum(page_views)"
-            f" FROM analytics.{name} GROUP BY ALL"
-        )
-        expected = plain_models.page_views(bench.events, window)
-        assert {utc(row[:4]): row[4] for row in found} == expected, name
-
-
-def check_models(bench: Bench) -> None:
-    """Hold what is built by touched keys against plain Python."""
-    found = bench.rows(
-        "SELECT user_id, started_at, ended_at, events, page_views, entry_page, exit_page, country,"
-        " device FROM analytics.sessions"
-    )
-    assert len(found) == len(set(found))
-    assert {utc(row) for row in found} == plain_models.sessions(bench.events, GAP)
-    found = bench.rows(
-        "SELECT user_id, window_start, events, unique_event_types, event_types"
-        " FROM analytics.user_activity_1min"
-    )
-    assert {utc(row[:2]): (row[2], tuple(row[4])) for row in found} == plain_models.activity(
-        bench.events
-    )
-    assert all(row[3] == len(row[4]) for row in found)  # type: ignore[arg-type]
-    for name, window in {"unique_users_5min": FIVE_MINUTES, "unique_users_1h": HOUR}.items():
-        found = bench.rows(
-            f"SELECT window_start, country, device, uniqMerge(users) FROM analytics.{name}"
-            " GROUP BY ALL"
-        )
-        expected = plain_models.unique_users(bench.events, window)
-        assert {utc(row[:3]): row[3] for row in found} == expected, name
-    found = bench.rows("SELECT day, active_users FROM analytics.active_users_daily")
-    assert dict(found) == plain_models.active_users(bench.events)
-    found = bench.rows("SELECT day, step, users FROM analytics.purchase_funnel_daily FINAL")
-    assert {row[:2]: row[2] for row in found if row[2]} == plain_models.funnel(
-        bench.events, ["page_view", "add_to_cart", "purchase"]
-    )
-
-
-def utc(row: tuple[object, ...]) -> tuple[object, ...]:
-    """Give times their zone, which the driver leaves out."""
-    return tuple(
-        value.replace(tzinfo=UTC) if isinstance(value, datetime) else value for value in row
-    )
 
 
 def test_models_agree_with_plain_python_whatever_arrives(bench: Bench) -> None:
@@ -275,6 +71,64 @@ def test_a_rebuilt_day_rebuilds_what_was_made_of_it(bench: Bench) -> None:
     check_models(bench)
 
 
+def test_a_day_that_lost_all_its_events_loses_its_rows(bench: Bench) -> None:
+    day = (TODAY - timedelta(days=2)).date()
+    bench.rebuild(day, [])
+    bench.build()
+    check_rollups(bench)
+    check_models(bench)
+    for model in ("purchase_funnel_daily FINAL", "active_users_daily"):
+        assert day not in {row[0] for row in bench.rows(f"SELECT day FROM analytics.{model}")}
+
+
+def test_a_build_that_was_killed_is_completed_by_the_next(bench: Bench) -> None:
+    bench.publish(bench.make(300, TODAY - timedelta(hours=5), TODAY))
+    bench.client.command(
+        "INSERT INTO published_through (published_through) SELECT now64(3) + 0.001"
+    )
+    deployed = project.deployed(bench.settings)
+    variables = project.environment(bench.settings, project.PRODUCTION, project=deployed)
+    newest = "SELECT max(built_through) FROM analytics.int_user_activity_versions"
+    before = bench.rows(newest)
+    dbt = subprocess.Popen(
+        [str(Path(sys.executable).parent / "dbt"), "--quiet", "run", "--threads", "1", "--select",
+         "config.materialized:incremental"],
+        env=os.environ | variables,
+    )  # fmt: skip
+    try:
+        wait.until(lambda: bench.rows(newest) != before, 60)
+    finally:
+        dbt.kill()
+        dbt.wait()
+    bench.publish(bench.make(100, TODAY - timedelta(hours=5), TODAY))
+
+    bench.build()
+
+    check_rollups(bench)
+    check_models(bench)
+
+
+def test_costs_follow_the_ledger(bench: Bench) -> None:
+    total = (
+        "SELECT sum(messages) FROM analytics.source_costs_daily FINAL WHERE destination = 'events'"
+    )
+    with postgres.connect(bench.settings) as ledger:
+        ledger.execute(
+            "UPDATE ingest_batches SET message_count = 10, event_count = 10,"
+            " byte_count = 100, loaded_at = now()"
+        )
+        bench.build()
+        assert bench.rows(total) == [(10 * bench.batches,)]
+        ledger.execute(
+            "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic)"
+            " VALUES ('other', 'Other', 'other', 'other.dead_letter')"
+        )
+        ledger.execute("UPDATE ingest_batches SET source_id = 'other', loaded_at = now()")
+    bench.build()
+    rows = bench.rows("SELECT DISTINCT source_id FROM analytics.source_costs_daily FINAL")
+    assert rows == [("other",)]
+
+
 def test_building_again_changes_nothing(bench: Bench) -> None:
     bench.build()
     check_models(bench)
@@ -295,6 +149,38 @@ def changed(tmp_path: Path) -> Callable[[str, str, str], Path]:
         return copy
 
     return change
+
+
+def test_models_have_nothing_to_do_until_something_arrives(bench: Bench) -> None:
+    bench.client.command("INSERT INTO rebuilt_days (day, reason) VALUES ('2020-01-01', 'test')")
+    assert watermark.is_anything_new(bench.settings)
+    through = datetime.now(UTC) + timedelta(seconds=1)
+    watermark.record_build(bench.settings, through)
+    bench.client.command("TRUNCATE TABLE rebuilt_days")
+    assert not watermark.is_anything_new(bench.settings)
+    bench.client.command("INSERT INTO rebuilt_days (day, reason) VALUES ('2020-01-01', 'test')")
+    assert watermark.is_anything_new(bench.settings)
+    bench.client.command("TRUNCATE TABLE rebuilt_days")
+
+    wait.until(lambda: datetime.now(UTC) > through)
+    bench.publish(bench.make(1, TODAY - timedelta(hours=1), TODAY))
+    assert watermark.is_anything_new(bench.settings)
+    bench.build()
+
+
+def test_an_analysts_changes_are_tried_on_a_sample(bench: Bench) -> None:
+    sandbox.sample(bench.settings)
+    try:
+        select = ["--select", "metrics_1min+", "sessions+", "purchase_funnel_daily"]
+        assert project.pass_through(bench.settings, ["build", *select], project.SANDBOX) == 0
+        database = project.sandbox_database()
+        assert bench.rows(f"SELECT sum(events) FROM {database}.metrics_1h") == bench.rows(
+            f"SELECT count() FROM {database}.events"
+        )
+        missing = ["run", "--select", "no_such_model", "--warn-error"]
+        assert project.pass_through(bench.settings, missing, project.SANDBOX) != 0
+    finally:
+        bench.client.command(f"DROP DATABASE {project.sandbox_database()} SYNC")
 
 
 def test_a_broken_model_is_not_deployed(
@@ -327,12 +213,42 @@ def test_rollups_are_kept_as_long_as_events(bench: Bench) -> None:
     longer = bench.settings.model_copy(update={"events_retention_days": 400})
     assert "int_user_activity_versions" in deploy.deploy(longer).built
 
+    bench.settings = longer  # for the tests that follow, rather than to build all of it once more
     kept = "SELECT create_table_query FROM system.tables WHERE database = 'analytics'"
     for name in ("int_user_activity_versions", "metrics_1min"):
         ((statement,),) = bench.rows(f"{kept} AND name = '{name}'")
         assert "toIntervalDay(400)" in str(statement)
     assert bench.rows(query) == before
-    deploy.deploy(bench.settings)
+
+
+def test_a_metric_is_added_as_the_manual_says(
+    bench: Bench, changed: Callable[[str, str, str], Path], repository: Path
+) -> None:
+    manual = (repository / "docs" / "analysts.md").read_text().split("## Add a metric")[1]
+    branch = manual.split("```sql\n")[1].split("```")[0]
+    entry = textwrap.indent(manual.split("```yaml\n")[1].split("```")[0], " " * 10)
+    folder, end = "models/marts/metrics", "    columns:\n      - name: timestamp\n"
+    source = changed(f"{folder}/_metrics__models.yml", end, entry + end)
+    with (source / folder / "metrics.sql").open("a") as file:
+        file.write(branch)
+    expected = (
+        "SELECT toDate(event_time), count() FROM events"
+        " WHERE event_type = 'page_view' AND startsWith(page, '/product') GROUP BY 1 ORDER BY 1"
+    )
+    found = (
+        "SELECT toDate(timestamp), toUInt64(sum(value)) FROM analytics.metrics"
+        " WHERE metric_name = 'product_views' GROUP BY 1 ORDER BY 1"
+    )
+
+    done = deploy.deploy(bench.settings, source)
+
+    assert "metrics_1min" not in done.built  # the rollup itself has not changed
+    past = bench.rows(found)
+    assert past == bench.rows(expected)
+    bench.publish(bench.make(200, TODAY - timedelta(hours=1), TODAY))
+    assert bench.rows(found) == bench.rows(expected) != past
+    defined = "SELECT unit, dimensions FROM analytics.metric_definitions WHERE metric_name ="
+    assert bench.rows(f"{defined} 'product_views'") == [("views", ["country", "device"])]
 
 
 def test_a_changed_rollup_has_its_history_and_misses_no_insert(
@@ -367,6 +283,10 @@ def test_a_changed_rollup_has_its_history_and_misses_no_insert(
     assert {"metrics_1min", "metrics_5min", "metrics_1h", "metrics"} <= set(done.built)
     assert "page_views_1min" not in done.built
     assert published
+    page = docs.page(bench.settings).read_text()
+    stored = objects.connect(bench.settings).get_object(bench.settings.s3_bucket, docs.OBJECT)
+    assert stored.read().decode() == page
+    assert all(name in page for name in done.built)
     bench.events += published
     check_rollups(bench)
     assert not deploy.deploy(bench.settings, source).changed
@@ -390,3 +310,19 @@ def test_every_model_has_exactly_the_columns_it_describes(bench: Bench) -> None:
             if n.resource_type == "test" and model.unique_id in n.depends_on.nodes
         ]  # fmt: skip
         assert tested, f"{model.name} has no test"
+
+
+def test_every_column_that_the_project_names_is_one_that_there_is(bench: Bench) -> None:
+    assert dbt_columns.missing(bench.settings, project.SOURCE) == {}
+
+
+def test_a_column_renamed_in_staging_is_missed_by_name(
+    bench: Bench, changed: Callable[[str, str, str], Path]
+) -> None:
+    source = changed("models/staging/stg_events.sql", "event_type", "event_type as kind")
+
+    missing = dbt_columns.missing(bench.settings, source)
+
+    assert "event_type" in missing["int_session_versions"]
+    assert "event_type" in missing["int_user_activity_versions"]
+    assert "int_unique_user_versions_5min" not in missing  # it reads other columns
