@@ -312,6 +312,12 @@ def test_every_model_has_exactly_the_columns_it_describes(bench: Bench) -> None:
         assert tested, f"{model.name} has no test"
 
 
+def test_models_are_written_in_the_project_style(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert project.lint(bench.settings, []) == 0, capfd.readouterr().out
+
+
 def test_every_column_that_the_project_names_is_one_that_there_is(bench: Bench) -> None:
     assert dbt_columns.missing(bench.settings, project.SOURCE) == {}
 

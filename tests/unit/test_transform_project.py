@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -49,17 +47,6 @@ def test_a_sandbox_reads_its_own_sample_and_production_the_base_tables(tmp_path:
     assert production["MILLRACE_DBT_SOURCES"] == "events_db"
     assert production["MILLRACE_DBT_SECURE"] == "True"
     assert production["DBT_ENV_SECRET_CLICKHOUSE_PASSWORD"] == "secret"
-
-
-def test_models_are_written_in_the_project_style() -> None:
-    linted = subprocess.run(
-        [str(Path(sys.executable).parent / "sqlfluff"), "lint", "models"],
-        cwd=project.SOURCE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert linted.returncode == 0, linted.stdout
 
 
 def test_a_deployment_reaches_every_replica_of_a_cluster() -> None:

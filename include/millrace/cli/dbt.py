@@ -10,8 +10,9 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_
 def command(context: typer.Context) -> None:
     """Run dbt on the project: `build`, `run`, `test`, `docs` … work in your own sandbox.
 
-    `deploy` brings a changed project into production; `sample` renews the sandbox's events. Add
-    `--target analytics` to a dbt command to work on production itself.
+    `deploy` brings a changed project into production; `sample` renews the sandbox's events; `lint`
+    checks the style of models. Add `--target analytics` to a dbt command to work on production
+    itself.
     """
     from millrace.settings import Settings
     from millrace.transform import project, sandbox
@@ -24,6 +25,8 @@ def command(context: typer.Context) -> None:
     if arguments[:1] == ["sample"]:
         typer.echo(sandbox.sample(settings))
         return
+    if arguments[:1] == ["lint"]:
+        raise typer.Exit(project.lint(settings, arguments[1:]))
     target = project.target_of(arguments)
     if target == project.SANDBOX and arguments and arguments[0] in {"build", "run", "test"}:
         sandbox.ensure(settings)

@@ -7,6 +7,8 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
@@ -111,6 +113,19 @@ def pass_through(settings: Settings, arguments: Sequence[str], target: str) -> i
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
     return 0
+
+
+def lint(settings: Settings, arguments: Sequence[str]) -> int:
+    """Run ``sqlfluff lint`` on models, all of them unless some are named; return its exit code.
+
+    It looks at the SQL that dbt makes of a model for production, and asks the warehouse what is
+    built there already, as dbt does.
+    """
+    variables = environment(settings, PRODUCTION)
+    variables["DBT_TARGET_PATH"] += "_lint"  # dbt parses otherwise for it
+    command = [sys.executable, "-m", "sqlfluff", "lint", "--config", str(SOURCE / ".sqlfluff")]
+    names = arguments or [str(SOURCE / "models")]
+    return subprocess.run([*command, *names], env=os.environ | variables, check=False).returncode
 
 
 def sandbox_database() -> str:

@@ -5,8 +5,8 @@
              known everywhere
 #}
 -- depends_on: {{ ref('metrics') }}
-{% set definitions = graph.nodes['model.millrace.metrics'].config.meta.metrics if execute else [] -%}
-{% for metric in definitions -%}
+{% set metrics = graph.nodes['model.millrace.metrics'].config.meta.metrics if execute else [] -%}
+{% for metric in metrics -%}
 select
     '{{ metric.name }}' as metric_name,
     '{{ metric.meaning | replace("'", "''") }}' as meaning,
