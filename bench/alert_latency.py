@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from tests.helpers import embedded
+from tests.helpers import embedded, wait
 from tests.helpers.channels import Channels, serving
 
 from bench import bed
@@ -73,7 +73,7 @@ def measure(
     fill_history(settings)
     with sending(settings, RATE):
         say("waiting until three minutes in a row were judged and found in order")
-        wait_for(lambda: judged_in_order(settings) >= 3, 600)
+        wait.until(lambda: judged_in_order(settings) >= 3, 600)
         until(next_minute() - timedelta(seconds=1))
     dropped = next_minute()
     with sending(settings, RATE * (1 - drop)):
@@ -269,15 +269,6 @@ def next_minute() -> datetime:
 def until(moment: datetime) -> None:
     """Wait for a moment."""
     threading.Event().wait(max(0.0, moment.timestamp() - time.time()))
-
-
-def wait_for(is_true: Callable[[], bool], seconds: float) -> None:
-    """Wait until something is so. Raises ``TimeoutError``."""
-    end = time.monotonic() + seconds
-    while not is_true():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not so within {seconds:.0f} s")
-        time.sleep(2)
 
 
 def say(text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from tests.helpers import wait
 
 from bench import bed
 from millrace.settings import Settings
@@ -66,15 +67,16 @@ def client(settings: Settings) -> httpx.Client:
 
 def await_quiet(api: httpx.Client) -> None:
     """Wait until no run is under way; ingest's is ended, since it lasts for minutes."""
-    while True:
+
+    def is_quiet() -> bool:
         runs = api.get("dags/~/dagRuns", params={"state": "running", "limit": 50}).json()
-        if not runs["dag_runs"]:
-            return
         for run in runs["dag_runs"]:
             if run["dag_id"] == "ingest_events":
                 path = f"dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
                 api.patch(path, json={"state": "failed"}).raise_for_status()
-        time.sleep(1)
+        return not runs["dag_runs"]
+
+    wait.until(is_quiet, 600)
 
 
 def observe(stack: Stack, seconds: float) -> dict[str, Any]:
