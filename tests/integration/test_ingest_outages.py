@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -120,20 +123,41 @@ def test_a_run_that_ends_in_an_outage_fails_and_so_does_its_retry(
     bed.assert_conserved(messages=51, events=50)
 
 
-def test_a_disk_without_room_is_waited_for(bed: Bed) -> None:
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        (f"min_free_disk_bytes_to_perform_insert = {1 << 60}", "enough free space"),
+        ("table_readonly = 1", "readonly mode"),
+    ],
+    ids=["full", "read-only"],
+)
+def test_a_table_that_takes_no_rows_is_waited_for(bed: Bed, setting: str, complaint: str) -> None:
     with Steady(bed) as worker:
         bed.send(users(1))
         await_true(lambda: worker.progress.messages == 51)
-        bed.query(
-            f"ALTER TABLE events MODIFY SETTING min_free_disk_bytes_to_perform_insert = {1 << 60}"
-        )
+        bed.query(f"ALTER TABLE events MODIFY SETTING {setting}")
         try:
             bed.send(users(101))
             await_true(lambda: bool(worker.failures))
         finally:
-            bed.query("ALTER TABLE events RESET SETTING min_free_disk_bytes_to_perform_insert")
+            bed.query(f"ALTER TABLE events RESET SETTING {setting.split()[0]}")
         worker.expected = 102
-    assert "enough free space" in str(worker.failures[0])
+    assert complaint in str(worker.failures[0])
+    bed.assert_conserved(messages=102, events=100)
+
+
+def test_a_warehouse_that_stands_still_is_waited_for(stack: Stack, bed: Bed) -> None:
+    with Steady(bed) as worker:
+        bed.send(users(1))
+        await_true(lambda: worker.progress.messages == 51)
+        one_lease_later = worker.lease.until + timedelta(seconds=bed.settings.ingest_lease_seconds)
+        os.kill(stack.pid("clickhouse"), signal.SIGSTOP)
+        try:
+            bed.send(users(101))
+            await_true(lambda: worker.lease.until > one_lease_later)
+        finally:
+            os.kill(stack.pid("clickhouse"), signal.SIGCONT)
+        worker.expected = 102
     bed.assert_conserved(messages=102, events=100)
 
 

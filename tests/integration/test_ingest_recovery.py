@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from millrace.ingest.model import LeaseLostError
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import Share
 from millrace.settings import Settings
+from millrace.stack.stack import Stack
 from millrace.stores import kafka, postgres
 
 
@@ -322,6 +325,39 @@ def test_a_topic_made_anew_is_read_from_its_beginning(bed: Bed) -> None:
     )
     assert rows == [(0, 135), (1, 67)]
     assert len(bed.incidents("topic_recreated")) == 4
+
+
+@pytest.mark.parametrize("regrown", [0, 100], ids=["shorter", "regrown"])
+def test_a_partition_that_lost_its_end_is_read_again(
+    stack: Stack, bed: Bed, tmp_path: Path, regrown: int
+) -> None:
+    """A broker comes back with an older log, as after an unclean election."""
+    bed.send(messages(range(1, 101)))
+    bed.load()
+    logs = sorted((bed.settings.home / "kafka" / "data").glob(f"{bed.name}-*"))
+
+    def swap(copy: Callable[[Path, Path], object]) -> None:
+        stack.stop("kafka")
+        for log in logs:
+            copy(log, tmp_path / log.name)
+        stack.start("kafka")
+        stack.wait_healthy("kafka")
+
+    def put_back(log: Path, older: Path) -> None:
+        shutil.rmtree(log)
+        shutil.copytree(older, log)
+
+    swap(shutil.copytree)
+    bed.send(messages(range(101, 151)))
+    bed.load()
+    swap(put_back)
+    again = range(201, 202 + 2 * regrown)
+    bed.send([event(user) for user in again])
+
+    bed.load()
+
+    bed.assert_conserved_verdicts(messages=135 + 67 + len(again), events=150 + len(again))
+    assert bed.incidents("topic_truncated")
 
 
 def test_partitions_that_were_added_are_loaded(bed: Bed) -> None:

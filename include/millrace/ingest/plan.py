@@ -6,10 +6,12 @@ import logging
 import time
 from typing import Any
 
+import pyarrow as pa
+
 from millrace.ingest import ledger, planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position
 from millrace.ingest.model import PlanOutdatedError, Range, Source
-from millrace.ingest.reader import Reader
+from millrace.ingest.reader import OffsetGoneError, Reader
 from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import Share
@@ -140,6 +142,8 @@ def _follow_topic(
     old_id = next(iter(positions.values())).topic_id
     is_new = old_id != topic.topic_id
     cut = [p for p, known in positions.items() if p in edges and known.next_offset > edges[p][1]]
+    if not is_new:
+        cut += _overwritten(settings, mine, edges, positions)
     if not is_new and not cut:
         return positions
     incarnation = max(known.incarnation for known in positions.values()) + 1
@@ -176,6 +180,47 @@ def _follow_topic(
         )
         for row in mine.positions()
     }
+
+
+def _overwritten(
+    settings: Settings,
+    mine: Ledger,
+    edges: dict[int, tuple[int, int]],
+    positions: dict[int, Position],
+) -> list[int]:
+    """Return the partitions that lost their end and grew beyond the position again.
+
+    Kafka then has another message where the last one was that ``raw_events`` kept.
+    """
+    warehouse = Warehouse(settings, mine.source, 0)
+    reader = Reader(settings, mine.source)
+    until = time.monotonic() + 10 * settings.ingest_lease_seconds
+    found = []
+    try:
+        for p, known in positions.items():
+            last = Range(p, known.next_offset - 1, known.next_offset)
+            low, high = edges.get(p, (0, 0))
+            if not low <= last.first_offset < high:
+                continue
+            kept = warehouse.kept_messages([last], known.incarnation)
+            if kept.num_rows and _differs(reader, last, kept, until):
+                found.append(p)
+    finally:
+        warehouse.close()
+        reader.close()
+    return found
+
+
+def _differs(reader: Reader, last: Range, kept: pa.Table, until: float) -> bool:
+    try:
+        found = reader.read([last], lambda: time.monotonic() > until)
+    except OffsetGoneError:
+        return False  # retention was faster
+    # Compaction may have taken it; and what Kafka has as no value was kept as an empty one.
+    return found.num_rows > 0 and any(
+        not found[name].fill_null(empty).equals(kept[name])
+        for name, empty in (("kafka_timestamp", 0), ("value", b""))
+    )
 
 
 def _resume_after_cut(settings: Settings, mine: Ledger, partition: int) -> int:

@@ -161,7 +161,7 @@ def _messages_of(worker: Worker, batch: Batch) -> pa.Table:
             return worker.reader.read(batch.ranges, worker.is_over)
         except OffsetGoneError as gone:
             log.warning("%s; taking what raw_events kept", gone)
-    parts, kept = [], worker.warehouse.kept_messages(batch, batch.ranges)
+    parts, kept = [], worker.warehouse.kept_messages(batch.ranges, batch.incarnation)
     for span in batch.ranges:
         mine = kept.filter(pa.compute.equal(kept["partition"], span.partition))
         parts.append(mine)

@@ -246,14 +246,18 @@ class Warehouse:
             is_rewrite=is_rewrite,
         )
 
-    def kept_messages(self, batch: Batch, ranges: Sequence[Range]) -> pa.Table:
+    def kept_messages(self, ranges: Sequence[Range], incarnation: int) -> pa.Table:
         """Return the messages of ``ranges`` as ``raw_events`` kept them."""
         statement = sql.render(
             "clickhouse/ingest/kept_messages.sql", ranges=ranges_condition(ranges)
         )
         table = self.client().query_arrow(
             statement,
-            parameters=self._parameters(batch),
+            parameters={
+                "source_id": self.source.source_id,
+                "topic": self.source.topic,
+                "incarnation": incarnation,
+            },
             settings={"output_format_arrow_string_as_string": 0},
         )
         return table.cast(MESSAGES)
