@@ -17,6 +17,9 @@ SETTINGS: dict[str, Any] = {
     "mutations_sync": 2,
     "max_execution_time": 0,
     "max_bytes_before_external_group_by": 4 << 30,
+    # Both cores, also where a statement only copies and computes.
+    "optimize_trivial_insert_select": 0,
+    "max_insert_threads": 2,
 }
 """Settings of every statement of a rebuild."""
 

@@ -1,3 +1,4 @@
+{% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 -- A message that neither the ledger nor a verdict knows of came when Kafka got it; unless the topic
 -- lost its end once, after which such an offset may belong to the incarnation before.
 INSERT INTO {{ gathered }}
@@ -9,7 +10,6 @@ FROM fetched
 ASOF LEFT JOIN claims ON fetched.partition = claims.partition AND offset >= first_offset
 WHERE ({incarnation:UInt8} = 0 OR offset < next_offset) AND offset NOT IN (
     SELECT offset FROM {{ gathered }}
-    WHERE source_id = {source_id:String} AND topic = {topic:String}
-        AND topic_incarnation = {incarnation:UInt8} AND partition = {partition:UInt32}
+    WHERE {{ rebuild.one_log() }}
         AND offset >= {first:UInt64} AND offset < {next:UInt64}
 )

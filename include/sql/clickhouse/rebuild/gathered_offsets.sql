@@ -1,4 +1,4 @@
+{% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 SELECT count() FROM {{ gathered }}
-WHERE source_id = {source_id:String} AND topic = {topic:String}
-    AND topic_incarnation = {incarnation:UInt8} AND partition = {partition:UInt32}
+WHERE {{ rebuild.one_log() }}
     AND offset >= {first:UInt64} AND offset < {next:UInt64}

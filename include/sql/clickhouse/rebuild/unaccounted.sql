@@ -2,17 +2,14 @@
 -- Messages of a partition that were events of the day and have no verdict in the shadow, and such
 -- with two verdicts.
 WITH verdicts AS (
-    SELECT (topic, topic_incarnation, offset) AS place FROM {{ shadow }}
-    WHERE source_id = {source_id:String} AND partition = {partition:UInt32}
+    SELECT offset FROM {{ shadow }} WHERE {{ rebuild.one_log() }}
     UNION ALL
-    SELECT (topic, topic_incarnation, offset) AS place FROM {{ rejected_shadow }}
-    WHERE source_id = {source_id:String} AND partition = {partition:UInt32}
+    SELECT offset FROM {{ rejected_shadow }} WHERE {{ rebuild.one_log() }}
 )
 SELECT
     (
         SELECT count() FROM {{ target }}
-        WHERE toDate(event_time) = {day:Date} AND source_id = {source_id:String}
-            AND partition = {partition:UInt32} AND {{ rebuild.covered() }}
-            AND (topic, topic_incarnation, offset) NOT IN (SELECT place FROM verdicts)
+        WHERE toDate(event_time) = {day:Date} AND {{ rebuild.one_log() }}
+            AND {{ rebuild.covered() }} AND offset NOT IN (SELECT offset FROM verdicts)
     ) AS lost,
-    (SELECT count() - uniqExact(place) FROM verdicts) AS doubled
+    (SELECT count() - uniqExact(offset) FROM verdicts) AS doubled
