@@ -187,18 +187,14 @@ def loading(settings: Settings) -> Iterator[str]:
 
 
 def _await_owners(settings: Settings, run_id: str, partitions: int) -> None:
-    until = time.monotonic() + 60
+    query = "SELECT count(*) = %s AS is_done FROM ingest_positions WHERE owner ~ %s"
     with postgres.connect(settings) as connection:
-        while True:
-            row = connection.execute(
-                "SELECT count(*) AS held FROM ingest_positions WHERE owner ~ %s",
-                [f"^{run_id}/[0-9]"],
-            ).fetchone()
-            if row and row["held"] == partitions:
-                return
-            if time.monotonic() > until:
-                raise TimeoutError(f"the workers took {row} of {partitions} partitions")
-            time.sleep(0.05)  # PostgreSQL does not tell when that changes
+
+        def all_have_one() -> bool:
+            row = connection.execute(query, [partitions, f"^{run_id}/[0-9]"]).fetchone()
+            return bool(row and row["is_done"])
+
+        wait.until(all_have_one, 60)
 
 
 class EndableWorker(Worker):
