@@ -183,7 +183,7 @@ def test_a_full_bucket_is_reported_and_harms_nothing(stack: Stack) -> None:
             ).fetchone()
         assert row["state"] == "failed"
         assert row["reason"] == str(refused.value)
-        with pytest.raises(BackupError, match="Is the bucket full"):
+        with pytest.raises(BackupError, match="minimum free drive threshold"):
             metadata.back_up(full, "a test")
     assert catalogue.choose(gateway.connect(settings)).backup_id == good.backup_id
     assert warehouse.back_up(settings, "a test").base_id == good.backup_id
@@ -335,3 +335,23 @@ def test_the_archiver_goes_on_after_a_kill(stack: Stack) -> None:
         wait.until(lambda: connection.execute(query, [wanted]).fetchone()["is_there"], timeout=90)
     found = gateway.connect(settings).list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)
     assert any(item.object_name.endswith(".partial.gz") for item in found)
+
+
+def test_large_files_come_back_whole(stack: Stack, tmp_path: Path) -> None:
+    """Files so large that clients of S3 would upload them in parts, for longer than a second."""
+    settings = stack.settings
+    with clickhouse.connect(settings) as client:
+        client.command(
+            "INSERT INTO raw_events (topic, offset, value, ingested_at) "
+            "SELECT 'events', number, randomString(1000), now64(3) FROM numbers(150000)"
+        )
+    with postgres.connect(settings) as connection:
+        connection.execute(
+            "CREATE TABLE large AS SELECT sha512(n::text::bytea) FROM generate_series(1, 700000) n"
+        )
+    entry = warehouse.back_up(settings, "a test", is_full=True)
+    assert entry.byte_count > 100 << 20
+    restore.restore(settings, entry, is_replace=True)
+    base = metadata.back_up(settings, "a test")
+    assert base.byte_count > 40 << 20
+    metadata.restore(settings, tmp_path / "data", base)

@@ -5,17 +5,23 @@ encrypted and authenticated (XSalsa20-Poly1305 in blocks of 64 KiB) before it le
 and a block that was changed in the bucket can't be read at all. The key is in
 ``MILLRACE_BACKUP_KEY``, never in the bucket. The same gateway serves ClickHouse's BACKUP, base
 backups and the write-ahead log, with MinIO and any S3.
+
+Objects are written through it in one piece (``IN_ONE_PIECE``) or by ``put_stream``, never as an
+upload in parts: rclone puts such parts together in a temporary object, which another ``rclone serve
+s3``, such as the embedded store, does not list, and which S3 copies once more to rename it.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from minio import Minio
@@ -29,6 +35,10 @@ WAREHOUSE = "warehouse"
 METADATA = "metadata"
 KEY_CHECK = "key-check"
 KEY_CONTENT = b"millrace"
+IN_ONE_PIECE = 5 << 30
+"""The size from which the client of the gateway would upload in parts."""
+FEW_REPEATS = ["--low-level-retries", "2", "--retries", "1"]
+"""Whoever writes repeats by himself, and a full bucket must be reported while it matters."""
 LOOK_AT_BUCKET = (
     "Is the bucket full, down, or without rights? The log of backup_gateway has the store's answer"
 )
@@ -67,6 +77,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
         "NO_CHECK_BUCKET": "true",
         "USE_MULTIPART_ETAG": "false",
+        # Pieces for the store: a file may have 10,000, and several files are written at a time.
+        "CHUNK_SIZE": "16Mi",
+        "UPLOAD_CONCURRENCY": "2",
     }
     vault = {
         "TYPE": "crypt",
@@ -88,9 +101,8 @@ def environment(settings: Settings) -> dict[str, str]:
 def serve(settings: Settings) -> None:
     """Become the gateway: replaces this process; raises ``BackupError`` when it can't."""
     address = urlsplit(settings.backup_endpoint).netloc
-    # No cache of directories: a missing object must be missed at once. Few repeats: whoever writes
-    # repeats by himself, and a full bucket must be reported while it matters.
-    options = ["--dir-cache-time", "1s", "--low-level-retries", "2", "--retries", "1"]
+    # No cache of directories: a missing object must be missed at once.
+    options = ["--dir-cache-time", "1s", *FEW_REPEATS]
     command = [rclone(), "serve", "s3", "--addr", address, *options, "vault:"]
     os.execve(command[0], command, {**os.environ, **environment(settings)})
 
@@ -139,6 +151,16 @@ def _check_key(settings: Settings, client: Minio) -> None:
         )
 
 
+def put_stream(settings: Settings, stream: IO[bytes], key: str) -> int:
+    """Encrypt a stream of unknown length into the bucket, and return its bytes.
+
+    Raises ``BackupError`` with rclone's words when it can't be written.
+    """
+    _run(settings, f"writing {key}", "rcat", *FEW_REPEATS, f"vault:{key}", stdin=stream)
+    found = _run(settings, f"looking for {key}", "lsjson", "--stat", f"vault:{key}")
+    return int(json.loads(found)["Size"])
+
+
 def copy_to_second_bucket(settings: Settings) -> None:
     """Copy the backup bucket, as encrypted as it is, where a second bucket is set.
 
@@ -148,15 +170,7 @@ def copy_to_second_bucket(settings: Settings) -> None:
         return
     source = f"store:{settings.s3_backup_bucket}"
     target = f"store:{settings.backup_copy_bucket}"
-    done = subprocess.run(
-        [rclone(), "copy", source, target],
-        env={**os.environ, **environment(settings)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BackupError(f"copying to {settings.backup_copy_bucket}: {done.stderr}")
+    _run(settings, f"copying to {settings.backup_copy_bucket}", "copy", source, target)
 
 
 def forget_copies(settings: Settings, prefixes: Sequence[str]) -> None:
@@ -167,3 +181,16 @@ def forget_copies(settings: Settings, prefixes: Sequence[str]) -> None:
     for prefix in prefixes:
         for item in list(store.list_objects(settings.backup_copy_bucket, prefix, recursive=True)):
             store.remove_object(settings.backup_copy_bucket, item.object_name)
+
+
+def _run(settings: Settings, purpose: str, *arguments: str, stdin: IO[bytes] | None = None) -> str:
+    done = subprocess.run(
+        [rclone(), *arguments],
+        env={**os.environ, **environment(settings)},
+        stdin=stdin,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BackupError(f"{purpose}: {done.stderr.decode().strip()}")
+    return done.stdout.decode()

@@ -32,12 +32,11 @@ from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
 from millrace.backups import catalogue, gateway, metrics, wal
-from millrace.backups.gateway import LOOK_AT_BUCKET, METADATA, BackupError
+from millrace.backups.gateway import IN_ONE_PIECE, METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import objects as store
 
 FOLDER = "base"
-PART = 16 << 20
 START_SECONDS = 600
 _RECOVERY = re.compile(r"(restore_command|recovery_target\w*|hot_standby)\s*=")
 """What an earlier restore left in the cluster's configuration."""
@@ -69,14 +68,13 @@ def back_up(settings: Settings, requested_by: str) -> Base:
             [backup_id, requested_by],
         )
         try:
-            _stream(settings, objects, f"{FOLDER}/{backup_id}.tar.gz", backup_id)
+            size = _stream(settings, objects, f"{FOLDER}/{backup_id}.tar.gz", backup_id)
             _put_files(settings, objects, f"{FOLDER}/{backup_id}.files.tar.gz")
-            size = objects.stat_object(METADATA, f"{FOLDER}/{backup_id}.tar.gz").size
             base = Base(
                 backup_id,
                 started_at.isoformat(),
                 datetime.now(UTC).isoformat(),
-                size or 0,
+                size,
                 version("millrace"),
             )
             data = json.dumps(asdict(base), indent=2).encode()
@@ -99,7 +97,7 @@ def back_up(settings: Settings, requested_by: str) -> Base:
     return base
 
 
-def _stream(settings: Settings, objects: Minio, key: str, label: str) -> None:
+def _stream(settings: Settings, objects: Minio, key: str, label: str) -> int:
     arguments, environment = wal.connection_options(settings)
     command = [
         wal.program("pg_basebackup"), *arguments, "-D", "-", "-F", "tar", "-X", "fetch",
@@ -110,11 +108,7 @@ def _stream(settings: Settings, objects: Minio, key: str, label: str) -> None:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=words)
         assert process.stdout is not None  # noqa: S101  it is a pipe
         try:
-            objects.put_object(METADATA, key, process.stdout, -1, part_size=PART)
-        except (MinioException, HTTPError) as error:
-            raise BackupError(
-                f"the base backup can't be written: {error}. {LOOK_AT_BUCKET}"
-            ) from error
+            size = gateway.put_stream(settings, process.stdout, f"{METADATA}/{key}")
         finally:
             process.stdout.close()
             code = process.wait()
@@ -122,6 +116,7 @@ def _stream(settings: Settings, objects: Minio, key: str, label: str) -> None:
             objects.remove_object(METADATA, key)
             words.seek(0)
             raise BackupError(f"pg_basebackup: {words.read().decode().strip()}")
+    return size
 
 
 def _put_files(settings: Settings, objects: Minio, key: str) -> None:
@@ -139,7 +134,7 @@ def _put_files(settings: Settings, objects: Minio, key: str) -> None:
             if path.exists():
                 archive.add(path, name)
     data.seek(0)
-    objects.put_object(METADATA, key, data, len(data.getvalue()))
+    objects.put_object(METADATA, key, data, data.getbuffer().nbytes, part_size=IN_ONE_PIECE)
 
 
 def bases(objects: Minio) -> list[Base]:

@@ -193,7 +193,10 @@ class Archiver:
 
     def _send(self, path: Path, name: str) -> None:
         data = gzip.compress(path.read_bytes(), 1)
-        self.objects.put_object(METADATA, f"{FOLDER}/{name}.gz", io.BytesIO(data), len(data))
+        key = f"{FOLDER}/{name}.gz"
+        self.objects.put_object(
+            METADATA, key, io.BytesIO(data), len(data), part_size=gateway.IN_ONE_PIECE
+        )
 
     def _record(self, segment: str, position: int | None) -> None:
         """Note in PostgreSQL how far the archive reaches; writes nothing if nothing moved."""

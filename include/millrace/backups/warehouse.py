@@ -28,6 +28,7 @@ FULL_EVERY = timedelta(days=1)
 COLLECTION = "millrace_backups"
 S3_SETTINGS = {
     "s3_validate_etag_on_read": 0,  # the gateway's ETags are those of the encrypted objects
+    "s3_max_single_part_upload_size": 1 << 50,  # see gateway: never in parts
     # ClickHouse would try for hours; a full or broken bucket must be reported while it matters.
     "s3_retry_attempts": 5,
     "backup_restore_s3_retry_attempts": 5,
