@@ -3,9 +3,10 @@
 Rollups (`metrics_1min`, `page_views_1min` and coarser) are fed by ingest itself and only tested
 here; sessions, activity, unique users and the funnel are built for what new events touched.
 
-**Runs** when `ingest_events` ends a stretch of loading, and every hour. Where nothing arrived since
-every model was last built, the models are skipped. In pool `transform`, so that it never takes
-ingest's slots; one run at a time.
+**Runs** when `ingest_events` ends a stretch of loading, when files of the dbt project changed and
+then stood still for ten seconds, and every hour. Where nothing arrived since every model was last
+built, the models are skipped. In pool `transform`, so that it never takes ingest's slots; one run
+at a time.
 
 **Tasks**: `deploy` compares the dbt project with the deployed one. What changed is built in a
 shadow with its history, tested, and swapped; a broken model fails `deploy`, and the last good
@@ -37,6 +38,7 @@ from cosmos import (
 
 from millrace.settings import Settings
 from millrace.transform import project
+from millrace_dbt_project import PROJECT
 
 DEPLOYED = project.deployed(Settings())
 
@@ -49,7 +51,7 @@ def set_environment(_context: Any, operator: Any) -> None:
 @dag(
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable("0 * * * *", timezone="UTC"),
-        assets=[Asset("events")],
+        assets=Asset("events") | PROJECT,
     ),
     start_date=datetime(2026, 1, 1),
     catchup=False,

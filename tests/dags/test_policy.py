@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 DAGS = Path(__file__).parents[2] / "dags"
+PLUGINS = DAGS.with_name("plugins")
 FILES = sorted(path for path in DAGS.glob("*.py") if not path.name.startswith("_"))
 LONGEST = 120
 HEAVY = {
@@ -35,6 +36,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DAG]]:
     os.environ["AIRFLOW_HOME"] = str(home)
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
     os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(DAGS)
+    os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PLUGINS)
     os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home}/airflow.db"
     from airflow.dag_processing.dagbag import DagBag
 
@@ -118,5 +120,6 @@ socket.socket.connect = socket.create_connection = subprocess.Popen.__init__ = f
 for path in sys.argv[1:]: runpy.run_path(path)
 """
     command = [sys.executable, "-c", script, *map(str, FILES)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(PLUGINS)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
