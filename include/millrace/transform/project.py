@@ -39,7 +39,9 @@ def profile(settings: Settings, target: str) -> dict[str, str]:
     url = urlsplit(settings.clickhouse_url)
     sandbox = sandbox_database()
     return {
-        "MILLRACE_DBT_TARGET": target,
+        # Given to every command alike, since dbt parses everything anew for one that is not.
+        "DBT_PROFILE": "millrace",
+        "DBT_TARGET": target,
         "MILLRACE_DBT_HOST": url.hostname or "127.0.0.1",
         "MILLRACE_DBT_PORT": str(url.port or 8123),
         "MILLRACE_DBT_SECURE": str(url.scheme == "https"),
