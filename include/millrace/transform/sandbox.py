@@ -61,6 +61,4 @@ def sample(settings: Settings) -> str:
 def _build_models(settings: Settings) -> None:
     deployed = project.deployed(settings)
     variables = project.environment(settings, project.SANDBOX, project=deployed)
-    # apart from what the caller's own project was parsed to
-    variables["DBT_TARGET_PATH"] += "_sample"
     project.run(["run", "--target", project.SANDBOX], variables)
