@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 
 from millrace.settings import REPOSITORY
@@ -62,9 +64,18 @@ def _airflow_steps(stack: Stack) -> list[Step]:
             for name in stack.names("airflow")
         ),
         Step("pools", make_pools, ("api-server",)),
-        # Airflow reads a file again that changed, and this one has a task for each model.
-        Step("model tasks", (REPOSITORY / "dags" / "build_models.py").touch, ("models",)),
+        Step("model tasks", _show_models, ("models",)),
     ]
+
+
+def _show_models() -> None:
+    """Have Airflow read the file again that has a task for each deployed model.
+
+    It does when the file changed since a reading ended. One that is under way may have seen no
+    models yet, and ends within a minute.
+    """
+    in_a_minute = time.time() + 60
+    os.utime(REPOSITORY / "dags" / "build_models.py", (in_a_minute, in_a_minute))
 
 
 def _serve(stack: Stack, name: str) -> Callable[[], None]:
