@@ -4,9 +4,8 @@ Rollups (`metrics_1min`, `page_views_1min` and coarser) are fed by ingest itself
 here; sessions, activity, unique users and the funnel are built for what new events touched.
 
 **Runs** when `ingest_events` ends a stretch of loading, when files of the dbt project changed and
-then stood still for ten seconds, and every hour. Where nothing arrived since every model was last
-built, the models are skipped. In pool `transform`, so that it never takes ingest's slots; one run
-at a time.
+then stood still for ten seconds, and every hour; one run at a time, in pool `transform`, so that it
+never takes ingest's slots. Where nothing arrived since the last build, the models are skipped.
 
 **Tasks**: `deploy` compares the dbt project with the deployed one. What changed is built in a
 shadow with its history, tested, and swapped; a broken model fails `deploy`, and the last good
@@ -14,10 +13,10 @@ version stays and is still built. `models` has a task per model with its tests, 
 `dbt build` (`dbt_producer_watcher`). A model that fails stops what depends on it, nothing else.
 `record_build` notes up to when all were built.
 
-**When `deploy` fails**: its log names the models and tests. Mend the model; the next run tries
-again, or run `./millrace dbt deploy`. **When a model fails**: its log has dbt's reason; the next
-run starts from the same watermark, so that nothing is missed. **To build every model anew from
-all events**: remove `$MILLRACE_HOME/dbt/deployed` and run `./millrace dbt deploy`.
+**When `deploy` fails**: its log names the models and tests. Mend them; the change starts the next
+run. **When a model fails**: its log has dbt's reason; the next run starts from the same watermark,
+so that nothing is missed. **To build every model anew from all events**: remove
+`$MILLRACE_HOME/dbt/deployed` and run `./millrace dbt deploy`.
 """
 
 from __future__ import annotations
@@ -25,16 +24,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+import cosmos
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, TriggerRule, dag, task
-from cosmos import (
-    DbtTaskGroup,
-    ExecutionConfig,
-    ExecutionMode,
-    LoadMode,
-    ProfileConfig,
-    ProjectConfig,
-    RenderConfig,
-)
 
 from millrace.settings import Settings
 from millrace.transform import project
@@ -73,9 +64,14 @@ def build_models() -> None:
 
     @task(execution_timeout=timedelta(hours=2))
     def deploy() -> list[str]:
-        from millrace.transform.deploy import deploy as bring_up_to_date
+        from airflow.sdk.exceptions import AirflowFailException
 
-        return bring_up_to_date(Settings()).built
+        from millrace.transform import deploy as deployment
+
+        try:
+            return deployment.deploy(Settings()).built
+        except deployment.DeploymentError as error:  # another try would find the same
+            raise AirflowFailException(str(error)) from error
 
     # The last good version is built even when a change could not be deployed.
     @task.short_circuit(trigger_rule=TriggerRule.ALL_DONE)
@@ -96,21 +92,23 @@ def build_models() -> None:
     deploy() >> ready
     if not (DEPLOYED / "target" / "manifest.json").exists():
         return
-    models = DbtTaskGroup(
+    models = cosmos.DbtTaskGroup(
         group_id="models",
-        project_config=ProjectConfig(
+        project_config=cosmos.ProjectConfig(
             dbt_project_path=DEPLOYED,
             manifest_path=DEPLOYED / "target" / "manifest.json",
             project_name="millrace",
             install_dbt_deps=False,
         ),
-        profile_config=ProfileConfig(
+        profile_config=cosmos.ProfileConfig(
             profile_name="millrace",
             target_name=project.PRODUCTION,
             profiles_yml_filepath=DEPLOYED / "profiles.yml",
         ),
-        execution_config=ExecutionConfig(execution_mode=ExecutionMode.WATCHER),
-        render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, emit_datasets=False),
+        execution_config=cosmos.ExecutionConfig(execution_mode=cosmos.ExecutionMode.WATCHER),
+        render_config=cosmos.RenderConfig(
+            load_method=cosmos.LoadMode.DBT_MANIFEST, emit_datasets=False
+        ),
         operator_args={"interceptors": [set_environment]},
     )
     ready >> models >> record_build(ready)
