@@ -10,3 +10,8 @@
 {% macro kept_days(days) %}
     {{ return([days, env_var('MILLRACE_DBT_EVENTS_RETENTION_DAYS', '90') | int] | max) }}
 {% endmacro %}
+
+{#- Table settings of a model with many rows: ZSTD in place of LZ4. -#}
+{% macro compact() %}
+    {{ return({'default_compression_codec': "'ZSTD(1)'"}) }}
+{% endmacro %}

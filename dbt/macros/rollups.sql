@@ -7,10 +7,10 @@
 {#- Table settings of a rollup that ingest feeds: it remembers as many insert tokens as `events`
     does, so that a micro-batch repeated after a crash is neither doubled nor lost. -#}
 {% macro rollup_settings() %}
-    {%- if target.cluster -%}
-        {{ return({'replicated_deduplication_window': 10000, 'ttl_only_drop_parts': 1}) }}
-    {%- endif -%}
-    {{ return({'non_replicated_deduplication_window': 10000, 'ttl_only_drop_parts': 1}) }}
+    {%- set window = 'replicated' if target.cluster else 'non_replicated' -%}
+    {%- set settings = compact() -%}
+    {%- do settings.update({window ~ '_deduplication_window': 10000, 'ttl_only_drop_parts': 1}) -%}
+    {{ return(settings) }}
 {% endmacro %}
 
 {#- A coarser rollup, from the rows that were just added to a finer one.

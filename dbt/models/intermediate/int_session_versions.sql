@@ -16,6 +16,7 @@
     order_by=['user_id', 'started_at'],
     partition_by='toDate(started_at)',
     ttl='toDateTime(started_at) + interval ' ~ kept_days(400) ~ ' day',
+    settings=compact(),
     query_settings={'enable_materialized_cte': 1},
 ) }}
 {% set gap = "interval " ~ var('session_gap_seconds') ~ " second" %}

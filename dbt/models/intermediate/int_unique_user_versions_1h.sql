@@ -13,6 +13,7 @@
     order_by=['window_start', 'country', 'device'],
     partition_by='toDate(window_start)',
     ttl='window_start + interval ' ~ kept_days(730) ~ ' day',
+    settings=compact(),
     query_settings={'enable_materialized_cte': 1},
 ) }}
 

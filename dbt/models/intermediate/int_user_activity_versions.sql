@@ -14,6 +14,7 @@
     order_by=['user_id', 'window_start'],
     partition_by='toDate(window_start)',
     ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
+    settings=compact(),
     query_settings={'enable_materialized_cte': 1},
 ) }}
 

@@ -13,6 +13,7 @@
     order_by=['day', 'user_id'],
     partition_by='toStartOfMonth(day)',
     ttl='day + interval ' ~ kept_days(730) ~ ' day',
+    settings=compact(),
     query_settings={'enable_materialized_cte': 1},
 ) }}
 

@@ -25,7 +25,7 @@ COMMENT 'Every consumed message as received'
 -- quarter of the bytes of the defaults and cost inserts nothing that could be measured.
 CREATE TABLE IF NOT EXISTS events {{ on_cluster }}
 (
-    event_id UUID,
+    event_id UUID CODEC(NONE), -- random
     event_time DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     event_type LowCardinality(String) CODEC(ZSTD(1)),
     user_id UInt64 CODEC(Delta, ZSTD(1)),
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS events {{ on_cluster }}
     topic LowCardinality(String),
     topic_incarnation UInt8,
     partition UInt32 CODEC(T64, ZSTD(1)),
-    offset UInt64 CODEC(T64, ZSTD(1)),
+    offset UInt64 CODEC(Delta, ZSTD(1)),
     batch_id UInt64 CODEC(Delta, ZSTD(1)),
     -- A part holds a short run of arrivals, so these skip almost all parts of the table.
     INDEX arrival ingested_at TYPE minmax GRANULARITY 8,
