@@ -14,7 +14,7 @@ from tests.integration.promql.samples import START
 from tests.integration.promql.stored import TestSamples, stored
 
 from millrace.alerts import evaluation, promql
-from millrace.alerts.evaluation import Evaluator, batches
+from millrace.alerts.evaluation import Evaluator, Row, batches
 from millrace.alerts.model import Result, Rule
 from millrace.settings import Settings
 
@@ -94,11 +94,13 @@ def same(one: Result, two: Result) -> bool:
 def test_what_prometheus_was_asked_comes_out_the_same_in_batches(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of each pair one is judged alone, now the first and now the second."""
     one_of_each = {promql.parse(text).shape.key: text for text in [*EXPRESSIONS, *ERRORS]}
     subjects = rules(*(copy for text in one_of_each.values() for copy in (text, other(text))))
     assert len(batches(subjects)) == len(one_of_each)
     together = judged(settings, subjects)
-    assert not unequal(together, alone(settings, subjects, monkeypatch), subjects)
+    some = [rule for i, rule in enumerate(subjects) if i % 4 in (0, 3)]
+    assert not unequal(together, alone(settings, some, monkeypatch), some)
     statuses: Mapping[str, int] = {
         status: sum(result.status == status for result in together[LAST].values())
         for status in ("ok", "no_data", "error")
@@ -121,14 +123,45 @@ def test_a_full_batch_of_one_metric(settings: Settings, monkeypatch: pytest.Monk
     assert [together[LAST][f"rule_{i}"].status for i in range(5)] == ["ok"] * 4 + ["no_data"]
 
 
-def test_a_rule_that_fails_takes_no_other_with_it(settings: Settings) -> None:
-    """Here it is one that matches several series to one."""
-    good = [f"threshold * on (country) once > {i}" for i in range(20)]
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that an evaluator runs."""
+    seen: list[str] = []
+    run = Evaluator.rows
+
+    def rows(self: Evaluator, query: str, first: datetime, last: datetime) -> list[Row]:
+        seen.append(query)
+        return run(self, query, first, last)
+
+    monkeypatch.setattr(Evaluator, "rows", rows)
+    return seen
+
+
+def test_a_rule_that_fails_takes_no_other_with_it(
+    settings: Settings, statements: list[str]
+) -> None:
+    good = [f"threshold * on (country) once > {i}" for i in range(31)]
     subjects = rules(*good[:7], "page_views * on (country) target > 1", *good[7:])
     assert len(batches(subjects)) == 1
-    found = judged(settings, subjects)[LAST]
+    with Evaluator(settings) as evaluator:
+        found = evaluator.evaluate(subjects, LAST, LAST)[LAST]
     assert "must be unique" in found["rule_7"].detail
     assert [name for name, result in found.items() if result.status != "ok"] == ["rule_7"]
+    assert len(statements) == 1 + 2 * 5  # found by halving 32
+
+
+def test_a_rule_that_takes_too_long_is_waited_for_once_more(
+    settings: Settings, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "TIMEOUT_SECONDS", 1)
+    slow = 'max_over_time(count({__name__=~".+"})[3h:1s]) > 1'
+    subjects = rules(*(slow.replace(".+", name) for name in ("a", ".+", "b", "once", "c")))
+    assert len(batches(subjects)) == 1
+    with Evaluator(settings) as evaluator:
+        found = evaluator.evaluate(subjects, LAST, LAST)[LAST]
+    assert "TIMEOUT_EXCEEDED" in found["rule_1"].detail
+    assert [name for name, result in found.items() if result.status == "error"] == ["rule_1"]
+    assert len(statements) == 1 + 5
 
 
 def test_too_many_series_are_one_rules_mistake(

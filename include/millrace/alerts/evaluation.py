@@ -115,7 +115,9 @@ class Evaluator:
     def _judge(
         self, rules: Sequence[Rule], first: datetime, last: datetime
     ) -> dict[str, dict[datetime, Result]]:
+        """Judge rules of one shape; those of a statement that fails, again in smaller ones."""
         minutes = minutes_between(first, last)
+        failed_soon = True
         try:
             rows = self.rows(statement(rules, len(minutes)), first, last)
             if len(rows) <= SERIES_LIMIT * len(minutes):
@@ -125,15 +127,16 @@ class Evaluator:
                 }
             failure = f"more than {SERIES_LIMIT} series; aggregate the expression (sum by …)"
         except (ClickHouseError, promql.UnsupportedError) as error:
-            failure = str(error)[:500]
             if len(rules) == 1 and len(minutes) > 1:
                 # A minute that fails must not take the others with it.
                 alone = [self._judge(rules, minute, minute)[rules[0].name] for minute in minutes]
                 return {rules[0].name: {m: r for found in alone for m, r in found.items()}}
+            failure = str(error)[:500]
+            failed_soon = getattr(error, "name", None) not in (None, "TIMEOUT_EXCEEDED")
         if len(rules) == 1:
             return {rules[0].name: dict.fromkeys(minutes, Result("error", detail=failure))}
-        # Halving finds the rule that fails; for one that takes too long, each half would wait anew.
-        size = 1 if "TIMEOUT_EXCEEDED" in failure else (len(rules) + 1) // 2
+        # Halving finds the rule at fault, but each half would wait for one that takes too long.
+        size = (len(rules) + 1) // 2 if failed_soon else 1
         parts = [rules[at : at + size] for at in range(0, len(rules), size)]
         return {n: r for part in parts for n, r in self._judge(part, first, last).items()}
 
