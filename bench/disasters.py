@@ -7,6 +7,7 @@ ingest loading again. At the end the oracle counts. Results go to bench/results/
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,12 @@ from millrace.chaos import campaign
 from millrace.stack.stack import Stack
 from millrace.verify import conservation, simulation
 
+Act = Callable[[], None]
+
+
+def nothing() -> None:
+    """Do nothing."""
+
 
 @dataclass
 class Ordeal:
@@ -34,9 +41,13 @@ class Ordeal:
         """Type a command."""
         return disaster.millrace(self.stack.settings, *arguments)
 
-    def suffer(self, name: str, lose: Callable[[], None], *commands: list[str]) -> None:
-        """Lose something, type the commands, and wait until ingest loads again."""
+    def suffer(self, name: str, lose: Act, *commands: list[str]) -> None:
+        """Lose something under load, type the commands, and wait until ingest loads again."""
         self.load.await_messages(2000)
+        self.measure(name, lose, *commands)
+
+    def measure(self, name: str, lose: Act, *commands: list[str], then: Act = nothing) -> None:
+        """Measure from a loss to the first message that is loaded after it."""
         began = time.monotonic()
         lose()
         steps = {}
@@ -44,12 +55,21 @@ class Ordeal:
             at = time.monotonic()
             self.type(*command)
             steps["./millrace " + " ".join(command)] = round(time.monotonic() - at, 1)
+        then()
         self.load.await_messages(1)
         self.results[name] = {
             "commands_seconds": steps,
             "until_ingest_loads_again_seconds": round(time.monotonic() - began, 1),
         }
         print(name, self.results[name], flush=True)
+
+
+def lose_kafka(stack: Stack) -> None:
+    """Lose the broker's folder, and start it with an empty one."""
+    stack.stop("kafka")
+    shutil.rmtree(stack.settings.home / "kafka")
+    stack.start("kafka")
+    stack.wait_healthy("kafka")
 
 
 def main() -> None:
@@ -79,8 +99,13 @@ def main() -> None:
             ordeal.type("backups", "run")
             ordeal.suffer(
                 "bucket_of_backups",
-                lambda: disaster.empty_bucket(stack),
+                lambda: disaster.delete_bucket(stack, stack.settings.s3_backup_bucket),
                 ["backups", "run", "--full"],
+            )
+            ordeal.suffer(
+                "bucket_of_exports",
+                lambda: disaster.delete_bucket(stack, stack.settings.s3_bucket),
+                ["migrate"],
             )
             load.await_messages(2000)
             before = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
@@ -90,6 +115,9 @@ def main() -> None:
                 simulation.verify(sent, stack.settings, wait_seconds=120),
                 conservation.verify(stack.settings, wait_seconds=60),
             ]
+            # Last, since Kafka alone can say what it had.
+            ordeal.measure("kafka", lambda: lose_kafka(stack), ["migrate"], then=load.send_more)
+            load.finish()
         differences = sum(report.differences for report in reports)
         bed.write(
             "disasters",

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psutil
 
@@ -46,6 +46,13 @@ class Load:
         self.manifest = send.run(
             self.plan, settings, topic=settings.events_topic, stop=self.stopping
         )
+
+    def send_more(self) -> None:
+        """Send anew, other messages than before."""
+        self.stopping.clear()
+        self.plan = replace(self.plan, seed=self.plan.seed + 1)
+        self.sender = threading.Thread(target=self._send, daemon=True)
+        self.sender.start()
 
     def finish(self) -> Manifest:
         """Stop sending and return what was sent; ingest goes on."""
@@ -107,12 +114,12 @@ def destroy(stack: Stack, *names: str) -> None:
         shutil.rmtree(gone)
 
 
-def empty_bucket(stack: Stack) -> None:
-    """Delete every object of the bucket of backups."""
-    bucket = stack.settings.s3_backup_bucket
+def delete_bucket(stack: Stack, bucket: str) -> None:
+    """Delete a bucket and every object in it."""
     client = objects.connect(stack.settings)
     for found in client.list_objects(bucket, recursive=True):
         client.remove_object(bucket, found.object_name)
+    client.remove_bucket(bucket)
 
 
 def millrace(settings: Settings, *arguments: str, timeout: float = 300) -> str:
