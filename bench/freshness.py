@@ -86,12 +86,12 @@ class Watcher(threading.Thread):
                 continue
             now = time.time()
             self._seen |= fresh
-            stamps = self._client.query_np(
-                "SELECT toUnixTimestamp64Milli(received_at) AS stamp FROM events "
+            rows = self._client.query(
+                "SELECT toUnixTimestamp64Milli(received_at) FROM events "
                 "WHERE ingested_at > now64(3) - 20 AND batch_id IN {batches:Array(UInt64)}",
                 parameters={"batches": sorted(fresh)},
-            )
-            self.delays += (now - stamps["stamp"] / 1000).tolist()
+            ).result_rows
+            self.delays += [now - stamp / 1000 for (stamp,) in rows]
 
     def stop(self) -> None:
         """Ask no more."""

@@ -322,6 +322,14 @@ def insert_raw(client: Client, messages: list[Message]) -> None:
 CONTRACT = {"event_id", "timestamp", "event", "user_id", "page", "country", "device"}
 
 
+def user_id(value: Any) -> int:
+    """Return a user's number; raises ``ValueError`` for what does not fit its column."""
+    number = int(value)
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"{value!r} is out of range")
+    return number
+
+
 def insert_parsed(client: Client, messages: list[Message]) -> None:
     """Parse messages, drop those that do not fit, and insert the rest as events."""
     rows = []
@@ -333,7 +341,7 @@ def insert_parsed(client: Client, messages: list[Message]) -> None:
                     uuid.UUID(found["event_id"]),
                     datetime.fromisoformat(found["timestamp"]),
                     found["event"],
-                    int(found["user_id"]),
+                    user_id(found["user_id"]),
                     found["page"],
                     found.get("country") or "",
                     found["device"],
