@@ -36,8 +36,7 @@ DEPLOYED = project.deployed(Settings())
 
 def set_environment(_context: Any, operator: Any) -> None:
     """Give dbt its profile's values when it runs, so that no secret is part of the DAG."""
-    left_out = {"DBT_EXCLUDE_RESOURCE_TYPES": "unit_test"}  # the deployment ran them
-    operator.env = project.profile(Settings(), project.PRODUCTION) | left_out
+    operator.env = project.profile(Settings(), project.PRODUCTION)
 
 
 @dag(
@@ -107,7 +106,10 @@ def build_models() -> None:
         ),
         execution_config=cosmos.ExecutionConfig(execution_mode=cosmos.ExecutionMode.WATCHER),
         render_config=cosmos.RenderConfig(
-            load_method=cosmos.LoadMode.DBT_MANIFEST, emit_datasets=False
+            load_method=cosmos.LoadMode.DBT_MANIFEST,
+            emit_datasets=False,
+            # nothing is done for exposures, and the deployment ran the unit tests
+            exclude=["resource_type:exposure", "resource_type:unit_test"],
         ),
         operator_args={"interceptors": [set_environment]},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import pytest
 from tests.helpers import embedded, wait
@@ -43,27 +44,43 @@ def outcome(stack: Stack, dag_id: str, since: datetime, seconds: float = 240) ->
     return runs[0]
 
 
-def pause_all_but(stack: Stack, *wanted: str) -> None:
-    """Leave the machine to the DAGs that a test is about."""
+def run_only(stack: Stack, *wanted: str) -> None:
+    """Leave the machine to the DAGs that a test is about; the others are paused."""
     with airflow.api(stack.settings, stack.secrets) as api:
         dags = api.get("/dags", params={"limit": 100}).raise_for_status().json()["dags"]
         for dag in dags:
-            if dag["dag_id"] not in wanted:
-                path = f"/dags/{dag['dag_id']}"
-                api.patch(path, json={"is_paused": True}).raise_for_status()
+            change = {"is_paused": dag["dag_id"] not in wanted}
+            api.patch(f"/dags/{dag['dag_id']}", json=change).raise_for_status()
+
+
+def state(stack: Stack, run: dict[str, str], task_id: str) -> str:
+    """Return how a task of a run ended."""
+    path = f"/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}/taskInstances/{task_id}"
+    with airflow.api(stack.settings, stack.secrets) as api:
+        return str(api.get(path).raise_for_status().json()["state"])
+
+
+def shows(stack: Stack, dag_id: str, task_id: str) -> bool:
+    """Whether a DAG has a task, as Airflow knows it now."""
+    with airflow.api(stack.settings, stack.secrets) as api:
+        tasks = api.get(f"/dags/{dag_id}/tasks").raise_for_status().json()["tasks"]
+    return task_id in {task["task_id"] for task in tasks}
 
 
 @pytest.mark.timeout(600)
 def test_what_is_sent_is_ingested_and_rolled_up_by_the_scheduler(airflow_stack: Stack) -> None:
     settings = airflow_stack.settings
-    pause_all_but(airflow_stack, "ingest_events", "build_models")
+    run_only(airflow_stack, "ingest_events")
+    wait.until(lambda: shows(airflow_stack, "build_models", "models.sessions.test"), 90)
     plan = send.Plan(seed=11, rates=faults.rates({"huge": 0.0}), rate=1000, duration=8)
     manifest = send.run(plan, settings, topic=settings.events_topic)
 
     ingested = outcome(airflow_stack, "ingest_events", datetime.now(UTC))
     assert ingested["state"] == "success"
-    built = outcome(airflow_stack, "build_models", datetime.fromisoformat(ingested["end_date"]))
+    run_only(airflow_stack, "ingest_events", "build_models")
+    built = outcome(airflow_stack, "build_models", datetime.now(UTC))
     assert built["state"] == "success"
+    assert state(airflow_stack, built, "models.sessions.test") == "success"
 
     report = simulation.verify(manifest, settings, wait_seconds=60)
     assert [check.name for check in report.checks if check.skipped] == []
