@@ -216,6 +216,6 @@ def test_a_batch_whose_token_is_forgotten_is_not_written_twice(
     finally:
         for table in tables:
             bed.query(f"ALTER TABLE {table} MODIFY SETTING {setting} = 10000")
-            bed.query(f"DELETE FROM {table} WHERE source_id IN ('one', 'two')")
+            bed.delete(table, "source_id IN ('one', 'two')")
     bed.assert_conserved(messages=51, events=50)
     assert bed.incidents("rollups_unproven")

@@ -193,10 +193,7 @@ def test_a_warehouse_restored_from_a_backup_is_loaded_again(
         )
     ]
     for table in tables:
-        bed.query(
-            f"ALTER TABLE {table} DELETE WHERE source_id = {{source}} AND batch_id > {ids[0]} "
-            "SETTINGS mutations_sync = 1"
-        )
+        bed.delete(table, f"source_id = {{source}} AND batch_id > {ids[0]}")
     bed.query("TRUNCATE TABLE event_id_register")
 
     bed.send(messages(range(301, 321)))
@@ -244,10 +241,7 @@ def test_what_a_swap_of_partitions_took_is_written_again(
         die_at(patched, Ledger, "complete", after=False)
         with pytest.raises(Killed):
             bed.drain(share)
-    bed.query(
-        "ALTER TABLE events DELETE WHERE source_id = {source} AND user_id % 2 = 0 "
-        "SETTINGS mutations_sync = 1"
-    )
+    bed.delete("events", "source_id = {source} AND user_id % 2 = 0")
     bed.drain(share, attempt=2)
     bed.assert_conserved(messages=135, events=100)
 

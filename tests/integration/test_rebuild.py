@@ -108,10 +108,7 @@ def test_lost_events_and_rollups_come_back(bed: Bed) -> None:
     bed.send([b"bad"])
     bed.load()
     before = events(bed)
-    bed.query(
-        "DELETE FROM events WHERE source_id = {source} AND user_id % 2 = 0 "
-        "SETTINGS lightweight_deletes_sync = 2"
-    )
+    bed.delete("events", "source_id = {source} AND user_id % 2 = 0")
     bed.query(f"ALTER TABLE rollups.minutes DROP PARTITION '{today()}'")
 
     report = rebuilding.rebuild(bed.settings, today())
@@ -322,10 +319,7 @@ class Past(Bed):
 
     def lose(self, hour: int) -> None:
         """Have raw_events lose what came in an hour."""
-        self.query(
-            "ALTER TABLE raw_events DELETE WHERE source_id = {source} "
-            f"AND toHour(ingested_at) = {hour} SETTINGS mutations_sync = 1"
-        )
+        self.delete("raw_events", f"source_id = {{source}} AND toHour(ingested_at) = {hour}")
 
     def verdicts(self) -> list[tuple[object, ...]]:
         """Every verdict, with the micro-batch it came in."""
