@@ -94,7 +94,7 @@ def _label(axes: Any, picture: Picture) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_title(picture.title, fontsize=11, fontweight="bold", loc="left", color=INK, pad=20)
-    axes.annotate(
+    subtitle = axes.annotate(
         picture.subtitle,
         (0, 1),
         xytext=(0, 7),
@@ -103,6 +103,7 @@ def _label(axes: Any, picture: Picture) -> None:
         fontsize=8,
         color=FAINT,
     )
+    subtitle.set_in_layout(False)  # a long one would take the curve's room
     heights = [v for points in picture.values.values() for _, v in points if math.isfinite(v)]
     axes.margins(x=0.01, y=0.15)
     if heights and min(heights) >= 0:
@@ -146,7 +147,7 @@ def of_rule(evaluator: Evaluator, rule: Rule, alert: dict[str, Any], at: datetim
     return draw(
         Picture(
             title=_cut(summary or rule.name, 90),
-            subtitle=_cut(f"{rule.name}: {' '.join(rule.expression.split())}", 130),
+            subtitle=_cut(f"{rule.name}: {' '.join(rule.expression.split())}", 120),
             unit=alert["annotations"].get("unit", ""),
             values=_named(values, "value"),
             thresholds=thresholds,
