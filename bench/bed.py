@@ -89,16 +89,22 @@ def create_minute_rollup(settings: Settings) -> None:
 
 
 def send(
-    settings: Settings, count: int, *, seed: int, padding: int = 0, topic: str | None = None
+    settings: Settings,
+    count: int,
+    *,
+    seed: int,
+    padding: int = 0,
+    topic: str | None = None,
+    with_faults: bool = True,
 ) -> int:
-    """Send simulated traffic as fast as it goes, faults included; return its bytes.
+    """Send simulated traffic as fast as it goes; return its bytes.
 
     ``padding`` makes every event longer by so many characters, as a text of many words.
     """
     traffic = Traffic(
         seed,
         datetime.now(UTC).isoformat(),
-        faults.rates({"huge": 0.0}),
+        faults.rates({"huge": 0.0} if with_faults else {}, with_defaults=with_faults),
         message_max_bytes=settings.message_max_bytes,
         retention_days=settings.events_retention_days,
     )
