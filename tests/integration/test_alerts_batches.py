@@ -154,7 +154,8 @@ def test_a_rule_that_takes_too_long_is_waited_for_once_more(
     settings: Settings, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "TIMEOUT_SECONDS", 1)
-    slow = 'max_over_time(count({__name__=~".+"})[3h:1s]) > 1'
+    once = 'max_over_time(count({__name__=~".+"})[3h:1s] offset 0m)'
+    slow = " + ".join(once.replace("0m", f"{n}m") for n in range(1, 9)) + " > 1"
     subjects = rules(*(slow.replace(".+", name) for name in ("a", ".+", "b", "once", "c")))
     assert len(batches(subjects)) == 1
     with Evaluator(settings) as evaluator:
