@@ -203,6 +203,12 @@ def _await_owners(settings: Settings, run_id: str, partitions: int) -> None:
         wait.until(all_have_one, 60)
 
 
+def settle(client: Client) -> None:
+    """Wait until what was written is merged, as it is some time later."""
+    running = "SELECT count() FROM system.merges"
+    wait.until(lambda: client.query(running).result_rows == [(0,)], 300)
+
+
 class EndableWorker(Worker):
     """A worker that ends when it is told to."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tests.helpers import embedded, wait
+from tests.helpers import embedded
 
 from bench import bed
 from millrace.ingest import rebuild as rebuilding
@@ -83,7 +83,8 @@ def main(events: Annotated[int, typer.Option(help="Messages of the day.")] = 10_
         first = rebuilding.rebuild(settings, day)
         before = digest(settings)
         copied = copy(settings)
-        settle(settings)
+        with clickhouse.connect(settings) as client:
+            bed.settle(client)
         engine, started = bed.cpu_seconds(stack.pid("clickhouse")), time.monotonic()
         report = rebuilding.rebuild(settings, day)
         seconds = time.monotonic() - started
@@ -125,13 +126,6 @@ def keep(settings: Settings, start: datetime, rows: int) -> None:
         span = {"first": first, "count": min(STEP, rows - first), "first_batch": row["first"]}
         client.command(MESSAGES, parameters={**values, **span})
     client.close()
-
-
-def settle(settings: Settings) -> None:
-    """Wait until what was written is merged, as a day is that is rebuilt later."""
-    with clickhouse.connect(settings) as client:
-        query = "SELECT count() FROM system.merges"
-        wait.until(lambda: client.query(query).result_rows == [(0,)], 300)
 
 
 def copy(settings: Settings) -> float:

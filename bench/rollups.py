@@ -207,7 +207,7 @@ class Bench:
         result["build_after_a_million_new_events"] = self.cost(lambda: self.build(INCREMENTAL))
         result["build_with_nothing_new"] = self.cost(lambda: self.build(INCREMENTAL))
         say("questions")
-        self.settle()
+        bed.settle(self.client)
         result["questions_ms"] = {
             name: self.compare(name, on_rollup, on_raw, repeat)
             for name, (on_rollup, on_raw) in QUESTIONS.items()
@@ -251,13 +251,6 @@ class Bench:
             "engine_cpu_seconds": round(bed.cpu_seconds(self.pid) - cpu, 2),
         }
         return found | ({"seconds_by_model": parts} if parts else {})
-
-    def settle(self) -> None:
-        """Wait until merges are done, for at most two minutes."""
-        deadline = time.monotonic() + 120
-        running = "SELECT count() FROM system.merges"
-        while self.client.query(running).result_rows[0][0] and time.monotonic() < deadline:
-            time.sleep(1)
 
     def compare(self, name: str, on_rollup: str, on_raw: str, repeat: int) -> dict[str, Any]:
         """Ask the same of a rollup and of raw events."""
