@@ -65,6 +65,11 @@ PASSING = frozenset(
 """Errors that the client recovers from by itself."""
 
 
+# pyarrow imports pandas when it makes its first array. That takes seconds, which the first messages
+# of a worker would wait for.
+pa.array([], pa.binary())
+
+
 class OffsetGoneError(RuntimeError):
     """Kafka does not have the offset at which a partition should be read on."""
 

@@ -345,7 +345,7 @@ class Execution:
             self.has_result |= result.size() > 0
             if kind == "UNKNOWN":
                 raise EngineError.named("SYNTAX_ERROR", "Syntax error: not a statement.")
-            if self._session is not None:
+            if self._session is not None and statement.verb in ("SET", "USE"):
                 handle.remember(statement.sql)
             return _Whole(result, self.progress)
         if self.format in _SEAMLESS and b"json_array_of_rows" not in statement.sql:

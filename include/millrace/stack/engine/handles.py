@@ -90,9 +90,8 @@ class Handle:
     def remember(self, sql: bytes) -> None:
         """Note what a ``SET`` or ``USE`` statement of a session changed for good."""
         found = list(tokens(sql))
-        if len(found) == 2 and found[0].is_word(b"USE"):
-            self.database = found[1].text.strip(b'`"').decode()
-        if not found or not found[0].is_word(b"SET"):
+        if found[0].is_word(b"USE"):
+            self.database = found[-1].text.strip(b'`"').decode()
             return
         equals = [i for i, t in enumerate(found) if t.text == b"=" and t.depth == 0]
         for position, at in enumerate(equals):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from millrace.stack.engine.errors import EngineError
 
@@ -27,6 +28,10 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _OPEN, _CLOSE = b"([{", b")]}"
+
+REMEMBERED_BYTES = 1 << 16
+STATEMENTS_REMEMBERED = 256
+"""How long a statement, and how many of them, what was found out about it is kept for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,13 @@ def scan(text: bytes, *, complete: bool) -> Statement | None:
     """Read the statement at the start of ``text``.
 
     ``complete`` says whether ``text`` is all there is; if not, and more is needed to tell, None is
-    returned. Raises ``EngineError`` for statements that name files of the server.
+    returned. Raises ``EngineError`` for statements that name files of the server. What is not long
+    is remembered, since clients repeat their statements.
     """
+    return (_scan_known if len(text) <= REMEMBERED_BYTES else _scan)(text, complete)
+
+
+def _scan(text: bytes, complete: bool) -> Statement | None:
     stream = tokens(text)
     first = next(stream, None)
     if first is None:
@@ -96,6 +106,9 @@ def scan(text: bytes, *, complete: bool) -> Statement | None:
     if first.is_word(b"INSERT"):
         return _insert(text, stream, complete=complete)
     return _other(text, first, stream) if complete else None
+
+
+_scan_known = lru_cache(STATEMENTS_REMEMBERED)(_scan)
 
 
 def _insert(text: bytes, stream: Iterator[Token], *, complete: bool) -> Statement | None:
