@@ -29,7 +29,10 @@ from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 from millrace.transform import project
 
-ROLLUPS = ["metrics_1min", "metrics_5min", "metrics_1h", "page_views_1min", "page_views_1h"]
+ROLLUPS = [
+    "metrics_1min", "metrics_5min", "metrics_1h",
+    "page_views_1min", "page_views_1h", "page_views_1d",
+]  # fmt: skip
 TARGET_SECONDS = 90
 BATCH = 50_000
 STEP = 1_000_000

@@ -33,6 +33,7 @@ DAYS = 7
 START = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=12)
 MODELS = [
     "stg_events", "metrics_1min", "metrics_5min", "metrics_1h", "page_views_1min", "page_views_1h",
+    "page_views_1d", "top_pages",
     "int_session_versions", "int_user_activity_versions", "int_user_day_versions",
     "int_unique_user_versions_5min", "int_unique_user_versions_1h", "purchase_funnel_daily",
 ]  # fmt: skip
@@ -115,6 +116,7 @@ GROUP BY ALL
 
 HOURS = "window_start >= {since:DateTime('UTC')} AND window_start < {until:DateTime('UTC')}"
 EVENTS = HOURS.replace("window_start", "event_time")
+WHOLE_DAYS = "day >= toDate({since:DateTime('UTC')}) AND day < toDate({until:DateTime('UTC')})"
 QUESTIONS = {
     "7 days by hour": (
         f"SELECT window_start AS k, sum(events) FROM analytics.metrics_1h WHERE {HOURS}"
@@ -128,7 +130,7 @@ QUESTIONS = {
         f"SELECT country AS k, count() FROM events WHERE {EVENTS} GROUP BY k ORDER BY 2 DESC, k",
     ),
     "top pages": (
-        f"SELECT page AS k, sum(page_views) FROM analytics.page_views_1h WHERE {HOURS}"
+        f"SELECT page AS k, sum(page_views) FROM analytics.top_pages WHERE {WHOLE_DAYS}"
         " GROUP BY k ORDER BY 2 DESC, k LIMIT 20",
         f"SELECT page AS k, count() FROM events WHERE {EVENTS} AND event_type = 'page_view'"
         " GROUP BY k ORDER BY 2 DESC, k LIMIT 20",
@@ -140,7 +142,7 @@ QUESTIONS = {
         " AND device = 'mobile' GROUP BY k ORDER BY k",
     ),
     "top pages on mobile": (
-        f"SELECT page AS k, sum(page_views) FROM analytics.page_views_1h WHERE {HOURS}"
+        f"SELECT page AS k, sum(page_views) FROM analytics.page_views_1d WHERE {HOURS}"
         " AND device = 'mobile' GROUP BY k ORDER BY 2 DESC, k LIMIT 20",
         f"SELECT page AS k, count() FROM events WHERE {EVENTS} AND event_type = 'page_view'"
         " AND device = 'mobile' GROUP BY k ORDER BY 2 DESC, k LIMIT 20",

@@ -5,11 +5,15 @@
 {% endmacro %}
 
 {#- Table settings of a rollup that ingest feeds: it remembers as many insert tokens as `events`
-    does, so that a micro-batch repeated after a crash is neither doubled nor lost. -#}
-{% macro rollup_settings() %}
+    does, so that a micro-batch repeated after a crash is neither doubled nor lost.
+
+    merged_early   parts are merged by twos rather than by tens, which leaves a key a row or two to
+                   be read; for coarse rollups, whose parts are small -#}
+{% macro rollup_settings(merged_early=false) %}
     {%- set window = 'replicated' if target.cluster else 'non_replicated' -%}
     {%- set settings = compact() -%}
     {%- do settings.update({window ~ '_deduplication_window': 10000, 'ttl_only_drop_parts': 1}) -%}
+    {%- if merged_early -%}{%- do settings.update({'merge_selector_base': 2}) -%}{%- endif -%}
     {{ return(settings) }}
 {% endmacro %}
 

@@ -17,7 +17,8 @@ from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 from millrace.transform import project
 
-MINUTE, FIVE_MINUTES, HOUR = timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=1)
+MINUTE, FIVE_MINUTES = timedelta(minutes=1), timedelta(minutes=5)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GAP = timedelta(minutes=30)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 COLUMNS = [
@@ -36,6 +37,7 @@ class Bench:
         self.events: list[Event] = []
         self.random = random.Random(7)
         self.batches = 0
+        self.asked: list[str] = []
 
     def make(self, count: int, since: datetime, until: datetime, users: int = 150) -> list[Event]:
         """Return events that touch every edge: midnight, window edges, ties, gaps to the ms."""
@@ -126,6 +128,7 @@ class Bench:
             "metrics_1h": "analytics.metrics_5min",
             "page_views_1min": f"{clickhouse.database(self.settings)}.events",
             "page_views_1h": "analytics.page_views_1min",
+            "page_views_1d": "analytics.page_views_1h",
         }.items():
             select = self.client.query(
                 f"SELECT as_select FROM system.tables WHERE database = 'analytics'"
@@ -161,7 +164,8 @@ class Bench:
         project.run(["run", "--select", "config.materialized:incremental"], variables)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """Return a query's rows."""
+        """Return a query's rows; remember that it was asked."""
+        self.asked.append(query)
         return [tuple(row) for row in self.client.query(query).result_rows]
 
 
@@ -176,7 +180,9 @@ def check_rollups(bench: Bench) -> None:
         )
         expected = plain_models.per_window(bench.events, window)
         assert {utc(row[:4]): row[4] for row in found} == expected, name
-    for name, window in {"page_views_1min": MINUTE, "page_views_1h": HOUR}.items():
+    for name, window in {
+        "page_views_1min": MINUTE, "page_views_1h": HOUR, "page_views_1d": DAY
+    }.items():  # fmt: skip
         found = bench.rows(
             f"SELECT window_start, page, country, device, sum(page_views)"
             f" FROM analytics.{name} GROUP BY ALL"
@@ -243,9 +249,10 @@ def check_models(bench: Bench) -> None:
     assert {row[:2]: row[2] for row in found} == plain_models.retention(bench.events)
     found = bench.rows("SELECT user_id, sessions, events FROM analytics.user_profiles_latest")
     sessions = plain_models.sessions(bench.events, GAP)
+    sessions_of = Counter(session[0] for session in sessions)
+    events_of = Counter(e.user_id for e in bench.events)
     assert {row[0]: row[1:] for row in found} == {
-        user: (sum(s[0] == user for s in sessions), sum(e.user_id == user for e in bench.events))
-        for user in {e.user_id for e in bench.events}
+        user: (sessions_of[user], events) for user, events in events_of.items()
     }
     found = bench.rows(
         "SELECT event_id, session_started_at FROM analytics.int_events_with_sessions"
@@ -258,6 +265,29 @@ def check_models(bench: Bench) -> None:
     assert {row[:2]: row[2] for row in found if row[2]} == plain_models.funnel(
         bench.events, ["page_view", "add_to_cart", "purchase"]
     )
+
+
+def check_operations(bench: Bench, rejected: dict[str, int]) -> None:
+    """Hold what tells of rejections and costs, and the long form, against what was sent."""
+    found = bench.rows(
+        "SELECT reason, sum(rejected_events) FROM analytics.rejections_1min GROUP BY 1"
+    )
+    assert dict(found) == rejected
+    found = bench.rows(
+        "SELECT destination, sum(messages) FROM analytics.source_costs_daily FINAL GROUP BY 1"
+    )
+    assert dict(found) == {"events": len(bench.events), "rejected_events": sum(rejected.values())}
+    found = bench.rows("SELECT metric_name, sum(value) FROM analytics.metrics GROUP BY 1")
+    expected = {
+        "events": len(bench.events),
+        "page_views": sum(e.event_type == "page_view" for e in bench.events),
+        "rejected_events": sum(rejected.values()),
+        "unique_users": sum(plain_models.unique_users(bench.events, FIVE_MINUTES).values()),
+        "sessions": len(plain_models.sessions(bench.events, GAP)),
+    }
+    assert dict(found) == expected
+    defined = bench.rows("SELECT metric_name FROM analytics.metric_definitions")
+    assert {name for (name,) in defined} == expected.keys()
 
 
 def utc(row: tuple[object, ...]) -> tuple[object, ...]:
