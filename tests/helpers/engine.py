@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 import clickhouse_connect
 import httpx
 from clickhouse_connect.driver.client import Client
+
+from millrace import waiting
 
 PASSWORD = "pass:word%&"
 
@@ -90,16 +91,21 @@ def start(path: Path, *arguments: str, users: str = "") -> Engine:
             stderr=output,
         )
     engine = Engine(process, port, log)
-    deadline = time.monotonic() + 60
-    while True:
+
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"the engine did not start: {log.read_text()}")
         try:
-            httpx.get(engine.url + "ping").raise_for_status()
-            return engine
+            return httpx.get(engine.url + "ping").is_success
         except httpx.HTTPError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise RuntimeError(f"the engine did not start: {log.read_text()}") from None
-            time.sleep(0.05)
+            return False
+
+    try:
+        waiting.until(answers, "the engine to answer", seconds=60, every=0.05, hint=log.read_text)
+    except Exception:
+        process.kill()
+        raise
+    return engine
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from typing import TypeVar
+
+from millrace import waiting
+
+T = TypeVar("T")
 
 
-def until(condition: Callable[[], bool], timeout: float = 30) -> None:
-    """Wait until ``condition`` holds; raises ``TimeoutError`` if it does not in ``timeout`` s."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{condition} did not become true within {timeout} s")
-        time.sleep(0.1)
+def until(condition: Callable[[], T | None], timeout: float = 30) -> T:
+    """Wait until ``condition`` holds, which the traceback shows; see ``millrace.waiting.until``."""
+    return waiting.until(condition, "the condition of a test", seconds=timeout)

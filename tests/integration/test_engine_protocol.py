@@ -7,23 +7,16 @@ import gzip
 import json
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.helpers import engine as engines
+from tests.helpers import wait
 from tests.helpers.engine import PASSWORD, Engine
 
-
-def wait_until(condition: object, seconds: float = 20) -> None:
-    """Wait for something that happens soon."""
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
+from millrace import waiting
 
 
 def processes(engine: Engine, marker: str) -> int:
@@ -253,7 +246,7 @@ def test_session_rules(engine: Engine) -> None:
     assert "INVALID_SESSION_TIMEOUT" in too_long.text
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(engine.text, "SELECT sleep(2), 'locks'", session_id="busy")
-        wait_until(lambda: processes(engine, "locks"))
+        wait.until(lambda: processes(engine, "locks"))
         assert "SESSION_IS_LOCKED" in engine.ask("SELECT 1", session_id="busy").text
         assert slow.result() == "0\tlocks"
 
@@ -262,12 +255,10 @@ def test_an_idle_session_ends(engine: Engine) -> None:
     engine.text("SELECT 1", session_id="brief", session_timeout="1")
 
     def is_over() -> bool:
-        response = engine.ask("SELECT 1", session_id="brief", session_check="1")
-        if response.status_code == 200:
-            time.sleep(1.5)
-        return response.status_code != 200
+        return engine.ask("SELECT 1", session_id="brief", session_check="1").status_code != 200
 
-    wait_until(is_over)
+    # Each question prolongs the session, so that they must be further apart than it lasts.
+    waiting.until(is_over, "the session to end", seconds=20, every=1.5)
 
 
 # --- limits and cancellation ---
@@ -286,9 +277,9 @@ def raw_request(engine: Engine, body: bytes, extra: str = "") -> socket.socket:
 
 def test_a_query_ends_when_its_client_goes_away(engine: Engine) -> None:
     connection = raw_request(engine, ENDLESS.format("abandoned").encode())
-    wait_until(lambda: processes(engine, "abandoned"))
+    wait.until(lambda: processes(engine, "abandoned"))
     connection.close()
-    wait_until(lambda: not processes(engine, "abandoned"))
+    wait.until(lambda: not processes(engine, "abandoned"))
 
 
 @pytest.mark.parametrize("output_format", ["Native", "JSON"])
@@ -299,7 +290,7 @@ def test_a_stream_ends_when_its_client_goes_away(engine: Engine, output_format: 
     connection.recv(65536)
     assert processes(engine, marker) == 1
     connection.close()
-    wait_until(lambda: not processes(engine, marker))
+    wait.until(lambda: not processes(engine, marker))
 
 
 def test_an_insert_cut_off_leaves_nothing(engine: Engine) -> None:
@@ -309,9 +300,9 @@ def test_an_insert_cut_off_leaves_nothing(engine: Engine) -> None:
     body = b"INSERT INTO cut FORMAT CSV\n" + b"1\n" * 1_000_000
     head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {token}\r\n"
     connection.sendall(f"{head}Content-Length: {2 * len(body)}\r\n\r\n".encode() + body)
-    wait_until(lambda: engine_running(engine))
+    wait.until(lambda: engine_running(engine))
     connection.close()
-    wait_until(lambda: not engine_running(engine))
+    wait.until(lambda: not engine_running(engine))
     assert engine.text("SELECT count() FROM cut") == "0"
 
 
@@ -324,7 +315,7 @@ def engine_running(engine: Engine) -> int:
 def test_kill_query_knows_clients_query_ids(engine: Engine) -> None:
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(engine.ask, ENDLESS.format("victim"), query_id="the-victim")
-        wait_until(lambda: processes(engine, "victim"))
+        wait.until(lambda: processes(engine, "victim"))
         assert engine.ask("SELECT 1", query_id="the-victim").status_code == 500
         engine.text("KILL QUERY WHERE query_id = 'the-victim' SYNC")
         assert slow.result().headers["X-ClickHouse-Exception-Code"] == "394"
@@ -337,7 +328,7 @@ def test_a_full_queue_refuses_and_drains(engine: Engine) -> None:
             pool.submit(engine.ask, ENDLESS.format(f"crowd{i}"), max_execution_time="4")
             for i in range(8)
         ]
-        wait_until(lambda: httpx.get(engine.url + "health").json()["queued"] == 4)
+        wait.until(lambda: httpx.get(engine.url + "health").json()["queued"] == 4)
         refused = engine.ask("SELECT 1")
         assert refused.status_code == 503
         assert refused.headers["X-ClickHouse-Exception-Code"] == "202"
@@ -398,7 +389,7 @@ def test_killed_engine_keeps_every_acknowledged_insert(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         workers = [pool.submit(insert, worker) for worker in range(3)]
-        wait_until(lambda: len(acknowledged) > 100)
+        wait.until(lambda: len(acknowledged) > 100)
         engine.kill()
         for future in workers:
             future.result()
@@ -420,7 +411,7 @@ def test_sigterm_lets_a_running_query_finish(tmp_path: Path) -> None:
     engine = engines.start(tmp_path)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(engine.text, "SELECT sleep(1.5), 'last words'")
-        wait_until(lambda: processes(engine, "last words"))
+        wait.until(lambda: processes(engine, "last words"))
         assert engine.terminate() == 0
         assert slow.result() == "0\tlast words"
 
@@ -429,7 +420,7 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
     engine = engines.start(tmp_path, "--shutdown-seconds", "1")
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(engine.ask, ENDLESS.format("stubborn"))
-        wait_until(lambda: processes(engine, "stubborn"))
+        wait.until(lambda: processes(engine, "stubborn"))
         assert engine.terminate() == 0
         with pytest.raises(httpx.HTTPError):
             slow.result()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.helpers import wait
 from tests.integration.ingest_bed import Bed, event
 
 from millrace.ingest import warehouse as warehouses
@@ -69,13 +69,6 @@ class Steady(Worker):
         return self._unreachable is not None
 
 
-def await_true(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @contextmanager
 def down(stack: Stack, name: str) -> Iterator[None]:
     """Have a server stopped for a while."""
@@ -96,11 +89,11 @@ def users(first: int) -> list[Any]:
 def test_a_server_that_is_down_is_waited_for(stack: Stack, bed: Bed, name: str) -> None:
     with Steady(bed) as worker:
         bed.send(users(1))
-        await_true(lambda: worker.progress.messages == 51)
+        wait.until(lambda: worker.progress.messages == 51)
         with down(stack, name):
             if name != "kafka":
                 bed.send(users(101))
-            await_true(lambda: worker.misses_kafka or bool(worker.failures))
+            wait.until(lambda: worker.misses_kafka or bool(worker.failures))
         bed.send(users(201))
         worker.expected = 102 if name == "kafka" else 153
     bed.assert_conserved(messages=worker.expected, events=worker.expected // 51 * 50)
@@ -134,11 +127,11 @@ def test_a_run_that_ends_in_an_outage_fails_and_so_does_its_retry(
 def test_a_table_that_takes_no_rows_is_waited_for(bed: Bed, setting: str, complaint: str) -> None:
     with Steady(bed) as worker:
         bed.send(users(1))
-        await_true(lambda: worker.progress.messages == 51)
+        wait.until(lambda: worker.progress.messages == 51)
         bed.query(f"ALTER TABLE events MODIFY SETTING {setting}")
         try:
             bed.send(users(101))
-            await_true(lambda: bool(worker.failures))
+            wait.until(lambda: bool(worker.failures))
         finally:
             bed.query(f"ALTER TABLE events RESET SETTING {setting.split()[0]}")
         worker.expected = 102
@@ -149,12 +142,12 @@ def test_a_table_that_takes_no_rows_is_waited_for(bed: Bed, setting: str, compla
 def test_a_warehouse_that_stands_still_is_waited_for(stack: Stack, bed: Bed) -> None:
     with Steady(bed) as worker:
         bed.send(users(1))
-        await_true(lambda: worker.progress.messages == 51)
+        wait.until(lambda: worker.progress.messages == 51)
         one_lease_later = worker.lease.until + timedelta(seconds=bed.settings.ingest_lease_seconds)
         os.kill(stack.pid("clickhouse"), signal.SIGSTOP)
         try:
             bed.send(users(101))
-            await_true(lambda: worker.lease.until > one_lease_later)
+            wait.until(lambda: worker.lease.until > one_lease_later)
         finally:
             os.kill(stack.pid("clickhouse"), signal.SIGCONT)
         worker.expected = 102
@@ -165,7 +158,7 @@ def test_a_lease_that_a_jump_of_the_clock_ended_is_the_successors(bed: Bed) -> N
     with Steady(bed) as worker:
         worker.ends_with = LeaseLostError
         bed.send(users(1))
-        await_true(lambda: worker.progress.messages == 51)
+        wait.until(lambda: worker.progress.messages == 51)
         successor = Ledger(bed.settings, worker.source, "successor/0/1")
 
         def has_taken_over() -> bool:
@@ -174,7 +167,7 @@ def test_a_lease_that_a_jump_of_the_clock_ended_is_the_successors(bed: Bed) -> N
             )
             return successor.acquire(worker.partitions, []) is not None
 
-        await_true(has_taken_over)
+        wait.until(has_taken_over)
         bed.send(users(101))
     assert worker.progress.messages == 51
     successor.release()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
+from tests.helpers import wait
 from tests.integration.ingest_bed import Bed, DrainingWorker, event
 
 from millrace.ingest import topics
@@ -304,9 +305,7 @@ def test_a_topic_made_anew_is_read_from_its_beginning(bed: Bed) -> None:
     bed.load()
     admin = kafka.admin(bed.settings)
     admin.delete_topics([bed.name], operation_timeout=30)[bed.name].result()
-    deadline = time.monotonic() + 30
-    while topics.describe(bed.settings, bed.name) and time.monotonic() < deadline:
-        pass
+    wait.until(lambda: not topics.describe(bed.settings, bed.name))
     assert kafka.ensure_topic(bed.settings, bed.name, partitions=3)
     bed.send(messages(range(101, 151)))
 
@@ -359,9 +358,7 @@ def test_partitions_that_were_added_are_loaded(bed: Bed) -> None:
     bed.load()
     admin = kafka.admin(bed.settings)
     admin.create_partitions([NewPartitions(bed.name, 6)])[bed.name].result()
-    deadline = time.monotonic() + 30
-    while len(topics.describe(bed.settings, bed.name).partitions) < 6:
-        assert time.monotonic() < deadline
+    wait.until(lambda: len(topics.describe(bed.settings, bed.name).partitions) == 6)
     bed.send(messages(range(101, 201)), producer=bed.producer())
     bed.load()
     bed.assert_conserved(messages=270, events=200)

@@ -21,6 +21,7 @@ from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
+from millrace import waiting
 from millrace.backups import catalogue, gateway, metadata, metrics, restore, wal
 from millrace.backups.catalogue import Entry
 from millrace.backups.gateway import BackupError
@@ -197,16 +198,25 @@ class Drill:
         with (self.folder / "clickhouse.log").open("wb") as words:
             server = subprocess.Popen(command, env=environment, stdout=words, stderr=words)
         try:
-            deadline = time.monotonic() + 120
-            while socket.socket().connect_ex(("127.0.0.1", port)):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    text = (self.folder / "clickhouse.log").read_text(errors="replace")
-                    raise BackupError(f"the empty ClickHouse does not start: {text[-500:]}")
-                time.sleep(0.1)
+            self._await_engine(server, port)
             yield f"http://millrace@127.0.0.1:{port}/{name}"
         finally:
             server.terminate()
             server.wait(60)
+
+    def _await_engine(self, server: subprocess.Popen[bytes], port: int) -> None:
+        def said() -> str:
+            return (self.folder / "clickhouse.log").read_text(errors="replace")[-500:]
+
+        def listens() -> bool:
+            if server.poll() is not None:
+                raise BackupError(f"the empty ClickHouse does not start: {said()}")
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        waiting.until(
+            listens, "the empty ClickHouse to start", seconds=120, hint=said, error=BackupError
+        )
 
     def _isolated(self, clickhouse_url: str, postgres_port: int) -> Settings:
         """Return settings in which warehouse and metadata are the restored ones."""

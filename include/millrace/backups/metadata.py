@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from minio.error import MinioException
 from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
+from millrace import waiting
 from millrace.backups import catalogue, gateway, metrics, wal
 from millrace.backups.gateway import IN_ONE_PIECE, METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
@@ -267,11 +267,13 @@ def running(data: Path, port: int, log: Path) -> Iterator[None]:
 def _await_recovered(port: int, log: Path) -> None:
     """Wait until the log is replayed: pg_ctl does not, where nobody may connect before."""
     ready = [wal.program("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
-    deadline = time.monotonic() + START_SECONDS
-    while subprocess.run(ready, check=False).returncode:
-        if time.monotonic() > deadline:
-            raise BackupError(f"the restored PostgreSQL does not recover: {_tail(log)}")
-        time.sleep(0.1)
+    waiting.until(
+        lambda: subprocess.run(ready, check=False).returncode == 0,
+        "the restored PostgreSQL to recover",
+        seconds=START_SECONDS,
+        hint=lambda: _tail(log),
+        error=BackupError,
+    )
 
 
 def _unprivileged(data: Path) -> list[str]:

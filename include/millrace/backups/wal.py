@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from minio import Minio
 
+from millrace import waiting
 from millrace.backups import gateway, metrics
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.settings import Settings
@@ -68,13 +69,15 @@ def await_archived(settings: Settings, limit: float = 60.0) -> float:
     query = "SELECT archived_lsn >= %s::pg_lsn AS is_there FROM wal_archive"
     with postgres.connect(settings) as connection:
         lsn = connection.execute("SELECT pg_current_wal_flush_lsn()::text AS lsn").fetchall()[0]
-        while not any(row["is_there"] for row in connection.execute(query, [lsn["lsn"]])):
-            if time.monotonic() - began > limit:
-                raise BackupError(
-                    f"the log in the bucket is more than {limit:.0f} s behind: see the log of "
-                    "wal_archiver (./millrace backups archive-wal)"
-                )
-            time.sleep(0.2)
+        waiting.until(
+            lambda: any(row["is_there"] for row in connection.execute(query, [lsn["lsn"]])),
+            "a row committed now to reach the bucket",
+            seconds=limit,
+            every=0.2,
+            hint="the log in the bucket is behind; see the log of wal_archiver "
+            "(./millrace backups archive-wal)",
+            error=BackupError,
+        )
     return time.monotonic() - began
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from minio import Minio
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from millrace import waiting
 from millrace.backups import catalogue, gateway, metrics
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import LOOK_AT_BUCKET, WAREHOUSE, BackupError
@@ -287,18 +289,19 @@ def run(client: Client, statement: str) -> int:
     ``BackupError`` with ClickHouse's reason.
     """
     identifier = client.query(f"{statement} ASYNC", settings=S3_SETTINGS).result_rows[0][0]
-    pause = 0.02
-    while True:
+
+    def ended() -> tuple[str, str, int] | None:
         found = client.query(
             sql.render("clickhouse/backups/state.sql"), parameters={"id": identifier}
         ).result_rows
         if not found:
             raise BackupError(f"ClickHouse restarted during {statement[:60]}…; run it again")
         status, error, size = found[0]
-        if status in ("BACKUP_CREATED", "RESTORED"):
-            return int(size)
-        if status not in ("CREATING_BACKUP", "RESTORING"):
-            hint = f". {LOOK_AT_BUCKET}" if "S3" in error else ""
-            raise BackupError(f"{status.lower().replace('_', ' ')}: {error}{hint}")
-        time.sleep(pause)
-        pause = min(pause * 1.5, 1)
+        return None if status in ("CREATING_BACKUP", "RESTORING") else (status, error, size)
+
+    # However long it takes: a server that is gone ends the wait.
+    status, error, size = waiting.until(ended, "ClickHouse", seconds=math.inf, every=0.02, up_to=1)
+    if status not in ("BACKUP_CREATED", "RESTORED"):
+        hint = f". {LOOK_AT_BUCKET}" if "S3" in error else ""
+        raise BackupError(f"{status.lower().replace('_', ' ')}: {error}{hint}")
+    return size

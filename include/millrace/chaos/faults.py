@@ -16,6 +16,7 @@ import httpx
 import psutil
 import psycopg
 
+from millrace import waiting
 from millrace.chaos.crew import Crew
 from millrace.chaos.proxy import Proxy
 from millrace.stack import airflow
@@ -26,16 +27,6 @@ log = logging.getLogger(__name__)
 
 Action = Callable[[], str]
 """Does its harm and says in a few words what it did."""
-
-
-def poll(done: Callable[[], bool], seconds: float) -> bool:
-    """Wait until ``done``; return whether it was within ``seconds``."""
-    until = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 class Harm:
@@ -60,9 +51,9 @@ class Harm:
         """Wait until so many more micro-batches are loaded; return whether they were."""
         before = self.loaded()
         if before < 0:
-            poll(lambda: self.loaded() >= 0, seconds)
+            waiting.poll(lambda: self.loaded() >= 0, seconds=seconds)
             before = self.loaded()
-        return poll(lambda: self.loaded() >= before + batches, seconds)
+        return waiting.poll(lambda: self.loaded() >= before + batches, seconds=seconds)
 
     def kill_server(self, name: str) -> str:
         """Kill -9 a server; its supervisor starts it again."""
@@ -119,9 +110,10 @@ class WorkerHarm(Harm):
 
     def kill_worker(self) -> str:
         """Kill -9 one worker; its next attempt begins at once."""
-        if not poll(lambda: bool(self.crew.loading()), 30):
+        loads = waiting.poll(self.crew.loading, seconds=30)
+        if not loads:
             return "no worker ran"
-        load = self.rng.choice(self.crew.loading())
+        load = self.rng.choice(loads)
         load.send(signal.SIGKILL)
         return f"killed attempt {load.attempt}"
 
@@ -135,7 +127,9 @@ class WorkerHarm(Harm):
     def kill_plan(self) -> str:
         """Kill -9 the next plan at some moment of its work."""
         runs = self.crew.runs
-        if not poll(lambda: self.crew.runs > runs and self.crew.planning is not None, 30):
+        if not waiting.poll(
+            lambda: self.crew.runs > runs and self.crew.planning is not None, seconds=30
+        ):
             return "no plan was made"
         time.sleep(self.rng.uniform(0.0, 1.0))
         planning = self.crew.planning
@@ -146,15 +140,16 @@ class WorkerHarm(Harm):
 
     def pause_worker(self) -> str:
         """Freeze a worker past its lease, start its successor, and wake it beside that."""
-        if not poll(lambda: bool(self.crew.loading()), 30):
+        loads = waiting.poll(self.crew.loading, seconds=30)
+        if not loads:
             return "no worker ran"
-        load = self.rng.choice(self.crew.loading())
+        load = self.rng.choice(loads)
         load.send(signal.SIGSTOP)
         self.crew.abandon(load)
         time.sleep(self.stack.settings.ingest_lease_seconds * self.rng.uniform(0.5, 1.5))
         successor = self.await_progress(1)
         load.send(signal.SIGCONT)
-        if not poll(lambda: not load.process.is_alive(), 60):
+        if not waiting.poll(lambda: not load.process.is_alive(), seconds=60):
             raise RuntimeError("a worker that lost its lease went on")
         return f"woke beside its successor, which had {'loaded' if successor else 'not loaded'}"
 
@@ -162,7 +157,7 @@ class WorkerHarm(Harm):
         """Cut the next insert's connection."""
         before = self.proxy.cuts
         self.proxy.arm(where)
-        happened = poll(lambda: self.proxy.cuts > before, 30)
+        happened = waiting.poll(lambda: self.proxy.cuts > before, seconds=30)
         self.proxy.disarm()
         return "cut" if happened else "no insert came"
 
@@ -215,13 +210,8 @@ class AirflowHarm(Harm):
         return self._kill(lambda supervisor, _task: supervisor)
 
     def _kill(self, victim: Callable[[psutil.Process, psutil.Process], psutil.Process]) -> str:
-        tasks: list[tuple[str, psutil.Process, psutil.Process]] = []
-
-        def found() -> bool:
-            tasks[:] = self._tasks()
-            return bool(tasks)
-
-        if not poll(found, 120):
+        tasks = waiting.poll(self._tasks, seconds=120)
+        if not tasks:
             return "no task ran"
         name, supervisor, task = self.rng.choice(tasks)
         try:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from millrace import waiting
 from millrace.settings import REPOSITORY, Settings
 from millrace.stack import airflow, backups, clickhouse, kafka, postgres, redis, s3, scheduler
 from millrace.stack import secrets as stack_secrets
@@ -138,20 +138,31 @@ class Stack:
 
         ``timeout`` is in seconds.
         """
-        deadline = time.monotonic() + timeout
-        while True:
+        trouble = ""
+
+        def serves() -> bool:
+            nonlocal trouble
             try:
                 self.check(name)
             except Exception as error:
                 state = self.supervisor.processes().get(name, {}).get("statename", "DOWN")
-                if state == "FATAL" or time.monotonic() > deadline:
-                    raise StackError(
-                        f"{name} does not serve ({state.lower()}): {error}\n"
-                        f"{self.tail(name)}\nIts log is {self.log(name)}."
-                    ) from error
-                time.sleep(0.05)
-            else:
-                return
+                trouble = f"{state.lower()}, {error}"
+                if state == "FATAL":
+                    raise StackError(f"{name} does not serve: {explained()}") from error
+                return False
+            return True
+
+        def explained() -> str:
+            return f"{trouble}\n{self.tail(name)}\nIts log is {self.log(name)}."
+
+        waiting.until(
+            serves,
+            f"{name} to serve",
+            seconds=timeout,
+            every=0.05,
+            hint=explained,
+            error=StackError,
+        )
 
     def check(self, name: str) -> None:
         """Raise an exception, of whatever kind its client knows, unless a server serves."""

@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +16,14 @@ from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from millrace import waiting
 from millrace.stack.server import Server, StackError
 
 LONGEST_SOCKET_PATH = 100
 """A Unix socket's path holds at most 107 bytes; supervisord appends a process id for a moment."""
+
+STOP_SECONDS = 600
+"""How long a shutdown may take; each server is killed when its own time to stop is over."""
 
 
 class Supervisor:
@@ -74,14 +77,23 @@ class Supervisor:
         self._socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        deadline = time.monotonic() + 20
-        while not self.is_running():
-            if done.returncode != 0 or time.monotonic() > deadline:
-                raise StackError(
-                    f"the supervisor did not start: {done.stderr.strip()}\n"
-                    f"Its log is {self.logs / 'supervisord.log'}."
-                )
-            time.sleep(0.05)
+        said = f"{done.stderr.strip()}\nIts log is {self.logs / 'supervisord.log'}."
+
+        def answers() -> bool:
+            if self.is_running():
+                return True
+            if done.returncode:
+                raise StackError(f"the supervisor did not start: {said}")
+            return False
+
+        waiting.until(
+            answers,
+            "the supervisor to answer",
+            seconds=20,
+            every=0.05,
+            hint=said,
+            error=StackError,
+        )
 
     def start(self, name: str) -> None:
         """Start a process unless it runs."""
@@ -112,13 +124,22 @@ class Supervisor:
         return {info["name"]: info for info in self._call("getAllProcessInfo")}
 
     def shutdown(self) -> None:
-        """Stop every process, then the supervisor, and wait until it is gone."""
+        """Stop every process, then the supervisor, and wait until it is gone.
+
+        Raises ``StackError`` when it is not after ``STOP_SECONDS``.
+        """
         if not self.is_running():
             return
         pid = self._call("getPID")
         self._call("shutdown")
-        while Path(f"/proc/{pid}").exists() and not _is_zombie(pid):
-            time.sleep(0.05)
+        waiting.until(
+            lambda: _is_gone(pid),
+            "the supervisor to stop its servers and itself",
+            seconds=STOP_SECONDS,
+            every=0.05,
+            hint=f"its log is {self.logs / 'supervisord.log'}",
+            error=StackError,
+        )
 
     def _render(self, servers: Sequence[Server]) -> str:
         sections: dict[str, dict[str, object]] = {
@@ -176,7 +197,8 @@ def _quote(name: str, value: str) -> str:
     raise StackError(f"{name} may not hold both kinds of quotation marks, nor line breaks")
 
 
-def _is_zombie(pid: int) -> bool:
+def _is_gone(pid: int) -> bool:
+    """Whether a process has ended; nobody may collect it, as in a container."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

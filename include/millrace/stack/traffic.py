@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from clickhouse_connect.driver.client import Client
 
+from millrace import waiting
 from millrace.simulate import faults, send
 from millrace.simulate.manifest import Manifest
 from millrace.simulate.traffic import COUNTRIES, Traffic
@@ -55,14 +56,14 @@ class FirstLook:
             return
         client = clickhouse.connect(self.stack.settings)
         with self._simulator():
-            _wait(lambda: _first(client, "rollup_total") > 0, self._stuck)
-            _wait(lambda: _first(client, "newest_event_age") < CAUGHT_UP_SECONDS, self._stuck)
+            self._await(lambda: _first(client, "rollup_total") > 0)
+            self._await(lambda: _first(client, "newest_event_age") < CAUGHT_UP_SECONDS)
             end = time.monotonic() + WATCH_SECONDS
             while time.monotonic() < end:
                 self.ages.append(_first(client, "newest_event_age"))
                 time.sleep(0.2)
         sent = Manifest.read(self.path)
-        _wait(lambda: _loaded(client, sent) >= sent.sent, self._stuck)
+        self._await(lambda: _loaded(client, sent) >= sent.sent)
         client.close()
 
     @property
@@ -84,11 +85,17 @@ class FirstLook:
                 stop.set()
             sending.result().write(self.path)
 
-    def _stuck(self) -> StackError:
-        return StackError(
-            f"simulated events did not show in the rollups within {LONGEST_SECONDS} s.\n"
-            f"See the run of ingest_events in Airflow ({self.stack.settings.airflow_url}) and "
-            "./millrace logs scheduler, then run ./millrace up again."
+    def _await(self, condition: Callable[[], bool]) -> None:
+        waiting.until(
+            condition,
+            "simulated events to show in the rollups",
+            seconds=LONGEST_SECONDS,
+            every=0.25,
+            hint=(
+                f"see the run of ingest_events in Airflow ({self.stack.settings.airflow_url}) and "
+                "./millrace logs scheduler, then run ./millrace up again"
+            ),
+            error=StackError,
         )
 
 
@@ -126,11 +133,3 @@ def _loaded(client: Client, sent: Manifest) -> int:
             next_offset=ranges[-1][1],
         )
     return int(total)
-
-
-def _wait(condition: Callable[[], bool], failure: Callable[[], StackError]) -> None:
-    deadline = time.monotonic() + LONGEST_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise failure()
-        time.sleep(0.25)

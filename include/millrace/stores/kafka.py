@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
+from millrace import waiting
 from millrace.settings import Settings
 
 ANSWER_SECONDS = 15.0
@@ -86,9 +85,11 @@ def ensure_topic(
             return False
         raise
     # Created is not yet known: the broker learns of it a moment after the controller's answer.
-    until = time.monotonic() + 30
-    while not client.list_topics(timeout=30).topics.get(topic, TopicMetadata()).partitions:
-        if time.monotonic() > until:
-            raise TimeoutError(f"topic {topic!r} was created but no broker serves it; try again")
-        time.sleep(0.05)
+    waiting.until(
+        lambda: client.list_topics(timeout=30).topics.get(topic, TopicMetadata()).partitions,
+        f"a broker to serve topic {topic!r}",
+        seconds=30,
+        every=0.05,
+        hint="it was created; try again",
+    )
     return True

@@ -8,11 +8,11 @@ that is taken up again goes on exactly where it stopped.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from millrace.settings import Settings
 from millrace.stores import kafka
@@ -62,16 +62,14 @@ class Stream:
         """Return the place of each partition that has one."""
         if not partitions:
             return {}
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                found = self._group.committed(list(partitions), timeout=30)
-                break
-            except KafkaException as error:
-                # A broker that just started has yet to find who coordinates the group.
-                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+        # A broker that just started has yet to find who coordinates the group.
+        ask = Retrying(
+            retry=retry_if_exception(_is_moving),
+            stop=stop_after_delay(60),
+            wait=wait_fixed(0.2),
+            reraise=True,
+        )
+        found = ask(self._group.committed, list(partitions), timeout=30)
         return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def send(self, items: Iterable[Item]) -> int:
@@ -135,3 +133,7 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _is_moving(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in MOVING

@@ -23,9 +23,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from typing import Any
 import psycopg
 from clickhouse_connect.driver.client import Client
 
+from millrace import waiting
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, profiles, sql
 from millrace.transform import docs, project, watermark
@@ -302,19 +302,24 @@ class _Deployer:
         A batch whose rows are in ``events`` while the ledger has it open will be repeated, and a
         rollup that was made in between would not know its token; so such batches end first.
         """
-        deadline = time.monotonic() + OPEN_BATCH_DEADLINE_SECONDS
-        while True:
-            with _lock(self.ledger, "millrace.publish"):
+        half: list[int] = []
+
+        def locked() -> ExitStack | None:
+            nonlocal half
+            with ExitStack() as lock:
+                lock.enter_context(_lock(self.ledger, "millrace.publish"))
                 half = self._half_published()
-                if not half:
-                    yield
-                    return
-            if time.monotonic() > deadline:
-                raise DeploymentError(
-                    f"micro-batches {half} have been half published for "
-                    f"{OPEN_BATCH_DEADLINE_SECONDS} s; see that ingest_events runs, then deploy"
-                )
-            time.sleep(0.5)
+                return None if half else lock.pop_all()
+
+        with waiting.until(
+            locked,
+            "half published micro-batches to end",
+            seconds=OPEN_BATCH_DEADLINE_SECONDS,
+            every=0.5,
+            hint=lambda: f"{half} have not; see that ingest_events runs, then deploy",
+            error=DeploymentError,
+        ):
+            yield
 
     def _half_published(self) -> list[int]:
         rows = self.ledger.execute(sql.render("postgres/transform/open_batches.sql")).fetchall()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
+from millrace import waiting
 from millrace.settings import Settings
 from millrace.stores import postgres
 from millrace.verify.log import Extent, Log
@@ -141,27 +142,26 @@ class Conservation:
         """
         total = self._outstanding()
         last, since = total, time.monotonic()
-        while True:
+
+        def is_passed() -> bool:
+            nonlocal last, since
             left = self._outstanding()
             on_progress(total - left, total)
-            now = time.monotonic()
             if left != last:
-                last, since = left, now
-            stalled = now - since > 2 and not self._missing_at_end()
-            if left == 0 or stalled or now > until:
-                break
-            time.sleep(POLL_SECONDS)
-        self._await_judgement(until)
+                last, since = left, time.monotonic()
+            has_stalled = time.monotonic() - since > 2
+            return left == 0 or (has_stalled and not self._missing_at_end())
 
-    def _await_judgement(self, until: float) -> None:
-        """Wait until what is in raw_events is in one of the others too: it comes a moment later."""
-        while time.monotonic() < until:
-            for incarnation, spans in self._spans(self._partitions()).items():
-                if self.warehouse.misplaced(spans, incarnation):
-                    break
-            else:
-                return
-            time.sleep(POLL_SECONDS)
+        waiting.poll(is_passed, seconds=until - time.monotonic(), every=POLL_SECONDS)
+        # What is in raw_events is in one of the others a moment later.
+        waiting.poll(self._is_judged, seconds=until - time.monotonic(), every=POLL_SECONDS)
+
+    def _is_judged(self) -> bool:
+        """Whether what is in raw_events is in ``events`` or ``rejected_events`` too."""
+        return not any(
+            self.warehouse.misplaced(spans, incarnation)
+            for incarnation, spans in self._spans(self._partitions()).items()
+        )
 
     def _partitions(self) -> list[Partition]:
         reported = _reported_losses(self.settings, self.topic)

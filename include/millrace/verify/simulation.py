@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+from millrace import waiting
 from millrace.settings import Settings
 from millrace.simulate.manifest import Manifest
 from millrace.stores import postgres
@@ -23,34 +25,32 @@ def _spans(manifest: Manifest) -> list[Span]:
     ]
 
 
-def _incarnation(settings: Settings, manifest: Manifest) -> int:
-    with postgres.connect(settings) as connection:
-        row = connection.execute(
-            "SELECT max(topic_incarnation) AS incarnation FROM ingest_positions "
-            "WHERE topic = %s AND topic_id = %s",
-            [manifest.topic, manifest.topic_id],
-        ).fetchone()
-    if row is None or row["incarnation"] is None:
-        raise LookupError(
-            f"ingest does not know topic {manifest.topic!r} with the id {manifest.topic_id} that "
-            "the simulation wrote to: either ingest has not started yet, or the topic was deleted "
-            "and created anew since"
-        )
-    return int(row["incarnation"])
-
-
 def await_incarnation(settings: Settings, manifest: Manifest, until: float) -> int:
     """Return how often the topic had been recreated; waits for ingest's first look at it.
 
     ``until`` is a time of ``time.monotonic()``. Raises ``LookupError`` when it passes.
     """
-    while True:
-        try:
-            return _incarnation(settings, manifest)
-        except LookupError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(POLL_SECONDS)
+
+    def found() -> dict[str, int] | None:
+        with postgres.connect(settings) as connection:
+            return connection.execute(
+                "SELECT topic_incarnation FROM ingest_positions "
+                "WHERE topic = %s AND topic_id = %s ORDER BY topic_incarnation DESC LIMIT 1",
+                [manifest.topic, manifest.topic_id],
+            ).fetchone()
+
+    row = waiting.until(
+        found,
+        f"ingest to know topic {manifest.topic!r} with the id {manifest.topic_id}",
+        seconds=max(0.0, until - time.monotonic()),
+        every=POLL_SECONDS,
+        hint=(
+            "the simulation wrote to it, and either ingest has not started yet, or the topic was "
+            "deleted and created anew since"
+        ),
+        error=LookupError,
+    )
+    return row["topic_incarnation"]
 
 
 def await_ingest(
@@ -62,18 +62,17 @@ def await_ingest(
 ) -> bool:
     """Wait until the positions have been judged; return whether they were before ``until``."""
     total = sum(after - first for _, first, after in spans)
-    while True:
+
+    def judged() -> bool:
         done = sum(
             count
             for table in (warehouse.target, "rejected_events")
             for count, _ in warehouse.fingerprints(table, spans, incarnation).values()
         )
         on_progress(done, total)
-        if done >= total:
-            return True
-        if time.monotonic() > until:
-            return False
-        time.sleep(POLL_SECONDS)
+        return done >= total
+
+    return waiting.poll(judged, seconds=until - time.monotonic(), every=POLL_SECONDS)
 
 
 def _label(minute: int, country: str, device: str, event_type: str) -> str:
@@ -99,13 +98,16 @@ def _rollup(warehouse: Warehouse, manifest: Manifest, until: float) -> Check:
     if not exists:
         return Check(name, skipped="dbt has not built analytics.metrics_1min yet")
     minutes = [int(row[0]) for row in manifest.events] or [0]
-    while True:
+    rows: Sequence[Any] = []
+
+    def agrees() -> bool:
+        nonlocal rows
         rows = warehouse.rows(
             "rollup_differences", since=min(minutes) * 60, until=(max(minutes) + 1) * 60
         )
-        if not rows or time.monotonic() > until:
-            break
-        time.sleep(POLL_SECONDS)
+        return not rows
+
+    waiting.poll(agrees, seconds=until - time.monotonic(), every=POLL_SECONDS)
     return Check(
         name,
         f"{max(minutes) - min(minutes) + 1:,} minutes",

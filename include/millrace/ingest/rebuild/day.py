@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow
 
+from millrace import waiting
 from millrace.ingest import enrichment
 from millrace.ingest.ledger import EXCLUSIVE_LOCK
 from millrace.ingest.rebuild.messages import Messages
@@ -300,21 +301,25 @@ class _Rebuild:
         A batch whose rows are in the table while the ledger has it open will be repeated, and a
         rollup swapped in between would not know its token; so such batches end first.
         """
-        deadline = time.monotonic() + OPEN_BATCH_DEADLINE_SECONDS
-        while True:
-            with self.connection.transaction():
+        half: list[int] = []
+
+        def locked() -> ExitStack | None:
+            nonlocal half
+            with ExitStack() as lock:
+                lock.enter_context(self.connection.transaction())
                 self.connection.execute(f"SELECT {EXCLUSIVE_LOCK}")
                 half = self._half_published()
-                if not half:
-                    yield
-                    return
-            if time.monotonic() > deadline:
-                raise RebuildError(
-                    f"micro-batches {half} have been half published for "
-                    f"{OPEN_BATCH_DEADLINE_SECONDS} s; see that ingest_events runs, then clear "
-                    "this task"
-                )
-            time.sleep(0.5)
+                return None if half else lock.pop_all()
+
+        with waiting.until(
+            locked,
+            "half published micro-batches to end",
+            seconds=OPEN_BATCH_DEADLINE_SECONDS,
+            every=0.5,
+            hint=lambda: f"{half} have not; see that ingest_events runs, then clear this task",
+            error=RebuildError,
+        ):
+            yield
 
     def _half_published(self) -> list[int]:
         rows = self.connection.execute(
