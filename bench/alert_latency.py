@@ -24,10 +24,11 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from tests.helpers import embedded, wait
+from tests.helpers import embedded
 from tests.helpers.channels import Channels, serving
 
 from bench import bed
+from millrace import waiting
 from millrace.alerts import rules
 from millrace.settings import Settings
 from millrace.simulate import faults, send
@@ -68,12 +69,12 @@ def measure(
     """Play the story; return what was told, and when."""
     settings = stack.settings
     connect_channels(stack, channels)
-    arrivals = Arrivals(channels)
-    arrivals.start()
+    arrivals = Arrivals()
+    channels.on_arrival = arrivals.note
     fill_history(settings)
     with sending(settings, RATE):
         say("waiting until three minutes in a row were judged and found in order")
-        wait.until(lambda: judged_in_order(settings) >= 3, 600)
+        waiting.until(lambda: judged_in_order(settings) >= 3, "three minutes in order", seconds=600)
         until(next_minute() - timedelta(seconds=1))
     dropped = next_minute()
     with sending(settings, RATE * (1 - drop)):
@@ -171,38 +172,29 @@ def sending(settings: Settings, rate: float) -> Iterator[None]:
         thread.join()
 
 
-class Arrivals(threading.Thread):
-    """Notes when each message arrived at a channel."""
+class Arrivals:
+    """Notes when each message arrives at a channel."""
 
-    def __init__(self, channels: Channels) -> None:
-        super().__init__(daemon=True)
-        self.channels = channels
+    def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
         self._names = sorted((r.name for r in rules.load_seeds()[2]), key=len, reverse=True)
         self._by_dedup_key: dict[str, str] = {}
 
-    def run(self) -> None:
-        """Look again and again, until the process ends."""
-        slack = pagerduty = 0
-        while True:
-            for message in self.channels.slack_messages[slack:]:
-                slack += 1
-                is_over = message["text"].startswith("Resolved: ")
-                rule = self._named(json.dumps(message["attachments"]))
-                self._note("slack", "resolve" if is_over else "trigger", rule)
-            for event in self.channels.pagerduty_events[pagerduty:]:
-                pagerduty += 1
-                key = event["dedup_key"]
-                rule = self._by_dedup_key.setdefault(key, self._named(json.dumps(event)))
-                self._note("pagerduty", event["event_action"], rule)
-            time.sleep(0.1)
+    def note(self, channel: str, message: dict[str, Any]) -> None:
+        """Take down a message that arrives now."""
+        at = time.time()
+        if channel == "slack":
+            event = "resolve" if message["text"].startswith("Resolved: ") else "trigger"
+            rule = self._named(json.dumps(message["attachments"]))
+        else:
+            event = message["event_action"]
+            named = self._named(json.dumps(message))
+            rule = self._by_dedup_key.setdefault(message["dedup_key"], named)
+        say(f"{channel}: {event} of {rule}")
+        self.seen.append({"at": at, "channel": channel, "event": event, "rule": rule})
 
     def _named(self, text: str) -> str:
         return next((name for name in self._names if name in text), "?")
-
-    def _note(self, channel: str, event: str, rule: str) -> None:
-        say(f"{channel}: {event} of {rule}")
-        self.seen.append({"at": time.time(), "channel": channel, "event": event, "rule": rule})
 
 
 def judged_in_order(settings: Settings) -> int:

@@ -20,8 +20,9 @@ from typing import Any
 import psutil
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from tests.helpers import embedded, wait
+from tests.helpers import embedded
 
+from millrace import waiting
 from millrace.ingest import topics
 from millrace.ingest.plan import plan
 from millrace.ingest.worker import Share, Worker
@@ -66,7 +67,7 @@ def await_engine(settings: Settings) -> Client:
             return False
         return True
 
-    wait.until(answers, 60)
+    waiting.until(answers, "the engine to answer", seconds=60)
     clickhouse.migrate(settings)
     return clickhouse.connect(settings)
 
@@ -200,13 +201,15 @@ def _await_owners(settings: Settings, run_id: str, partitions: int) -> None:
             row = connection.execute(query, [partitions, f"^{run_id}/[0-9]"]).fetchone()
             return bool(row and row["is_done"])
 
-        wait.until(all_have_one, 60)
+        waiting.until(all_have_one, "the workers to own every partition", seconds=60)
 
 
 def settle(client: Client) -> None:
     """Wait until what was written is merged, as it is some time later."""
     running = "SELECT count() FROM system.merges"
-    wait.until(lambda: client.query(running).result_rows == [(0,)], 300)
+    waiting.until(
+        lambda: client.query(running).result_rows == [(0,)], "the merges to end", seconds=300
+    )
 
 
 class EndableWorker(Worker):

@@ -9,16 +9,19 @@ measured in the same run.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import httpx
 import typer
-from tests.helpers import wait
 
 from bench import bed
+from millrace import waiting
 from millrace.settings import Settings
 from millrace.stack import report
 from millrace.stack.stack import Stack
+
+INGEST = "ingest_events"
 
 app = typer.Typer(help=__doc__)
 
@@ -39,7 +42,7 @@ def idle(
     finally:
         for dag_id in paused:
             api.patch(f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-    time.sleep(60)  # unpausing starts runs that were due
+    await_caught_up(api)
     idle = observe(stack, seconds)
     bed.write(
         "idle",
@@ -69,14 +72,35 @@ def await_quiet(api: httpx.Client) -> None:
     """Wait until no run is under way; ingest's is ended, since it lasts for minutes."""
 
     def is_quiet() -> bool:
-        runs = api.get("dags/~/dagRuns", params={"state": "running", "limit": 50}).json()
-        for run in runs["dag_runs"]:
-            if run["dag_id"] == "ingest_events":
-                path = f"dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+        runs = runs_that_are(api, "running")
+        for run in runs:
+            if run["dag_id"] == INGEST:
+                path = f"dags/{INGEST}/dagRuns/{run['dag_run_id']}"
                 api.patch(path, json={"state": "failed"}).raise_for_status()
-        return not runs["dag_runs"]
+        return not runs
 
-    wait.until(is_quiet, 600)
+    waiting.until(is_quiet, "the runs of paused DAGs to end", seconds=600)
+
+
+def await_caught_up(api: httpx.Client) -> None:
+    """Wait until the runs that came due while the DAGs were paused have ended."""
+
+    def has_caught_up() -> bool:
+        now = datetime.now(UTC)
+        dags = api.get("dags", params={"paused": False, "limit": 100}).json()["dags"]
+        dues = [dag["next_dagrun_run_after"] for dag in dags if dag["dag_id"] != INGEST]
+        if any(due and datetime.fromisoformat(due) <= now for due in dues):
+            return False
+        return {run["dag_id"] for run in runs_that_are(api, "queued", "running")} == {INGEST}
+
+    waiting.until(has_caught_up, "the runs that were due to end", seconds=600, every=0.5)
+
+
+def runs_that_are(api: httpx.Client, *states: str) -> list[dict[str, Any]]:
+    """Return the runs in one of some states; a paused DAG's stay queued."""
+    answer = api.get("dags/~/dagRuns", params={"state": list(states), "limit": 50})
+    runs: list[dict[str, Any]] = answer.raise_for_status().json()["dag_runs"]
+    return runs
 
 
 def observe(stack: Stack, seconds: float) -> dict[str, Any]:

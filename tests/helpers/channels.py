@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +138,8 @@ class Channels:
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
+    on_arrival: Callable[[str, dict[str, Any]], None] = lambda _channel, _message: None
+    """Told of each message to Slack or PagerDuty in the moment it arrives."""
 
     def fail(self, place: str, *faults: Fault) -> None:
         """Make the next requests to ``slack``, ``pagerduty`` or ``webhook`` fail."""
@@ -197,6 +199,7 @@ def _handler(channels: Channels) -> type[BaseHTTPRequestHandler]:
                 event = json.loads(body)
                 jsonschema.validate(event, PAGERDUTY_EVENT, format_checker=checker)
                 channels.pagerduty_events.append(event)
+                channels.on_arrival("pagerduty", event)
                 return 202, {"status": "success", "dedup_key": event["dedup_key"]}
             if self._place() == "webhook":
                 channels.webhooks.append((dict(self.headers), json.loads(body)))
@@ -221,6 +224,7 @@ def _handler(channels: Channels) -> type[BaseHTTPRequestHandler]:
             jsonschema.validate(message, SLACK_MESSAGE)
             message["ts"] = f"17000000{len(channels.slack_messages):02}.000100"
             channels.slack_messages.append(message)
+            channels.on_arrival("slack", message)
             return {"ok": True, "channel": "C123", "ts": message["ts"]}
 
         def _answer(

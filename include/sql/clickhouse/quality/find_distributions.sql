@@ -1,3 +1,4 @@
+{% import 'clickhouse/quality/macros.sql.jinja' as quality %}
 -- How the countries and devices of an event type's events are distributed, against the mean of the
 -- same hour of the week: the population stability index, sum((now - usual) * ln(now / usual)) over
 -- the shares. Above 0.25 a population is held to have shifted (Siddiqi, Credit Risk Scorecards,
@@ -8,20 +9,14 @@
 -- stood out are in none of its baselines.
 INSERT INTO quality_anomalies
 WITH
-    arrayMap(week -> {start:DateTime('UTC')} - toIntervalWeek(week), range(1, {weeks:UInt8} + 1))
-        AS earlier,
+    {{ quality.earlier() }} AS earlier,
     counted AS (
         SELECT
             toStartOfHour(event_time) AS hour, event_type, pair.1 AS dimension, pair.2 AS entry,
             count() AS events
         FROM events
         ARRAY JOIN [('country', toString(country)), ('device', toString(device))] AS pair
-        WHERE
-            toStartOfHour(event_time) IN (
-                SELECT arrayJoin(arrayPushBack(earlier, {start:DateTime('UTC')}))
-            )
-            AND event_time >= {start:DateTime('UTC')} - toIntervalWeek({weeks:UInt8})
-            AND event_time < {end:DateTime('UTC')}
+        WHERE {{ quality.in_hours('event_time') | indent(12) }}
         GROUP BY hour, event_type, dimension, entry
     ),
     kept AS (
@@ -30,12 +25,7 @@ WITH
             hour = {start:DateTime('UTC')} AS is_now,
             sum(events) OVER (PARTITION BY hour, event_type, dimension) AS hour_events
         FROM counted
-        WHERE
-            hour = {start:DateTime('UTC')}
-            OR (hour, event_type, dimension) NOT IN (
-                SELECT window_start, event_type, dimension FROM quality_anomalies FINAL
-                WHERE kind = 'distribution'
-            )
+        WHERE hour = {start:DateTime('UTC')} OR {{ quality.was_usual('distribution') | indent(12) }}
     ),
     -- Each week weighs the same, however many events it had.
     entries AS (

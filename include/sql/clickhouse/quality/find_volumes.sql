@@ -1,63 +1,40 @@
+{% import 'clickhouse/quality/macros.sql.jinja' as quality %}
 -- Volumes of an hour, by event type and by each country and device of it, against the same hour of
 -- the week. Hours of a series that stood out are in none of its baselines.
 INSERT INTO quality_anomalies
 WITH
-    arrayMap(week -> {start:DateTime('UTC')} - toIntervalWeek(week), range(1, {weeks:UInt8} + 1))
-        AS earlier,
-    counted AS (
+    {{ quality.earlier() }} AS earlier,
+    measured AS (
         SELECT
             toStartOfHour(event_time) AS hour, event_type,
-            arrayJoin(['', concat('country=', country), concat('device=', device)]) AS dimension,
-            count() AS events
+            {{ quality.dimensions() }} AS dimension,
+            count() AS value
         FROM events
-        WHERE
-            toStartOfHour(event_time) IN (SELECT arrayJoin(arrayPushBack(earlier, {start:DateTime('UTC')})))
-            AND event_time >= {start:DateTime('UTC')} - toIntervalWeek({weeks:UInt8})
-            AND event_time < {end:DateTime('UTC')}
+        WHERE {{ quality.in_hours('event_time') | indent(12) }}
         GROUP BY hour, event_type, dimension
     ),
     -- Hours in which there was any event at all: the others were no silence of one series.
     usable AS (
-        SELECT hour FROM counted WHERE hour < {start:DateTime('UTC')} GROUP BY hour
+        SELECT hour FROM measured WHERE hour < {start:DateTime('UTC')} GROUP BY hour
     ),
     baseline AS (
-        SELECT event_type, dimension, groupArray(events) AS volumes
+        SELECT event_type, dimension, groupArray(events) AS usual
         FROM (
             SELECT
                 s.event_type AS event_type, s.dimension AS dimension, u.hour AS hour,
-                any(c.events) AS events
+                any(m.value) AS events
             FROM (
-                SELECT DISTINCT event_type, dimension FROM counted
+                SELECT DISTINCT event_type, dimension FROM measured
                 WHERE hour < {start:DateTime('UTC')}
             ) AS s
             CROSS JOIN usable AS u
-            LEFT JOIN counted AS c
-                ON c.hour = u.hour AND c.event_type = s.event_type AND c.dimension = s.dimension
+            LEFT JOIN measured AS m
+                ON m.hour = u.hour AND m.event_type = s.event_type AND m.dimension = s.dimension
             GROUP BY s.event_type, s.dimension, u.hour
         )
-        WHERE (hour, event_type, dimension) NOT IN (
-            SELECT window_start, event_type, dimension FROM quality_anomalies FINAL
-            WHERE kind = 'volume'
-        )
+        WHERE {{ quality.was_usual('volume') | indent(12) }}
         GROUP BY event_type, dimension
-        HAVING length(volumes) >= {least:UInt8}
+        HAVING length(usual) >= {least:UInt8}
     )
-SELECT
-    'volume',
-    {start:DateTime('UTC')},
-    {end:DateTime('UTC')},
-    b.event_type,
-    b.dimension,
-    c.events AS value,
-    arrayReduce('median', b.volumes) AS expected,
-    -- A volume's own noise is at least that of counting: the root of what is expected.
-    abs(value - expected) / greatest(
-        1.4826 * arrayReduce('median', arrayMap(v -> abs(v - expected), b.volumes)),
-        sqrt(expected), 1
-    ) AS distance,
-    length(b.volumes),
-    {now:DateTime64(3, 'UTC')}
-FROM baseline AS b
-LEFT JOIN (SELECT * FROM counted WHERE hour = {start:DateTime('UTC')}) AS c
-    ON c.event_type = b.event_type AND c.dimension = b.dimension
-WHERE distance > {deviations:Float64}
+-- A volume's own noise is at least that of counting: the root of what is expected.
+{{ quality.far_from_usual('volume', 'LEFT', 'abs(value - expected)', 'sqrt(expected), 1') }}

@@ -3,11 +3,7 @@
 -- next one learns from this note that it is to be judged.
 CREATE TABLE IF NOT EXISTS {{ unfinished }}
 (
-    source_id LowCardinality(String),
-    topic LowCardinality(String),
-    topic_incarnation UInt8,
-    partition UInt32,
-    offset UInt64,
+    {{ rebuild.typed_columns }},
     is_event Bool
 )
 ENGINE = MergeTree

@@ -1,11 +1,8 @@
+{% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 -- What the session of a rebuild holds.
 CREATE TEMPORARY TABLE judged
 (
-    source_id LowCardinality(String),
-    topic LowCardinality(String),
-    topic_incarnation UInt8,
-    partition UInt32,
-    offset UInt64,
+    {{ rebuild.typed_columns }},
     kafka_timestamp DateTime64(3, 'UTC'),
     event_id UUID,
     event_time DateTime64(3, 'UTC'),
@@ -30,11 +27,7 @@ ENGINE = Memory
 -- Messages to judge although Kafka got them on another day.
 CREATE TEMPORARY TABLE elsewhere
 (
-    source_id LowCardinality(String),
-    topic LowCardinality(String),
-    topic_incarnation UInt8,
-    partition UInt32,
-    offset UInt64,
+    {{ rebuild.typed_columns }},
     is_event Bool
 )
 ENGINE = Memory
@@ -42,22 +35,14 @@ ENGINE = Memory
 -- Events of the shadow that are not in the day as it was.
 CREATE TEMPORARY TABLE fresh
 (
-    source_id LowCardinality(String),
-    topic LowCardinality(String),
-    topic_incarnation UInt8,
-    partition UInt32,
-    offset UInt64,
+    {{ rebuild.typed_columns }},
     event_id UUID
 )
 ENGINE = Memory
 ;
 CREATE TABLE {{ duplicates }}
 (
-    source_id LowCardinality(String),
-    topic LowCardinality(String),
-    topic_incarnation UInt8,
-    partition UInt32,
-    offset UInt64,
+    {{ rebuild.typed_columns }},
     detail String
 )
 ENGINE = MergeTree
