@@ -92,8 +92,12 @@ def is_deployed(settings: Settings, source: Path = project.SOURCE) -> bool:
 
 
 def _release(settings: Settings, source: Path) -> str:
-    # how long events are kept is a setting that models read (macro kept_days)
-    return f"{project.fingerprint(source)}-{settings.events_retention_days}"
+    return project.fingerprint(source) + _kept(settings)
+
+
+def _kept(settings: Settings) -> str:
+    """Return how a release's name ends: by the setting that models read (macro ``kept_days``)."""
+    return f"-kept-{settings.events_retention_days}-days"
 
 
 def deploy(
@@ -136,11 +140,10 @@ class _Deployer:
         self.base = clickhouse.database(settings)
         self.ddl = Ddl(settings.clickhouse_cluster)
         self.deployed = project.deployed(settings)
-        kept = copy.name.rsplit("-", 1)[-1]
         self.anew = (
             _interrupted(settings).exists()
             or _is_incomplete(settings)
-            or self.deployed.resolve().name.rsplit("-", 1)[-1] != kept  # dbt does not see this
+            or not self.deployed.resolve().name.endswith(_kept(settings))  # dbt does not see this
         )
         self.state = str(self.deployed / "target")
         self.beside = settings.home / "dbt" / project.SHADOW / "state"
