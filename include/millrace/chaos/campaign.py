@@ -155,7 +155,7 @@ def run(
     kinds = order(only or sorted(actions), count, rng)
     if not with_airflow:
         _compile_rules(stack)
-        _build_rollup(stack)
+        _build_rollups(stack)
         crew.start()
     load.start()
     try:
@@ -201,7 +201,7 @@ def _compile_rules(stack: Stack) -> None:
         gate.compile_all(connection, stack.settings)
 
 
-def _build_rollup(stack: Stack) -> None:
-    """Build the minute rollup that ingest feeds, so that an insert can be cut between the two."""
+def _build_rollups(stack: Stack) -> None:
+    """Build the rollups that ingest feeds, so that an insert can be cut between events and them."""
     variables = project.environment(stack.settings, project.PRODUCTION)
-    project.run(["run", "--select", "metrics_1min"], variables)
+    project.run(["run", "--select", "config.materialized:materialized_view"], variables)

@@ -182,7 +182,7 @@ def _interrupts() -> Iterator[list[float]]:
             signal.signal(number, handler)
 
 
-def _schedule(plan: Plan, traffic: Traffic, began: datetime) -> Iterator[Chunk]:
+def schedule(plan: Plan, traffic: Traffic, began: datetime) -> Iterator[Chunk]:
     """Yield the plan's chunks; those of an open-ended run carry the time they are made at."""
     size = FULL_SPEED_CHUNK
     if plan.rate:
@@ -248,7 +248,7 @@ def run(
     first = time.monotonic()
     told = first
     with _interrupts() as interrupts:
-        for chunk in _schedule(plan, traffic, began):
+        for chunk in schedule(plan, traffic, began):
             if interrupts or (stop is not None and stop.is_set()):
                 break
             if plan.rate:

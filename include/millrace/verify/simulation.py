@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from millrace import waiting
 from millrace.settings import Settings
 from millrace.simulate.manifest import Manifest
 from millrace.stores import postgres
+from millrace.verify import rollups
 from millrace.verify.report import Check, Difference, Report, compare
 from millrace.verify.warehouse import Span, Warehouse
 
@@ -89,35 +89,6 @@ def _positions(warehouse: Warehouse, spans: list[Span], incarnation: int) -> Che
     )
 
 
-def _rollup(warehouse: Warehouse, manifest: Manifest, until: float) -> Check:
-    """Compare the minute rollup with the events; both grow meanwhile, so a difference must last."""
-    name = "rollup of a minute equals its events"
-    if warehouse.target != "events":
-        return Check(name, skipped=f"the rollups are made from events, not {warehouse.target}")
-    exists = warehouse.client.query("EXISTS analytics.metrics_1min").result_rows[0][0]
-    if not exists:
-        return Check(name, skipped="dbt has not built analytics.metrics_1min yet")
-    minutes = [int(row[0]) for row in manifest.events] or [0]
-    rows: Sequence[Any] = []
-
-    def agrees() -> bool:
-        nonlocal rows
-        rows = warehouse.rows(
-            "rollup_differences", since=min(minutes) * 60, until=(max(minutes) + 1) * 60
-        )
-        return not rows
-
-    waiting.poll(agrees, seconds=until - time.monotonic(), every=POLL_SECONDS)
-    return Check(
-        name,
-        f"{max(minutes) - min(minutes) + 1:,} minutes",
-        [
-            Difference(_label(minute, country, device, event_type), events, rollup)
-            for minute, country, device, event_type, events, rollup in rows
-        ],
-    )
-
-
 def verify(
     manifest: Manifest,
     settings: Settings,
@@ -173,7 +144,12 @@ def verify(
     )
     total, repeated = warehouse.repeated_event_ids(settings.duplicate_window_hours)
     report.checks.append(Check("no event_id twice", f"{total:,} events", repeated))
-    report.checks.append(_rollup(warehouse, manifest, min(until, time.monotonic() + 15)))
+    minutes = [int(row[0]) for row in manifest.events] or [0]
+    report.checks.append(
+        rollups.check(
+            warehouse, range(min(minutes), max(minutes) + 1), min(until, time.monotonic() + 15)
+        )
+    )
     if manifest.unconfirmed:
         report.checks.append(
             Check(

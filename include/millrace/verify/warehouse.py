@@ -89,16 +89,27 @@ class Warehouse:
         self.client = clickhouse.connect(settings)
 
     def rows(
-        self, name: str, ranges: Sequence[Span] = (), *, table: str = "", **values: int
+        self,
+        name: str,
+        ranges: Sequence[Span] = (),
+        *,
+        table: str = "",
+        rollup: object = None,
+        **values: int,
     ) -> Sequence[Any]:
         """Run ``clickhouse/verify/<name>.sql`` for this topic and return its rows.
 
-        ``table`` is for statements that serve several tables; ``values`` are bound.
+        ``table`` and ``rollup`` are for statements that serve several tables; ``values`` are bound.
         """
+        statement = sql.render(
+            f"clickhouse/verify/{name}.sql",
+            ranges=ranges,
+            target=self.target,
+            table=table,
+            rollup=rollup,
+        )
         found = self.client.query(
-            sql.render(
-                f"clickhouse/verify/{name}.sql", ranges=ranges, target=self.target, table=table
-            ),
+            statement,
             parameters={"topic": self.topic, **values},
             settings={"max_query_size": 256 << 20},
         )

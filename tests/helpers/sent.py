@@ -1,0 +1,74 @@
+"""The events that a simulation sent, one by one, drawn again from what its manifest says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import orjson
+
+from millrace.simulate import send
+from millrace.simulate.manifest import Manifest
+from millrace.simulate.traffic import Chunk, Traffic
+from tests.helpers.plain_models import Event
+
+
+class _Remembered(Traffic):
+    """Traffic that keeps every event that is to be accepted, as it was before it was spoiled."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.sound: list[dict[str, Any]] = []
+
+    def _spoil(self, chunk: Chunk, *arguments: Any) -> None:
+        self.drawn = [orjson.loads(value or b"") for value in chunk.values]
+        super()._spoil(chunk, *arguments)
+
+    def _expect(self, chunk: Chunk, sound: Any, *arguments: Any) -> None:
+        self.sound += [self.drawn[place] for place in np.flatnonzero(sound)]
+        super()._expect(chunk, sound, *arguments)
+
+
+def accepted(manifest: Manifest) -> list[Event]:
+    """Return the events of a simulation at a rate that the warehouse must hold.
+
+    A seed fixes the traffic byte by byte, so nothing that was sent or loaded is read for it.
+    """
+    options: dict[str, Any] = manifest.options
+    plan = send.Plan(
+        manifest.seed, rates=options["faults"], rate=options["rate"], duration=options["duration"]
+    )
+    # half a millisecond keeps the last digit from being lost when a float is made of it
+    began = datetime.fromisoformat(manifest.started_at) + timedelta(microseconds=500)
+    traffic = _Remembered(
+        manifest.seed,
+        manifest.started_at,
+        plan.rates,
+        message_max_bytes=options["message_max_bytes"],
+        retention_days=options["events_retention_days"],
+    )
+    chunks, drawn = send.schedule(plan, traffic, began), 0
+    while drawn < manifest.sent:
+        drawn += len(next(chunks).values)
+    events = [
+        Event(
+            event_id=UUID(one["event_id"]),
+            event_time=datetime.fromisoformat(one["timestamp"]),
+            event_type=one["event"],
+            user_id=one["user_id"],
+            page=one["page"],
+            country=one["country"],
+            device=one["device"],
+        )
+        for one in traffic.sound
+    ]
+    counted = Counter(
+        (int(e.event_time.timestamp()) // 60, e.country, e.device, e.event_type) for e in events
+    )
+    told = {(row[0], row[1], row[2], row[3]): row[4] for row in manifest.events}
+    if counted != told:
+        raise AssertionError("the traffic drawn again is not the one that the manifest counts")
+    return events
