@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     duplicate_window_hours: PositiveInt = Field(24, description="Window of duplicate detection.")
 
     ingest_tasks: PositiveInt = Field(2, description="Mapped load tasks per source.")
-    ingest_run_seconds: PositiveFloat = Field(600, le=3000, description="An ingest run's length.")
+    ingest_run_seconds: PositiveFloat = Field(
+        600, le=1800, description="Seconds from one ingest run to the next, which takes over."
+    )
     ingest_batch_rows: PositiveInt = Field(350_000, description="Rows that close a micro-batch.")
     ingest_batch_bytes: PositiveInt = Field(64 << 20, description="Bytes that close a micro-batch.")
     ingest_linger_ms: PositiveInt = Field(200, description="Age that closes a micro-batch.")

@@ -165,7 +165,7 @@ def test_a_lease_that_a_jump_of_the_clock_ended_is_the_successors(bed: Bed) -> N
             bed.ask(
                 "UPDATE ingest_positions SET lease_until = 'epoch' WHERE source_id = %s", bed.name
             )
-            return successor.acquire(worker.partitions, []) is not None
+            return successor.acquire(worker.partitions, [], worker.share.planned_at) is not None
 
         wait.until(has_taken_over)
         bed.send(users(101))

@@ -131,13 +131,14 @@ def test_two_workers_cannot_hold_a_partition(bed: Bed) -> None:
     (share,) = bed.shares()
     first = Ledger(bed.settings, share.source, "one/0/1")
     second = Ledger(bed.settings, share.source, "two/0/1")
-    assert first.acquire(share.partitions, [f"{bed.run_id}/plan"]) is not None
-    assert second.acquire(share.partitions, ["two/0/"]) is None
-    assert second.acquire(share.partitions, ["two/0/", "one/0/"]) is not None
+    planned_at = share.planned_at
+    assert first.acquire(share.partitions, [f"{bed.run_id}/plan"], planned_at) is not None
+    assert second.acquire(share.partitions, ["two/0/"], planned_at) is None
+    assert second.acquire(share.partitions, ["two/0/", "one/0/"], planned_at) is not None
     with pytest.raises(LeaseLostError):
         first.renew(len(share.partitions))
     second.release()
-    assert first.acquire(share.partitions, []) is not None
+    assert first.acquire(share.partitions, [], planned_at) is not None
     first.close()
     second.close()
 

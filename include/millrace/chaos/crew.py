@@ -1,7 +1,8 @@
 """The crew: plans and loads, run after run, and starts again whatever died.
 
 It stands in for Airflow where a campaign is about workers and servers, with the same contract: a
-plan, mapped loads, a new attempt for one that failed or was not heard of any more.
+plan, mapped loads, a new attempt for one that failed or was not heard of any more; and the next run
+begins while the last one loads, on time or as soon as a load ended early.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ POLL_SECONDS = 0.05
 
 @dataclass
 class Load:
-    """A share in the hands of a process."""
+    """A share in the hands of a process, until ``ends`` (``time.monotonic``) at the latest."""
 
+    run_id: str
     share: dict[str, Any]
     attempt: int
+    ends: float
     process: ForkServerProcess
 
     def send(self, number: signal.Signals) -> None:
@@ -38,7 +41,7 @@ class Crew:
     """Keeps ingest going in processes until told to stop.
 
     ``environment`` is what the processes see, ``log`` the file they write to, and ``run_seconds``
-    how long a run's loads go on before the next plan.
+    the time from one run to the next.
     """
 
     def __init__(self, environment: dict[str, str], log: Path, run_seconds: float) -> None:
@@ -49,7 +52,6 @@ class Crew:
         self.planning: job.Planning | None = None
         self._loads: list[Load] = []
         self._abandoned: list[Load] = []
-        self._ends = 0.0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="crew", daemon=True)
@@ -83,28 +85,33 @@ class Crew:
             self._abandoned.append(load)
             if load in self._loads:
                 self._loads.remove(load)
-                self._loads.append(self._load(load.share, load.attempt + 1))
+                self._loads.append(self._next_attempt(load))
 
     def _work(self) -> None:
         while not self._stopping.is_set():
             self.runs += 1
+            began = time.monotonic()
             shares = self._plan()
+            ends = began + 2 * self.run_seconds
             with self._lock:
-                self._ends = time.monotonic() + self.run_seconds
-                self._loads = [self._load(share, 1) for share in shares]
-            while not self._stopping.is_set() and self._tend():
-                self._stopping.wait(POLL_SECONDS)
+                self._loads += [self._load(self._run_id, share, 1, ends) for share in shares]
+            while self._tend() and time.monotonic() < began + self.run_seconds:
+                if self._stopping.wait(POLL_SECONDS):
+                    return
 
     def _tend(self) -> bool:
-        """Start dead loads again; return whether any is still at work."""
+        """Start dead loads again; return whether all of the last run are at work."""
+        is_complete = True
         with self._lock:
             for load in list(self._loads):
                 if load.process.is_alive():
                     continue
                 self._loads.remove(load)
-                if load.process.exitcode != 0 and time.monotonic() < self._ends:
-                    self._loads.append(self._load(load.share, load.attempt + 1))
-            return bool(self._loads)
+                if load.process.exitcode != 0 and time.monotonic() < load.ends:
+                    self._loads.append(self._next_attempt(load))
+                elif load.run_id == self._run_id:
+                    is_complete = False
+        return is_complete
 
     def _plan(self) -> list[dict[str, Any]]:
         attempt = 0
@@ -113,16 +120,21 @@ class Crew:
             planning = job.start_plan(self.environment, self.log, self._run_id, attempt)
             with self._lock:
                 self.planning = planning
+            while not planning.is_over(POLL_SECONDS):
+                self._tend()
             shares = planning.shares()
             if shares is not None:
                 return shares
             self._stopping.wait(0.5)
         return []
 
-    def _load(self, share: dict[str, Any], attempt: int) -> Load:
-        seconds = max(1.0, self._ends - time.monotonic())
-        process = job.start_load(self.environment, self.log, self._run_id, attempt, share, seconds)
-        return Load(share, attempt, process)
+    def _next_attempt(self, load: Load) -> Load:
+        return self._load(load.run_id, load.share, load.attempt + 1, load.ends)
+
+    def _load(self, run_id: str, share: dict[str, Any], attempt: int, ends: float) -> Load:
+        seconds = max(1.0, ends - time.monotonic())
+        process = job.start_load(self.environment, self.log, run_id, attempt, share, seconds)
+        return Load(run_id, share, attempt, ends, process)
 
     @property
     def _run_id(self) -> str:

@@ -36,6 +36,10 @@ class Planning:
         self.process = process
         self._pipe = pipe
 
+    def is_over(self, seconds: float) -> bool:
+        """Wait up to ``seconds`` for the plan, or for its process to die."""
+        return self._pipe.poll(seconds)
+
     def shares(self) -> list[dict[str, Any]] | None:
         """Wait for the plan; ``None`` if its process died."""
         try:

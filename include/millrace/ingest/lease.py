@@ -24,7 +24,8 @@ class Lease:
 
     def __init__(self, settings: Settings, source: Source, owner: str, held: int) -> None:
         self.until = datetime.fromtimestamp(0, UTC)
-        self.has_others_released = False
+        self.is_wanted = False  # by a later plan's worker
+        self.is_deserted = False  # by another worker of the same plan
         self._seconds = settings.ingest_lease_seconds
         self._held = held
         self._ledger = Ledger(settings, source, owner)
@@ -57,7 +58,7 @@ class Lease:
         # A tenth of the lease, so that neither a lost connection nor a slow server endangers it.
         while not self._stopped.wait(min(2.0, self._seconds / 10)):
             try:
-                self.until, self.has_others_released = self._ledger.renew(self._held)
+                self.until, self.is_wanted, self.is_deserted = self._ledger.renew(self._held)
             except LeaseLostError as lost:
                 self._lost = lost
                 self._stopped.set()

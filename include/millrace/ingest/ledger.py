@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,21 @@ from typing import Any, LiteralString
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from millrace.ingest.model import Batch, Counts, LeaseLostError, Range, Source
+from millrace.ingest.model import (
+    Batch,
+    Counts,
+    LeaseLostError,
+    PlanOutdatedError,
+    Range,
+    Source,
+    SupersededError,
+)
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
 
 PUBLISH_LOCK = "pg_advisory_xact_lock_shared(hashtext('millrace.publish'))"
 EXCLUSIVE_LOCK = "pg_advisory_xact_lock(hashtext('millrace.publish'))"
+WORKER = re.compile(r".+/[0-9]+/[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,19 @@ def sources(connection: Connection[DictRow]) -> list[Source]:
         Source(r["source_id"], r["source_number"], r["topic"], r["target_table"], dict(r["config"]))
         for r in rows
     ]
+
+
+def plan_time(connection: Connection[DictRow]) -> datetime:
+    """Return the moment of a plan that is made now: later than that of every plan before."""
+    row = connection.execute(_statement("plan_time")).fetchone()
+    if row is None or not isinstance(row["planned_at"], datetime):
+        raise TypeError("the ledger gave no time")
+    return row["planned_at"]
+
+
+def is_worker(owner: str) -> bool:
+    """Tell whether an owner is a worker (``run/task/try``), rather than a plan or a restore."""
+    return WORKER.fullmatch(owner) is not None
 
 
 class Ledger:
@@ -79,32 +102,51 @@ class Ledger:
         return cursor.fetchall() if cursor.description else []
 
     def acquire(
-        self, partitions: Sequence[int], predecessors: Sequence[str]
+        self, partitions: Sequence[int], predecessors: Sequence[str], planned_at: datetime
     ) -> tuple[dict[int, Position], datetime] | None:
         """Take all of ``partitions``, or none of them and return ``None``.
 
-        Free are those that were handed over, whose lease is over, or whose owner's name starts
-        with one of ``predecessors``. Returns their positions and the end of the lease.
+        Free are those that no plan later than ``planned_at`` took and that were handed over, whose
+        lease is over, or whose owner's name starts with one of ``predecessors``. Returns their
+        positions and the end of the lease.
         """
         with self.connection.transaction() as transaction:
-            rows = self.run("acquire", partitions=list(partitions), predecessors=list(predecessors))
+            rows = self.run(
+                "acquire",
+                partitions=list(partitions),
+                predecessors=list(predecessors),
+                planned_at=planned_at,
+            )
             if len(rows) == len(partitions):
-                positions = {r["partition"]: _position(r) for r in rows}
+                positions = {r["partition"]: position_of(r) for r in rows}
                 return positions, min(r["lease_until"] for r in rows)
             # All or nothing: a micro-batch may span them.
             raise_rollback(transaction)
         return None
 
-    def renew(self, held: int) -> tuple[datetime, bool]:
+    def request_handover(self, partitions: Sequence[int], planned_at: datetime) -> None:
+        """Ask the workers of earlier plans that hold ``partitions`` to hand them over.
+
+        Raises ``SupersededError`` when a later plan's workers have them or wait for them,
+        ``PlanOutdatedError`` when a later plan took them and nobody has them now.
+        """
+        row = self.run("request_handover", partitions=list(partitions), planned_at=planned_at)[0]
+        if row["is_superseded"]:
+            raise SupersededError(f"a run that was planned after {planned_at} took over")
+        if row["is_outdated"]:
+            raise PlanOutdatedError(f"the partitions were taken after {planned_at}, and let go")
+
+    def renew(self, held: int) -> tuple[datetime, bool, bool]:
         """Prolong the lease on the ``held`` partitions.
 
-        Returns the lease's end, and whether another worker of the source handed over already.
+        Returns the lease's end, whether a later plan's worker waits for any of them, and whether a
+        worker of the same plan let go of its own without being asked to.
         Raises ``LeaseLostError`` when any of them has another owner.
         """
         row = self.run("renew")[0]
         if row["held"] != held:
             raise LeaseLostError(f"{self.owner} lost {held - row['held']} of {held} partitions")
-        return row["lease_until"], row["has_released"]
+        return row["lease_until"], row["is_wanted"], row["is_deserted"]
 
     def release(self) -> None:
         """Hand the partitions over: whoever comes next need not wait for the lease to end."""
@@ -275,7 +317,8 @@ def _statement(name: str) -> LiteralString:
     return sql.render(f"postgres/ingest/{name}.sql")
 
 
-def _position(row: DictRow) -> Position:
+def position_of(row: DictRow) -> Position:
+    """Return the position that a row of ``ingest_positions`` tells."""
     return Position(
         partition=row["partition"],
         epoch=row["epoch"],

@@ -87,6 +87,10 @@ class LeaseLostError(RuntimeError):
     """Another worker owns the partitions now; this one must stop."""
 
 
+class SupersededError(RuntimeError):
+    """A later run has the partitions, or waits for them; this one is not needed any more."""
+
+
 class PlanOutdatedError(RuntimeError):
     """The partitions are not as planned (topic changed, ledger restored); plan anew."""
 

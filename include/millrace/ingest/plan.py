@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+from psycopg.rows import DictRow
 
 from millrace.ingest import ledger, planning, reconcile, register, topics
-from millrace.ingest.ledger import Ledger, Position
+from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
 from millrace.ingest.model import PlanOutdatedError, Range, Source
 from millrace.ingest.reader import OffsetGoneError, Reader
 from millrace.ingest.topics import Topic
@@ -24,8 +26,10 @@ log = logging.getLogger(__name__)
 def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, Any]]:
     """Return the shares of every active source, one per task, as plain values.
 
-    Owns every partition when it returns, so that no worker of an earlier run can claim any more.
-    Waits for a source to be active and its topic to exist, at most a run's length.
+    While workers of an earlier run load a source and nothing about it has changed, they go on until
+    this plan's workers ask for the partitions. Otherwise the plan takes the partitions, so that no
+    earlier worker can claim any more, and brings ledger and warehouse into line. Waits for a source
+    to be active and its topic to exist, at most a run's length.
     """
     until = time.monotonic() + settings.ingest_run_seconds
     while not (shares := _plan_once(settings, f"{run_id}/plan/{attempt}")):
@@ -40,6 +44,7 @@ def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
     profiles.ensure(settings)
     with postgres.connect(settings) as connection:
         sources = ledger.sources(connection)
+        planned_at = ledger.plan_time(connection)
     shares: list[Share] = []
     lagging: dict[str, list[int]] = {}
     keeper = None
@@ -49,9 +54,9 @@ def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
             log.warning("source %s: Kafka has no topic %s", source.source_id, source.topic)
             continue
         keeper = Ledger(settings, source, owner)
-        parts, behind = _plan_source(settings, keeper, topic)
+        parts, behind = _plan_source(settings, keeper, topic, planned_at)
         lagging[source.source_id] = behind
-        shares += [Share(source, part, len(shares) + i) for i, part in enumerate(parts)]
+        shares += [Share(source, part, len(shares) + i, planned_at) for i, part in enumerate(parts)]
     if keeper is not None:
         register.ensure(settings, keeper)
         register.expire(settings, keeper, register.horizon(settings, keeper, lagging))
@@ -61,7 +66,7 @@ def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
 
 
 def _plan_source(
-    settings: Settings, mine: Ledger, topic: Topic
+    settings: Settings, mine: Ledger, topic: Topic, planned_at: datetime
 ) -> tuple[list[tuple[int, ...]], list[int]]:
     """Plan one source; return its shares, and the partitions that lag."""
     source = mine.source
@@ -71,23 +76,68 @@ def _plan_source(
     if gate is None:
         raise LookupError(ledger.no_gate(source))
     _ensure_target(settings, source)
+    rows = mine.positions()
     edges = topics.offsets(settings, source.topic, topic.partitions)
+    together: list[frozenset[int]] = []
+    if not _goes_well(settings, mine, topic, rows, edges):
+        _reconcile(settings, mine, topic, edges, planned_at)
+        together = [batch.partitions for batch in mine.open_batches()]
+    parts = planning.share_out(topic.partitions, settings.ingest_tasks, together)
+    stands = {row["partition"]: row["next_offset"] for row in mine.positions()}
+    behind = [p for p, (_, high) in edges.items() if stands[p] < high]
+    return parts, behind
+
+
+def _goes_well(
+    settings: Settings,
+    mine: Ledger,
+    topic: Topic,
+    rows: list[DictRow],
+    edges: dict[int, tuple[int, int]],
+) -> bool:
+    """Tell whether workers hold every partition and there is nothing to bring into line.
+
+    They load meanwhile, so what is read first must not be ahead of what is read later: ``rows``,
+    the ledger's positions, are older than ``edges``, Kafka's.
+    """
+    positions = {row["partition"]: position_of(row) for row in rows}
+    if not (
+        positions.keys() == set(topic.partitions)
+        and all(row["is_held"] and is_worker(row["owner"]) for row in rows)
+        and {position.topic_id for position in positions.values()} == {topic.topic_id}
+        and all(position.next_offset <= edges[p][1] for p, position in positions.items())
+    ):
+        return False
+    warehouse = Warehouse(settings, mine.source, next(iter(positions.values())).incarnation)
+    try:
+        ahead = warehouse.ahead(positions.values())
+        claimed = {row["partition"]: row["next_offset"] for row in mine.positions()}
+        return (
+            all(found.next_offset <= claimed[found.partition] for found in ahead)
+            and not reconcile.find_missing(settings, mine, warehouse)
+            and not _overwritten(settings, mine, edges, positions)
+        )
+    finally:
+        warehouse.close()
+
+
+def _reconcile(
+    settings: Settings,
+    mine: Ledger,
+    topic: Topic,
+    edges: dict[int, tuple[int, int]],
+    planned_at: datetime,
+) -> None:
+    """Take every partition, follow the topic, and bring ledger and warehouse into line."""
     _add_partitions(mine, topic, edges)
-    positions = _take_all(mine)
+    positions = _take_all(mine, planned_at)
     positions = _follow_topic(settings, mine, topic, edges, positions)
-    warehouse = Warehouse(settings, source, next(iter(positions.values())).incarnation)
+    warehouse = Warehouse(settings, mine.source, next(iter(positions.values())).incarnation)
     try:
         reconcile.adopt_unknown(mine, warehouse, positions)
         reconcile.reopen_missing(settings, mine, warehouse)
     finally:
         warehouse.close()
-    open_batches = mine.open_batches()
-    parts = planning.share_out(
-        topic.partitions, settings.ingest_tasks, [b.partitions for b in open_batches]
-    )
-    stands = {row["partition"]: row["next_offset"] for row in mine.positions()}
-    behind = [p for p, (_, high) in edges.items() if stands[p] < high]
-    return parts, behind
 
 
 def _ensure_target(settings: Settings, source: Source) -> None:
@@ -116,12 +166,16 @@ def _add_partitions(mine: Ledger, topic: Topic, edges: dict[int, tuple[int, int]
             mine.incident("partitions_added", span, incarnation, f"read from offset {offset} on")
 
 
-def _take_all(mine: Ledger) -> dict[int, Position]:
-    """Own every partition of the source; an earlier worker that is still alive is waited for."""
+def _take_all(mine: Ledger, planned_at: datetime) -> dict[int, Position]:
+    """Own every partition of the source; an earlier worker that is still alive is asked to end.
+
+    Raises ``SupersededError`` when a later plan did so already.
+    """
     partitions = [row["partition"] for row in mine.positions()]
     predecessor = mine.owner.rsplit("/", 1)[0]
     waited_since = time.monotonic()
-    while (taken := mine.acquire(partitions, [predecessor])) is None:
+    while (taken := mine.acquire(partitions, [predecessor], planned_at)) is None:
+        mine.request_handover(partitions, planned_at)
         if time.monotonic() - waited_since > 10 * mine.settings.ingest_lease_seconds:
             raise PlanOutdatedError(
                 f"source {mine.source.source_id}: another ingest keeps its lease; stop it, or see "
@@ -170,16 +224,7 @@ def _follow_topic(
             if kind:
                 mine.incident(kind, span, incarnation, detail)
                 log.error("%s: %s partition %d: %s", kind, topic.name, p, detail)
-    return {
-        row["partition"]: Position(
-            row["partition"],
-            row["epoch"],
-            row["next_offset"],
-            row["topic_id"],
-            row["topic_incarnation"],
-        )
-        for row in mine.positions()
-    }
+    return {row["partition"]: position_of(row) for row in mine.positions()}
 
 
 def _overwritten(

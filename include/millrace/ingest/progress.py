@@ -31,6 +31,8 @@ class Progress:
     batches: int = 0
     lag: int = 0
     note: str = ""
+    is_outdated: bool = False
+    """The run ended early, since the partitions have to be planned anew."""
     load_seconds: float = 0.0
     freshness_seconds: float = 0.0
     """Age of the oldest message of the last micro-batch when it became visible."""
@@ -92,6 +94,7 @@ class Progress:
             "seconds": round(time.monotonic() - self._started, 1),
             "load_seconds": round(self.load_seconds, 1),
             "note": self.note,
+            "is_outdated": self.is_outdated,
         }
 
 

@@ -63,10 +63,23 @@ def adopt_unknown(ledger: Ledger, warehouse: Warehouse, positions: dict[int, Pos
 def reopen_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> int:
     """Open loaded micro-batches of which the warehouse lacks rows (ClickHouse was restored).
 
-    Looks at the newest ones, and farther back only if any of those is short, since a restored
-    warehouse lacks what came last. Returns how many were opened.
+    Returns how many were opened.
     """
-    opened, before = 0, 1 << 62
+    missing = find_missing(settings, ledger, warehouse)
+    if missing:
+        ledger.run("reopen", batch_ids=missing)
+        log.warning("the warehouse was behind: %d micro-batches will be loaded again", len(missing))
+    return len(missing)
+
+
+def find_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> list[int]:
+    """Return the loaded micro-batches of which the warehouse lacks rows.
+
+    Looks at the newest ones, and farther back only if any of those is short, since a restored
+    warehouse lacks what came last.
+    """
+    missing: list[int] = []
+    before = 1 << 62
     days = settings.raw_retention_days
     while rows := ledger.run("loaded_batches", before=before, days=days, limit=PAGE):
         before = rows[-1]["batch_id"]
@@ -78,11 +91,8 @@ def reopen_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> 
         short = planning.incomplete(expected, count_batches(warehouse, list(expected), since))
         if not short:
             break
-        ledger.run("reopen", batch_ids=short)
-        opened += len(short)
-    if opened:
-        log.warning("the warehouse was behind: %d micro-batches will be loaded again", opened)
-    return opened
+        missing += short
+    return missing
 
 
 def count_batches(

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -27,6 +28,7 @@ from millrace.ingest.model import (
     RepeatIncompleteError,
     Source,
     StalledError,
+    SupersededError,
 )
 from millrace.ingest.progress import Progress, compact
 from millrace.ingest.reader import OffsetGoneError, Reader
@@ -57,11 +59,15 @@ nothing."""
 
 @dataclass(frozen=True)
 class Share:
-    """What the plan gives one task: a source's partitions, and the task's number in the run."""
+    """What the plan gives one task: a source's partitions, and the task's number in the run.
+
+    Of plans, the one made later (``planned_at``) has the partitions.
+    """
 
     source: Source
     partitions: tuple[int, ...]
     task: int
+    planned_at: datetime
 
     @property
     def label(self) -> str:
@@ -74,16 +80,25 @@ class Share:
             "source": {**asdict(self.source), "config": dict(self.source.config)},
             "partitions": list(self.partitions),
             "task": self.task,
+            "planned_at": self.planned_at.isoformat(),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Share:
         """Return the share that ``as_dict`` made."""
-        return cls(Source(**values["source"]), tuple(values["partitions"]), values["task"])
+        return cls(
+            Source(**values["source"]),
+            tuple(values["partitions"]),
+            values["task"],
+            datetime.fromisoformat(values["planned_at"]),
+        )
 
 
 class Worker:
-    """Loads the partitions of a share until its time is up.
+    """Loads the partitions of a share until a later plan's worker wants them, or its time is up.
+
+    It connects to everything first, and asks for the partitions then, so that whoever has them
+    loads on meanwhile.
 
     ``run_id`` and ``attempt`` name its owner in the ledger: a later attempt of the same task, and
     any task of the same run's plan, may take its partitions over at once.
@@ -91,6 +106,7 @@ class Worker:
 
     def __init__(self, settings: Settings, share: Share, run_id: str, attempt: int = 1) -> None:
         self.settings = settings
+        self.share = share
         self.source = share.source
         self.partitions = share.partitions
         mine = f"{run_id}/{share.task}/"
@@ -111,7 +127,7 @@ class Worker:
         self._unreachable: Exception | None = None
 
     def run(self, seconds: float) -> Progress:
-        """Load for ``seconds``, then hand over; return what was done.
+        """Load for ``seconds`` at most, then hand over; return what was done.
 
         Raises ``LeaseLostError`` when another worker took the partitions, ``StalledError`` when
         the time ended while a server that it needs was down.
@@ -119,28 +135,34 @@ class Worker:
         self._deadline = time.monotonic() + max(seconds, SHORTEST_RUN_SECONDS)
         try:
             self._load_until_over()
+        except SupersededError as reason:
+            self.progress.note = str(reason)
+            log.info("ending: %s", reason)
         except PlanOutdatedError as reason:
             self.progress.note = str(reason)
+            self.progress.is_outdated = True
             log.warning("ending the run early, to plan anew: %s", reason)
         finally:
             self.lease.stop()
             self._close()
+        self.progress.is_outdated |= self.lease.is_deserted
         self.progress.report()
         if self._trouble is not None:
             raise StalledError(f"the run ended in trouble: {self._trouble}") from self._trouble
         return self.progress
 
     def is_over(self) -> bool:
-        """Tell whether the time is up, or other workers of the source wait for a new plan."""
+        """Tell whether the time is up, or a new plan waits for the partitions or is needed."""
         self.lease.check()
-        return time.monotonic() >= self._deadline or self.lease.has_others_released
+        is_awaited = self.lease.is_wanted or self.lease.is_deserted
+        return is_awaited or time.monotonic() >= self._deadline
 
     def _load_until_over(self) -> None:
         pause = 0.1
         while not self.is_over():
             try:
                 if not self.positions and not self._acquire():
-                    time.sleep(0.2)  # a lease ends by time alone
+                    time.sleep(0.05)  # a lease may end by time alone
                     continue
                 self._resynchronise()
                 self._trouble, pause = self._unreachable, 0.1
@@ -155,13 +177,26 @@ class Worker:
                 return
 
     def _acquire(self) -> bool:
-        taken = self.ledger.acquire(self.partitions, self.predecessors)
+        if self._reader is None:
+            self._connect()
+        planned_at = self.share.planned_at
+        taken = self.ledger.acquire(self.partitions, self.predecessors, planned_at)
         if taken is None:
-            self.progress.waiting("another worker's lease on the partitions")
+            self.ledger.request_handover(self.partitions, planned_at)
+            self.progress.waiting("the worker that holds the partitions to end, or its lease")
             return False
         self.positions, lease_until = taken
         self.lease.start(lease_until)
         return True
+
+    def _connect(self) -> None:
+        """Have Kafka fetch and a session opened already when the partitions are taken."""
+        rows = [row for row in self.ledger.positions() if row["partition"] in self.partitions]
+        if not rows:
+            raise PlanOutdatedError("the ledger does not have the partitions: it was restored")
+        self._warehouse = Warehouse(self.settings, self.source, rows[0]["topic_incarnation"])
+        self._warehouse.client()
+        self.reader.seek({row["partition"]: row["next_offset"] for row in rows})
 
     def _wait_out(self, error: Exception, pause: float) -> None:
         """After a failure: let go of connections, wait, and take stock of the ledger again."""
@@ -178,6 +213,10 @@ class Worker:
     def _resynchronise(self) -> None:
         """Make the ledger, the warehouse and the reader agree, completing what was left open."""
         self.ahead.abandon()
+        incarnation = next(iter(self.positions.values())).incarnation
+        if self.warehouse.incarnation != incarnation:
+            self.warehouse.close()
+            self._warehouse = None
         recovery.check_ledger(self)
         if not self._register_instance:
             self._register_instance = register.ensure(self.settings, self.ledger)

@@ -1,3 +1,4 @@
+-- Plans of before are outdated, so that the next one brings ledger and warehouse into line.
 UPDATE ingest_positions
-SET owner = '', lease_until = 'epoch', updated_at = clock_timestamp()
+SET owner = '', lease_until = 'epoch', planned_at = clock_timestamp(), updated_at = clock_timestamp()
 WHERE owner = %(owner)s

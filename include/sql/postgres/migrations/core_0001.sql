@@ -114,6 +114,8 @@ CREATE TABLE ingest_positions (
     epoch bigint NOT NULL DEFAULT 0,
     owner text NOT NULL DEFAULT '',
     lease_until timestamptz NOT NULL DEFAULT 'epoch',
+    planned_at timestamptz NOT NULL DEFAULT 'epoch',
+    successor_planned_at timestamptz NOT NULL DEFAULT 'epoch',
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (source_id, topic, partition)
 );
@@ -121,6 +123,8 @@ COMMENT ON COLUMN ingest_positions.topic_id IS 'Kafka''s own UUID of the topic: 
 COMMENT ON COLUMN ingest_positions.next_offset IS 'First offset that no micro-batch has claimed';
 COMMENT ON COLUMN ingest_positions.reached_at IS 'Kafka''s timestamp of the last message claimed';
 COMMENT ON COLUMN ingest_positions.owner IS 'run/task/try of the worker; empty: handed over';
+COMMENT ON COLUMN ingest_positions.planned_at IS 'The plan under which it was taken last';
+COMMENT ON COLUMN ingest_positions.successor_planned_at IS 'A later plan whose worker waits for it';
 
 -- A micro-batch: at most one range per partition, claimed together, replayed together.
 CREATE TABLE ingest_batches (
