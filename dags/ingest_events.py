@@ -78,7 +78,7 @@ def ingest_events() -> None:
             compile_all(connection, settings)
         return plan_shares(settings, context["run_id"], context["ti"].try_number)
 
-    @task(outlets=[EVENTS], execution_timeout=timedelta(hours=1), map_index_template="{{ share }}")
+    @task(outlets=[EVENTS], execution_timeout=3 * INTERVAL, map_index_template="{{ share }}")
     def load(share: dict[str, Any], *, outlet_events: Any = None) -> dict[str, Any]:
         """Load one share's partitions until the next run takes over."""
         from datetime import UTC

@@ -95,3 +95,21 @@ def test_what_is_sent_is_ingested_and_rolled_up_by_the_scheduler(airflow_stack: 
     ]
     client.close()
     assert totals == [manifest.accepted] * 3
+
+
+def test_a_run_that_was_marked_failed_is_followed_at_once(airflow_stack: Stack) -> None:
+    run_only(airflow_stack, "ingest_events")
+    path, since = "/dags/ingest_events/dagRuns", datetime.now(UTC)
+
+    def runs(**wanted: str) -> list[dict[str, str]]:
+        with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+            found: list[dict[str, str]] = api.get(path, params=wanted).json()["dag_runs"]
+        return found
+
+    wait.until(lambda: bool(runs(state="running")), 60)
+    running = runs(state="running")[0]["dag_run_id"]
+    with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+        api.patch(f"{path}/{running}", json={"state": "failed"}).raise_for_status()
+
+    asked_for = {"run_type": "asset_triggered", "start_date_gte": since.isoformat()}
+    wait.until(lambda: bool(runs(**asked_for)), 120)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from psycopg.rows import DictRow
 
+from millrace import waiting
 from millrace.ingest import ledger, planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
 from millrace.ingest.model import PlanOutdatedError, Range, Source
@@ -173,16 +174,22 @@ def _take_all(mine: Ledger, planned_at: datetime) -> dict[int, Position]:
     """
     partitions = [row["partition"] for row in mine.positions()]
     predecessor = mine.owner.rsplit("/", 1)[0]
-    waited_since = time.monotonic()
-    while (taken := mine.acquire(partitions, [predecessor], planned_at)) is None:
-        mine.request_handover(partitions, planned_at)
-        if time.monotonic() - waited_since > 10 * mine.settings.ingest_lease_seconds:
-            raise PlanOutdatedError(
-                f"source {mine.source.source_id}: another ingest keeps its lease; stop it, or see "
-                "./millrace ingest status"
-            )
-        time.sleep(0.2)  # a lease ends by time alone
-    return taken[0]
+
+    def taken() -> tuple[dict[int, Position], datetime] | None:
+        found = mine.acquire(partitions, [predecessor], planned_at)
+        if found is None:
+            mine.request_handover(partitions, planned_at)
+        return found
+
+    positions, _ = waiting.until(
+        taken,
+        f"the partitions of source {mine.source.source_id}",
+        seconds=10 * mine.settings.ingest_lease_seconds,
+        every=0.2,
+        hint="another ingest keeps its lease; stop it, or see ./millrace ingest status",
+        error=PlanOutdatedError,
+    )
+    return positions
 
 
 def _follow_topic(
