@@ -95,8 +95,9 @@ def limits(events: Events = 2_000_000) -> None:
 def operator(events: Events = 2_000_000, theirs: int = 200_000) -> None:
     """Compare with Airflow's operator, which gets the first ``theirs`` of the same messages.
 
-    Its callback does what is usual (parse, insert as events) or the least (insert what came), in
-    batches of its default size or of 10,000. There are no faults among the messages: the first
+    Its callback does nearest to the same (keep what came, parse, insert as events with the minute
+    rollup), what is usual (parse, insert as events) or the least (insert what came), in batches of
+    its default size or of 10,000. There are no faults among the messages: the first
     string that is not UTF-8 would end such a callback.
     """
     with bed.running() as stack:
@@ -104,7 +105,11 @@ def operator(events: Events = 2_000_000, theirs: int = 200_000) -> None:
         bed.send(stack.settings, events, seed=1, with_faults=False)
         ours = bed.load(stack)
         found: dict[str, Any] = {}
-        for name, insert in (("events", insert_parsed), ("raw", insert_raw)):
+        for name, insert in (
+            ("kept, events, rollup", insert_kept),
+            ("events", insert_parsed),
+            ("raw", insert_raw),
+        ):
             for batch in (1_000, 10_000):
                 rate = consume_with_operator(stack.settings, theirs, insert, batch)
                 found[f"{name}, batches of {batch}"] = {
@@ -293,6 +298,15 @@ def consume_with_operator(
         "value String) ENGINE = MergeTree ORDER BY (partition, offset)"
     )
     client.command("CREATE OR REPLACE TABLE bench_events AS events")
+    client.command("DROP TABLE IF EXISTS bench_events_view")
+    if insert is insert_kept:
+        view = client.command(
+            "SELECT as_select FROM system.tables WHERE name = 'bench_minute_view'"
+        )
+        client.command(
+            "CREATE MATERIALIZED VIEW bench_events_view TO bench_minute AS "
+            + str(view).replace(".events ", ".bench_events ")
+        )
     config = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "group.id": f"bench-operator-{time.time_ns()}",
@@ -325,6 +339,12 @@ def insert_raw(client: Client, messages: list[Message]) -> None:
         [[m.partition(), m.offset(), m.key() or b"", m.value() or b""] for m in messages],
         column_names=["partition", "offset", "key", "value"],
     )
+
+
+def insert_kept(client: Client, messages: list[Message]) -> None:
+    """Keep messages as they came, then parse and insert them."""
+    insert_raw(client, messages)
+    insert_parsed(client, messages)
 
 
 CONTRACT = {"event_id", "timestamp", "event", "user_id", "page", "country", "device"}
