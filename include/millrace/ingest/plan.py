@@ -132,6 +132,8 @@ def _reconcile(
     """Take every partition, follow the topic, and bring ledger and warehouse into line."""
     _add_partitions(mine, topic, edges)
     positions = _take_all(mine, planned_at)
+    # Workers may have gone beyond the ends that were read before they let go.
+    edges = topics.offsets(settings, mine.source.topic, topic.partitions)
     positions = _follow_topic(settings, mine, topic, edges, positions)
     warehouse = Warehouse(settings, mine.source, next(iter(positions.values())).incarnation)
     try:
