@@ -79,7 +79,7 @@ def await_quiet(api: httpx.Client) -> None:
                 api.patch(path, json={"state": "failed"}).raise_for_status()
         return not runs
 
-    waiting.until(is_quiet, "the runs of paused DAGs to end", seconds=600)
+    waiting.until(is_quiet, "the runs of paused DAGs to end", seconds=600, every=5)
 
 
 def await_caught_up(api: httpx.Client) -> None:
