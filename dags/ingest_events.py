@@ -13,7 +13,8 @@ time is up, and its log says every few seconds what it waits for. If the trouble
 fails and is retried. Nothing is lost or repeated by that.
 
 **When it fails.**
-- *`LeaseLostError`*: another worker took over (this one was paused too long). The retry waits.
+- *`LeaseLostError`*: another worker took over (this one was paused too long). The retry waits for
+  it, or ends if that one belongs to a later run.
 - *`has no gate`*: the rules don't compile; see `./millrace rules`.
 - *Data loss* is never silent: see the table `ingest_incidents`, or `./millrace ingest status`.
 
