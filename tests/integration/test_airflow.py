@@ -106,10 +106,20 @@ def test_a_run_that_was_marked_failed_is_followed_at_once(airflow_stack: Stack) 
             found: list[dict[str, str]] = api.get(path, params=wanted).json()["dag_runs"]
         return found
 
-    wait.until(lambda: bool(runs(state="running")), 60)
-    running = runs(state="running")[0]["dag_run_id"]
-    with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
-        api.patch(f"{path}/{running}", json={"state": "failed"}).raise_for_status()
+    def loads(run_id: str) -> set[str]:
+        with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+            tasks = api.get(f"{path}/{run_id}/taskInstances").json()["task_instances"]
+        return {task["state"] for task in tasks if task["task_id"] == "load"}
 
+    def stopped_one_that_loads() -> bool:
+        """Mark the newest run failed; its tasks may have ended just before."""
+        newest = runs(state="running", order_by="-start_date")[:1]
+        if not newest or "running" not in loads(run_id := newest[0]["dag_run_id"]):
+            return False
+        with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+            api.patch(f"{path}/{run_id}", json={"state": "failed"}).raise_for_status()
+        return "failed" in loads(run_id)
+
+    wait.until(stopped_one_that_loads, 120)
     asked_for = {"run_type": "asset_triggered", "start_date_gte": since.isoformat()}
     wait.until(lambda: bool(runs(**asked_for)), 120)
