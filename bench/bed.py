@@ -147,7 +147,10 @@ def hold_ids(settings: Settings, count: int) -> None:
             "toIntervalSecond(3600 + number % 72000) AS at "
             f"FROM numbers({first}, {min(step, count - first)}))"
         )
-    client.command("OPTIMIZE TABLE events FINAL")  # what merges them is not ingest's to pay for
+    # Merging these events and writing them to the disk is not for the ingest that follows to pay.
+    client.command("OPTIMIZE TABLE events FINAL")
+    settle(client)
+    os.sync()
     client.command("TRUNCATE TABLE event_id_register")
     client.close()
 

@@ -120,7 +120,7 @@ def operator(events: Events = 2_000_000, theirs: int = 200_000) -> None:
 
 
 @app.command()
-def sizes(events: Events = 1_000_000, steps: str = "1,10,50") -> None:
+def sizes(events: Events = 2_000_000, steps: str = "1,10,50") -> None:
     """Load the same number of messages with more and more events in the tables."""
     with bed.running() as stack:
         warm_up(stack)

@@ -98,10 +98,11 @@ def ingest_events() -> None:
     @task(outlets=[OUTDATED_PLAN])
     def plan_again() -> None:
         """Ask for a new run if a task of this one ended early or failed."""
+        from millrace.ingest.planning import ended_as_planned
+
         ti = get_current_context()["ti"]
-        shares = ti.xcom_pull(task_ids="plan")
-        done = [share for share in ti.xcom_pull(task_ids=["load"]) if share]
-        if shares and len(done) == len(shares) and not any(d["is_outdated"] for d in done):
+        done = filter(None, ti.xcom_pull(task_ids=["load"]))
+        if ended_as_planned(ti.xcom_pull(task_ids="plan"), done):
             raise AirflowSkipException("every task ended as planned")
 
     load.expand(share=plan()) >> plan_again().as_teardown()

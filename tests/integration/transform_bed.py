@@ -14,7 +14,7 @@ from tests.helpers import plain_models
 from tests.helpers.plain_models import Event
 
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres
+from millrace.stores import clickhouse, postgres, publication
 from millrace.transform import project
 
 MINUTE, FIVE_MINUTES = timedelta(minutes=1), timedelta(minutes=5)
@@ -89,8 +89,7 @@ class Bench:
              {}, [], ingested_at, ingested_at, "test", "test", 0, 0, number, batch_id]
             for number, e in enumerate(events)
         ]  # fmt: skip
-        ledger.execute("SELECT pg_advisory_lock_shared(hashtext('millrace.publish'))")
-        try:
+        with publication.shared(ledger):
             for _ in range(times):
                 self.client.insert(
                     "events",
@@ -105,8 +104,6 @@ class Bench:
                 "UPDATE ingest_batches SET state = 'loaded', loaded_at = now() WHERE batch_id = %s",
                 [batch_id],
             )
-        finally:
-            ledger.execute("SELECT pg_advisory_unlock_shared(hashtext('millrace.publish'))")
         self.events += events
         self.batches += 1
 

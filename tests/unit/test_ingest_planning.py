@@ -155,3 +155,12 @@ def test_conditions_and_labels_read_well() -> None:
     assert ranges_condition([Range(3, 5, 9)]) == "(partition = 3 AND offset >= 5 AND offset < 9)"
     assert ranges_condition([]) == "0"
     assert compact([4, 0, 1, 2, 7]) == "0-2,4,7"
+
+
+def test_a_run_ends_as_planned_if_every_share_was_loaded_until_its_time_was_up() -> None:
+    whole, early = {"is_outdated": False}, {"is_outdated": True}
+    assert planning.ended_as_planned([{}, {}], [whole, whole])
+    assert not planning.ended_as_planned([{}, {}], [whole, early])
+    assert not planning.ended_as_planned([{}, {}], [whole])  # a task failed
+    assert not planning.ended_as_planned(None, [])  # the plan failed
+    assert not planning.ended_as_planned([], [])  # no source is active

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from millrace.backups.gateway import BackupError
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, sql
+from millrace.stores import clickhouse, postgres, publication, sql
 
 AS_RECEIVED = ("raw_events", "rejected_events")
 """Tables whose rows name the user only inside the message."""
@@ -52,14 +52,17 @@ def erase(
     back. Raises ``BackupError`` if any row is left.
     """
     found = find(settings, user_id)
-    with clickhouse.connect(settings) as client, postgres.connect(settings) as connection:
+    with (
+        clickhouse.connect(settings) as client,
+        postgres.connect(settings) as connection,
+        publication.alone(connection),
+    ):
         (began,) = connection.execute(
             "INSERT INTO erasures (user_id, requested_by, reason) VALUES (%s, %s, %s) "
             "RETURNING erasure_id",
             [user_id, requested_by, reason],
         ).fetchall()
         bound = {"user": user_id, "erasure": began["erasure_id"]}
-        connection.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
         places = _places(settings, client)
         targets = [name for name in _targets(settings, connection) if name in places]
         holders = {name: places[name] for name in [*_as_received(settings), *targets]}

@@ -17,7 +17,7 @@ from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
 from millrace.settings import Settings
-from millrace.stores import clickhouse, profiles, sql
+from millrace.stores import clickhouse, profiles, publication, sql
 
 log = logging.getLogger(__name__)
 
@@ -124,11 +124,10 @@ def _standing_still(connection: psycopg.Connection[DictRow]) -> Iterator[None]:
     A process that is killed here leaves the partitions owned; the next restore takes them over.
     """
     connection.execute(sql.render("postgres/backups/fence.sql"), {"owner": OWNER})
-    connection.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
     try:
-        yield
+        with publication.alone(connection):
+            yield
     finally:
-        connection.execute("SELECT pg_advisory_unlock(hashtext('millrace.publish'))")
         connection.execute(sql.render("postgres/backups/unfence.sql"), {"owner": OWNER})
 
 

@@ -20,7 +20,7 @@ from millrace.backups import catalogue, gateway, metrics
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import LOOK_AT_BUCKET, WAREHOUSE, BackupError
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, sql
+from millrace.stores import clickhouse, postgres, publication, sql
 from millrace.stores import objects as store
 
 log = logging.getLogger(__name__)
@@ -145,9 +145,10 @@ def _cut(
         sql.render("clickhouse/backups/tables.sql", existed_at=False),
         parameters={"databases": databases},
     ).result_rows
-    with postgres.connect(settings) as lock:
-        lock.execute("SET lock_timeout = '2min'")
-        lock.execute("SELECT pg_advisory_lock(hashtext('millrace.publish'))")
+    with (
+        postgres.connect(settings, options="-c lock_timeout=2min") as lock,
+        publication.alone(lock),
+    ):
         began = time.monotonic()
         for database, name in tables:
             clone = f"{STAGING}.`{database}.{name}` {on_cluster}"

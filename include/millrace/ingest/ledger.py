@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -24,8 +23,6 @@ from millrace.ingest.model import (
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
 
-PUBLISH_LOCK = "pg_advisory_xact_lock_shared(hashtext('millrace.publish'))"
-EXCLUSIVE_LOCK = "pg_advisory_xact_lock(hashtext('millrace.publish'))"
 WORKER = re.compile(r".+/[0-9]+/[0-9]+")
 
 
@@ -227,20 +224,6 @@ class Ledger:
             **{**batch.__dict__, "attempts": rows[0]["attempts"]}
             | {"generation": rows[0]["generation"]}
         )
-
-    @contextmanager
-    def publishing(self) -> Iterator[None]:
-        """Hold the publication lock, shared; released by the commit of what is done inside."""
-        with self.connection.transaction():
-            self.connection.execute(f"SELECT {PUBLISH_LOCK}")
-            yield
-
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the publication lock alone: nobody registers or publishes meanwhile."""
-        with self.connection.transaction():
-            self.connection.execute(f"SELECT {EXCLUSIVE_LOCK}")
-            yield
 
     def complete(self, batch: Batch, counts: Counts, byte_count: int) -> None:
         """Record that a micro-batch is loaded.

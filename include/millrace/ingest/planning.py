@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from millrace.ingest.model import Found
 
@@ -100,3 +101,15 @@ def is_complete(has: Held) -> bool:
 def start_offsets(known: Sequence[int], edges: Mapping[int, tuple[int, int]]) -> dict[int, int]:
     """Return where partitions that the ledger does not know begin: at the first offset there is."""
     return {p: low for p, (low, _) in sorted(edges.items()) if p not in set(known)}
+
+
+def ended_as_planned(shares: Sequence[object] | None, done: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether every share of a run was loaded until its time was up.
+
+    ``shares`` is what ``plan`` returned, None where it failed; ``done`` the totals of the workers
+    that ended well.
+    """
+    if not shares:
+        return False
+    ended = [total["is_outdated"] for total in done]
+    return len(ended) == len(shares) and not any(ended)

@@ -11,7 +11,7 @@ from millrace.ingest.ledger import Ledger, sources
 from millrace.ingest.model import Source
 from millrace.ingest.warehouse import moment
 from millrace.settings import Settings
-from millrace.stores import clickhouse, sql
+from millrace.stores import clickhouse, publication, sql
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def ensure(settings: Settings, ledger: Ledger) -> int:
     """
     client = clickhouse.connect(settings)
     try:
-        with ledger.exclusive():
+        with publication.alone(ledger.connection):
             expected = instance(ledger)
             if int(str(client.command(SENTINEL))) == expected:
                 return expected

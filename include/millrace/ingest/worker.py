@@ -34,6 +34,7 @@ from millrace.ingest.progress import Progress, compact
 from millrace.ingest.reader import OffsetGoneError, Reader
 from millrace.ingest.warehouse import Warehouse, first_line
 from millrace.settings import Settings
+from millrace.stores import publication
 
 log = logging.getLogger(__name__)
 
@@ -288,7 +289,7 @@ class Worker:
         is_repeat = batch.attempts > 1 or batch.generation > 0
         is_rewrite = recovery.needs_rewrite(self, batch) if is_repeat else False
         warehouse.keep(batch, self.lease.until, is_rewrite=is_rewrite)
-        with self.ledger.publishing():
+        with publication.shared(self.ledger.connection):
             refused = warehouse.judge(
                 batch, messages.num_rows, self._register_instance, is_repeat=is_repeat
             )

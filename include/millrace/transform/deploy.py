@@ -24,7 +24,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,12 @@ from typing import Any
 import psycopg
 from clickhouse_connect.driver.client import Client
 
-from millrace import waiting
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, profiles, sql
+from millrace.stores import clickhouse, postgres, profiles, publication, sql
 from millrace.transform import docs, project, watermark
 from millrace.transform.ddl import Ddl
 
 log = logging.getLogger(__name__)
-
-OPEN_BATCH_DEADLINE_SECONDS = 120
 
 
 class DeploymentError(RuntimeError):
@@ -298,41 +295,10 @@ class _Deployer:
             if old != self.copy:
                 shutil.rmtree(old)
 
-    @contextmanager
-    def _no_publishing(self) -> Iterator[None]:
-        """Hold the publication lock, with no micro-batch half published.
-
-        A batch whose rows are in ``events`` while the ledger has it open will be repeated, and a
-        rollup that was made in between would not know its token; so such batches end first.
-        """
-        half: list[int] = []
-
-        def locked() -> ExitStack | None:
-            nonlocal half
-            with ExitStack() as lock:
-                lock.enter_context(_lock(self.ledger, "millrace.publish"))
-                half = self._half_published()
-                return None if half else lock.pop_all()
-
-        with waiting.until(
-            locked,
-            "half published micro-batches to end",
-            seconds=OPEN_BATCH_DEADLINE_SECONDS,
-            every=0.5,
-            hint=lambda: f"{half} have not; see that ingest_events runs, then deploy",
-            error=DeploymentError,
-        ):
-            yield
-
-    def _half_published(self) -> list[int]:
-        rows = self.ledger.execute(sql.render("postgres/transform/open_batches.sql")).fetchall()
-        if not rows:
-            return []
-        found = self.client.query(
-            sql.render("clickhouse/transform/half_published.sql", database=self.base),
-            parameters={"batch_ids": [row["batch_id"] for row in rows]},
+    def _no_publishing(self) -> AbstractContextManager[None]:
+        return publication.settled(
+            self.ledger, self.client, f"{self.base}.events", error=DeploymentError
         )
-        return [row[0] for row in found.result_rows]
 
     def _dbt(self, command: str, target: str, options: list[str]) -> Any:
         variables = project.environment(self.settings, target, project=self.copy)

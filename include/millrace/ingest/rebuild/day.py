@@ -12,28 +12,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow
 
-from millrace import waiting
 from millrace.ingest import enrichment
-from millrace.ingest.ledger import EXCLUSIVE_LOCK
 from millrace.ingest.rebuild.messages import Messages
 from millrace.ingest.rebuild.session import RebuildError, Report, Session
 from millrace.ingest.warehouse import moment
 from millrace.settings import Settings
-from millrace.stores import postgres, sql
+from millrace.stores import postgres, publication, sql
 
 log = logging.getLogger(__name__)
 
 SLICE = 1_000_000
 """Offsets judged at a time; bounds the memory."""
-
-OPEN_BATCH_DEADLINE_SECONDS = 300
 
 _GATE_INPUT, _GATE_OUTPUT = "FROM incoming\n", "\nFROM judged"
 _GATE_NOW = "{claimed_at:DateTime64(3, 'UTC')}"
@@ -224,7 +220,9 @@ class _Rebuild:
 
     def _swap(self) -> None:
         session = self.session
-        with self._alone():
+        with publication.settled(
+            self.connection, session.client, session.target, error=RebuildError
+        ):
             started = time.monotonic()
             session.run("arrived_meanwhile")
             self.report.arrived_meanwhile = session.count(session.arrived)
@@ -293,46 +291,6 @@ class _Rebuild:
             )
         else:
             self.session.command(f"ALTER TABLE {table} DROP PARTITION '{partition_day}'")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the publication lock, with no micro-batch half published.
-
-        A batch whose rows are in the table while the ledger has it open will be repeated, and a
-        rollup swapped in between would not know its token; so such batches end first.
-        """
-        half: list[int] = []
-
-        def locked() -> ExitStack | None:
-            nonlocal half
-            with ExitStack() as lock:
-                lock.enter_context(self.connection.transaction())
-                self.connection.execute(f"SELECT {EXCLUSIVE_LOCK}")
-                half = self._half_published()
-                return None if half else lock.pop_all()
-
-        with waiting.until(
-            locked,
-            "half published micro-batches to end",
-            seconds=OPEN_BATCH_DEADLINE_SECONDS,
-            every=0.5,
-            hint=lambda: f"{half} have not; see that ingest_events runs, then clear this task",
-            error=RebuildError,
-        ):
-            yield
-
-    def _half_published(self) -> list[int]:
-        rows = self.connection.execute(
-            "SELECT batch_id FROM ingest_batches WHERE state = 'claimed'"
-        ).fetchall()
-        if not rows:
-            return []
-        found = self.session.client.query(
-            f"SELECT DISTINCT batch_id FROM {self.session.target} "  # noqa: S608
-            "WHERE batch_id IN {ids:Array(UInt64)}",
-            parameters={"ids": [row["batch_id"] for row in rows]},
-        )
-        return [row[0] for row in found.result_rows]
 
     def _logs(self, table: str) -> list[dict[str, Any]]:
         """Return the partitions and incarnations that events of the day came through."""

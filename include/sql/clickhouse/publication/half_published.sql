@@ -1,4 +1,4 @@
 SELECT DISTINCT batch_id
-FROM {{ database }}.events
+FROM {{ table }}
 WHERE batch_id IN {batch_ids:Array(UInt64)}
 ORDER BY batch_id
