@@ -30,7 +30,9 @@ from millrace.transform import project
 
 MILLION = 1_000_000
 DAYS = 7
-START = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=12)
+MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+START = MIDNIGHT - timedelta(days=DAYS - 1)
+"""The newest events are of these hours, as live ones are."""
 MODELS = [
     "stg_events", "metrics_1min", "metrics_5min", "metrics_1h", "page_views_1min", "page_views_1h",
     "page_views_1d", "top_pages",

@@ -6,18 +6,17 @@
     window         ClickHouse's function that gives the start of a window
     length         length of a window, as an interval
     state          the aggregate that makes the state
-    is_new         which rows of the source this run must answer for
+    new            a select of the times of the source's rows that this run must answer for
     built_through  the moment that this run answers up to
     versioned      whether the source itself holds versions -#}
 {% macro unique_user_versions(
-    source, time, window, length, state, is_new, built_through, versioned=false
+    source, time, window, length, state, new, built_through, versioned=false
 ) -%}
 {% if is_incremental() %}
 with
 touched as materialized (
     select {{ window }}({{ time }}) as window_start
-    from {{ source }}
-    where {{ is_new }}
+    from ({{ new }})
     union distinct
     -- a rebuilt day may have lost windows
     select window_start

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.helpers import dbt_columns, own_warehouse, wait
 from tests.helpers.plain_models import Event
-from tests.integration.transform_bed import GAP, TODAY, Bench, check_models, check_rollups
+from tests.integration.transform_bed import GAP, HOUR, TODAY, Bench, check_models, check_rollups
 
 from millrace.settings import Settings
 from millrace.stores import objects, postgres
@@ -49,6 +49,23 @@ def test_models_agree_with_plain_python_whatever_arrives(bench: Bench) -> None:
     new_user = [replace(e, user_id=e.user_id + 1_000) for e in bench.make(50, TODAY - GAP, TODAY)]
     bench.publish(late)
     bench.publish(new_user)
+    bench.build()
+    check_rollups(bench)
+    check_models(bench)
+
+
+def test_late_and_live_events_of_one_build_agree_with_plain_python(bench: Bench) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    visits = bench.make(40, now - HOUR, now)
+    without_end = [  # a session that began long before what counts as late
+        replace(e, user_id=5_000, event_time=now - n * timedelta(minutes=20))
+        for n, e in enumerate(visits)
+    ]
+    bench.publish(without_end[1:])
+    bench.build()
+
+    bench.publish(without_end[:1] + bench.make(300, now - timedelta(hours=12), now))
+    bench.publish(bench.make(100, TODAY - timedelta(days=2), TODAY))
     bench.build()
     check_rollups(bench)
     check_models(bench)

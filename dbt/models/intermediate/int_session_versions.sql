@@ -17,9 +17,12 @@
     partition_by='toDate(started_at)',
     ttl='toDateTime(started_at) + interval ' ~ kept_days(400) ~ ' day',
     settings=compact(),
+    indexes=[built(), {'name': 'ended', 'definition': 'ended_at type minmax granularity 1'}],
     query_settings={'enable_materialized_cte': 1},
 ) }}
 {% set gap = "interval " ~ var('session_gap_seconds') ~ " second" %}
+{#- A group of users, and since when their sessions matter, where that is known. -#}
+{% set groups = [("first_at >= " ~ lately(), lately()), ("first_at < " ~ lately(), none)] %}
 
 with
 {% if is_incremental() %}
@@ -30,8 +33,7 @@ touched as materialized (
         max(last_at) as last_at
     from (
         select user_id, event_time as first_at, event_time as last_at
-        from {{ ref('stg_events') }}
-        where {{ is_new_event() }}
+        from ({{ new_events('user_id, event_time') }})
         union all
         -- a rebuilt day may have lost events, so that no event is left to touch the session
         select user_id, started_at as first_at, ended_at as last_at
@@ -47,9 +49,17 @@ affected as materialized (
         sessions.started_at as started_at,
         sessions.ended_at as ended_at
     from (
+        {% for group, since in groups %}
         select user_id, started_at, ended_at
         from {{ this }} {{ newest() }}
-        where user_id in (select user_id from touched)
+        where
+            user_id in (
+                select user_id from touched
+                where {{ group }}
+            )
+            and ended_at >= {{ since or "(select min(first_at) from touched)" }} - {{ gap }}
+        {{ "union all" if not loop.last }}
+        {% endfor %}
     ) as sessions
     inner join touched on sessions.user_id = touched.user_id
     where
@@ -72,6 +82,7 @@ ranges as materialized (
 {% endif %}
 
 events as (
+    {% for group, since in (groups if is_incremental() else groups[:1]) %}
     select
         user_id,
         event_time,
@@ -84,11 +95,15 @@ events as (
     {% if is_incremental() %}
     inner join ranges using (user_id)
     where
-        user_id in (select user_id from ranges)
-        and event_time >= (select min(first_at) from ranges)
-        and event_time <= (select max(last_at) from ranges)
+        user_id in (
+            select user_id from ranges
+            where {{ group }}
+        )
+        and event_time >= {{ since or "(select min(first_at) from ranges)" }}
         and event_time between ranges.first_at and ranges.last_at
+    {{ "union all" if not loop.last }}
     {% endif %}
+    {% endfor %}
 ),
 
 marked as (

@@ -14,13 +14,15 @@
     partition_by='toDate(window_start)',
     ttl='window_start + interval ' ~ kept_days(730) ~ ' day',
     settings=compact(),
+    indexes=[built()],
     query_settings={'enable_materialized_cte': 1},
 ) }}
 
 {{ unique_user_versions(
     ref('int_unique_user_versions_5min'), 'window_start', 'toStartOfHour', 'interval 1 hour',
     state='uniqMergeState(found.users)',
-    is_new='built_through >= ' ~ built_since(),
+    new='select window_start from ' ~ ref('int_unique_user_versions_5min')
+        ~ ' where built_through >= ' ~ built_since(),
     built_through=built_through_of(ref('int_unique_user_versions_5min')),
     versioned=true,
 ) }}

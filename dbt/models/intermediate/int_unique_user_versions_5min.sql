@@ -15,12 +15,13 @@
     partition_by='toDate(window_start)',
     ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
     settings=compact(),
+    indexes=[built()],
     query_settings={'enable_materialized_cte': 1},
 ) }}
 
 {{ unique_user_versions(
     ref('stg_events'), 'event_time', 'toStartOfFiveMinutes', 'interval 5 minute',
     state='uniqState(found.user_id)',
-    is_new=is_new_event(),
+    new=new_events('event_time'),
     built_through=built_through(),
 ) }}

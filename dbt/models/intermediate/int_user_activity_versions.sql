@@ -15,6 +15,7 @@
     partition_by='toDate(window_start)',
     ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
     settings=compact(),
+    indexes=[built()],
     query_settings={'enable_materialized_cte': 1},
 ) }}
 
@@ -22,8 +23,7 @@
 with
 touched as materialized (
     select user_id, toStartOfMinute(event_time) as window_start
-    from {{ ref('stg_events') }}
-    where {{ is_new_event() }}
+    from ({{ new_events('user_id, event_time') }})
     union distinct
     -- a rebuilt day may have lost events
     select user_id, window_start
@@ -40,6 +40,7 @@ select
     {{ built_through() }} as built_through,
     is_deleted
 from (
+    {% for side in (['>=', '<'] if is_incremental() else ['>=']) %}
     select
         user_id,
         toStartOfMinute(event_time) as window_start,
@@ -49,14 +50,20 @@ from (
     from {{ ref('stg_events') }}
     {% if is_incremental() %}
     where
-        user_id in (select user_id from touched)
+        user_id in (
+            select user_id from touched
+            where window_start {{ side }} {{ lately() }}
+        )
+        and event_time {{ side }} {{ lately() }}
+        {% if side == '<' %}
         and event_time >= (select min(window_start) from touched)
-        and event_time < (select max(window_start) from touched) + interval 1 minute
+        {% endif %}
         and (user_id, toStartOfMinute(event_time)) in (select user_id, window_start from touched)
     {% endif %}
     group by user_id, window_start
+    {{ 'union all' if is_incremental() }}
+    {% endfor %}
     {% if is_incremental() %}
-    union all
     select
         user_id,
         window_start,

@@ -14,6 +14,7 @@
     partition_by='toStartOfMonth(day)',
     ttl='day + interval ' ~ kept_days(730) ~ ' day',
     settings=compact(),
+    indexes=[built()],
     query_settings={'enable_materialized_cte': 1},
 ) }}
 
@@ -35,6 +36,7 @@ select
     {{ built_through_of(ref('int_user_activity_versions')) }} as built_through,
     is_deleted
 from (
+    {% for side in (['>=', '<'] if is_incremental() else ['>=']) %}
     select
         toDate(window_start) as day,
         user_id,
@@ -45,13 +47,20 @@ from (
     from {{ ref('int_user_activity_versions') }} {{ newest() }}
     {% if is_incremental() %}
     where
-        user_id in (select user_id from touched)
-        and toDate(window_start) in (select day from touched)
+        user_id in (
+            select user_id from touched
+            where day {{ side }} toDate({{ lately() }})
+        )
+        and toDate(window_start) in (
+            select day from touched
+            where day {{ side }} toDate({{ lately() }})
+        )
         and (user_id, toDate(window_start)) in (select user_id, day from touched)
     {% endif %}
     group by day, user_id
+    {{ 'union all' if is_incremental() }}
+    {% endfor %}
     {% if is_incremental() %}
-    union all
     select
         day,
         user_id,

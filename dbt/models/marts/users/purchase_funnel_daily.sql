@@ -25,8 +25,7 @@ with
 {% if is_incremental() %}
 touched as materialized (
     select toDate(event_time) as day
-    from {{ ref('stg_events') }}
-    where {{ is_new_event() }}
+    from ({{ new_events('event_time') }})
     union distinct
     select day from {{ rebuilt_days() }}
 ),
