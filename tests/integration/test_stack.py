@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
+
 import pytest
 
 from millrace.settings import Settings
+from millrace.stack import kafka as broker
 from millrace.stack.stack import Stack
 from millrace.stores import kafka, objects, postgres
 
@@ -24,6 +28,17 @@ def test_a_stopped_server_stays_stopped(stack: Stack) -> None:
         stack.check("redis")
     stack.start("redis")
     stack.wait_healthy("redis")
+
+
+def test_kafka_is_formatted_whatever_its_id_begins_with(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(bytes=b"\xf8" * 16))
+    prepare = broker.server(settings.model_copy(update={"home": tmp_path})).prepare
+    assert prepare is not None
+    prepare()
+    known = (tmp_path / "kafka" / "data" / "meta.properties").read_text()
+    assert "cluster.id=-" in known
 
 
 def test_topics_and_buckets_exist(settings: Settings) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ import httpx
 
 from millrace.settings import REPOSITORY, Settings
 from millrace.stack import postgres
-from millrace.stack.server import Server, StackError
+from millrace.stack.server import Server, complete
 
 USER = "admin"
 PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -150,12 +149,7 @@ def migrate(settings: Settings, environment: dict[str, str]) -> None:
     if postgres.airflow_comment(settings) == wanted:
         return
     program = str(Path(sys.executable).parent / "airflow")
-    done = subprocess.run(
-        [program, "db", "migrate"], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-        raise StackError(f"Airflow could not migrate its database: {said[-1]}")
+    complete([program, "db", "migrate"], "Airflow could not migrate its database", env=environment)
     postgres.set_airflow_comment(settings, wanted)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from psycopg import sql
 
 from millrace.settings import Settings
-from millrace.stack.server import Server, database_user, find_program, unprivileged
+from millrace.stack.server import Server, complete, database_user, find_program, unprivileged
 from millrace.stores import postgres
 
 CONFIGURATION = """\
@@ -131,11 +130,9 @@ def _initialise(settings: Settings, folder: Path, data: Path) -> None:
     options = ["--username=millrace", f"--pwfile={password}", "--auth=scram-sha-256"]
     options += ["--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync"]
     try:
-        subprocess.run(
+        complete(
             unprivileged([initdb, "-D", str(fresh), *options], settings.home),
-            check=True,
-            capture_output=True,
-            text=True,
+            f"initdb could not make {data}",
             cwd=folder,
         )
     finally:

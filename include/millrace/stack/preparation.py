@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Collection, Mapping
 
@@ -11,7 +10,7 @@ from millrace.alerts import rules as alert_rules
 from millrace.exports import definitions as exports
 from millrace.rules import gate, store
 from millrace.settings import Settings
-from millrace.stack.server import StackError
+from millrace.stack.server import complete
 from millrace.stack.steps import Step
 from millrace.stores import clickhouse, kafka, objects, postgres
 from millrace.stores.transactions import LARGEST_MESSAGE
@@ -72,7 +71,4 @@ def deploy_models(settings: Settings, environment: Mapping[str, str]) -> None:
     if is_deployed(settings):
         return
     command = [sys.executable, "-m", "millrace.cli", "dbt", "deploy"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().splitlines()[-15:]
-        raise StackError("the dbt models could not be built:\n" + "\n".join(said))
+    complete(command, "the dbt models could not be built", lines=15, env=environment)

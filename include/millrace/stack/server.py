@@ -6,9 +6,11 @@ import os
 import pwd
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 class StackError(RuntimeError):
@@ -51,6 +53,19 @@ def find_program(name: str, *folders: Path, package: str) -> str:
     if found is None:
         raise StackError(f"{name} is not installed: apt-get install {package}")
     return found
+
+
+def complete(command: list[str], failure: str, *, lines: int = 1, **options: Any) -> None:
+    """Run a command to its end; ``options`` are those of ``subprocess.run``.
+
+    Raises ``StackError`` with ``failure`` and the last ``lines`` that it said when it fails.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-lines:]
+        reason = "\n".join(said) or f"exit code {done.returncode}"
+        gap = " " if lines == 1 else "\n"
+        raise StackError(f"{failure}:{gap}{reason}")
 
 
 def unprivileged(command: list[str], home: Path) -> list[str]:

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from millrace.settings import REPOSITORY, Settings
-from millrace.stack.server import Server, StackError, find_program
+from millrace.stack.server import Server, StackError, complete, find_program
 from millrace.stores import kafka
 
 HERE = Path(__file__).parent
@@ -133,10 +133,9 @@ def _prepare(settings: Settings, folder: Path, command: list[str]) -> None:
     if (folder / "data" / "meta.properties").exists():
         return
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    options = ["--cluster-id", cluster_id, "--config", str(properties), "--ignore-formatted"]
-    subprocess.run(
+    # One argument, since one id in 64 begins with a hyphen.
+    options = [f"--cluster-id={cluster_id}", "--config", str(properties), "--ignore-formatted"]
+    complete(
         [*command, "kafka.tools.StorageTool", "format", *options],
-        check=True,
-        capture_output=True,
-        text=True,
+        f"Kafka could not format {folder / 'data'}",
     )
