@@ -69,17 +69,21 @@ def client(settings: Settings) -> httpx.Client:
 
 
 def await_quiet(api: httpx.Client) -> None:
-    """Wait until no run is under way; ingest's is ended, since it lasts for minutes."""
+    """Wait until no task is under way; ingest's runs are ended, since they last for minutes.
+
+    A run of a paused DAG goes on being called running as long as it has tasks left.
+    """
+    for run in runs_that_are(api, "running"):
+        if run["dag_id"] == INGEST:
+            path = f"dags/{INGEST}/dagRuns/{run['dag_run_id']}"
+            api.patch(path, json={"state": "failed"}).raise_for_status()
+    under_way = {"state": ["running", "queued"]}
 
     def is_quiet() -> bool:
-        runs = runs_that_are(api, "running")
-        for run in runs:
-            if run["dag_id"] == INGEST:
-                path = f"dags/{INGEST}/dagRuns/{run['dag_run_id']}"
-                api.patch(path, json={"state": "failed"}).raise_for_status()
-        return not runs
+        found = api.get("dags/~/dagRuns/~/taskInstances", params=under_way)
+        return found.raise_for_status().json()["total_entries"] == 0
 
-    waiting.until(is_quiet, "the runs of paused DAGs to end", seconds=600, every=5)
+    waiting.until(is_quiet, "the tasks of paused DAGs to end", seconds=600, every=5)
 
 
 def await_caught_up(api: httpx.Client) -> None:
