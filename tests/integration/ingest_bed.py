@@ -83,8 +83,6 @@ class Bed:
         """Delete rows; only partitions that have some are touched, the others belong to others."""
         rows = f"WHERE {condition}"
         for (partition,) in self.query(f"SELECT DISTINCT _partition_id FROM {table} {rows}"):
-            # The engine deletes from one part after the other, with a pause between.
-            self.query(f"OPTIMIZE TABLE {table} PARTITION ID '{partition}' FINAL")
             self.query(
                 f"ALTER TABLE {table} DELETE IN PARTITION ID '{partition}' {rows} "
                 "SETTINGS mutations_sync = 1"
