@@ -12,6 +12,11 @@ the Airflow UI). `send` writes the events to the source's topic, where they are 
 other; `settle` waits until each is in `events` or rejected anew, marks it so in `replayed_events`,
 and returns how many ended how.
 
+**What is sent** is what the preview selected, message by message, and nothing that was rejected
+later. Each goes to the partition that its key has now. One that can't go is told in
+`replayed_events` (`outcome` expired or refused, with the reason in `detail`) and stays in
+`rejected_events`; the others go.
+
 **Safe to repeat.** An event is replayed once: a second run with the same selection finds nothing
 left. One that was rejected again is a new message and may be replayed in its turn. A task that is
 cleared or retried goes on where it stopped.
@@ -62,7 +67,7 @@ def replay_rejected_events() -> None:
     def preview() -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from millrace.rules import replay
+        from millrace.rules import approval, replay
         from millrace.settings import Settings
 
         given = dict(get_current_context()["params"])
@@ -71,7 +76,7 @@ def replay_rejected_events() -> None:
         result = replay.preview(Settings(), criteria, steps)
         if result["replay_id"] is None:
             raise AirflowSkipException("nothing to replay: no rejected event is selected and left")
-        return {**result, "text": replay.describe(result)}
+        return {**result, "text": approval.describe(result)}
 
     @task(execution_timeout=timedelta(hours=2))
     def send(previewed: dict[str, Any]) -> int:

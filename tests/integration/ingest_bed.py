@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+from tests.helpers import wait
 
 from millrace.ingest import topics
 from millrace.ingest.plan import plan
@@ -69,6 +71,27 @@ class Bed:
     def producer(self, **overrides: object) -> Producer:
         """A producer of the project's own making."""
         return kafka.producer(self.settings, **overrides)
+
+    def recreate_topic(self, partitions: int) -> None:
+        """Delete the topic with all that is in it, and make it anew."""
+        admin = kafka.admin(self.settings)
+        admin.delete_topics([self.name], operation_timeout=30)[self.name].result()
+        wait.until(lambda: self.name not in admin.list_topics(timeout=10).topics)
+        kafka.ensure_topic(self.settings, self.name, partitions=partitions)
+
+    def set_topic(self, **config: str) -> None:
+        """Change settings of the topic; their names' dots are written as underscores."""
+        entries = [ConfigEntry(name.replace("_", "."), value) for name, value in config.items()]
+        for entry in entries:
+            entry.incremental_operation = AlterConfigOpType.SET
+        resource = ConfigResource(ConfigResource.Type.TOPIC, self.name, incremental_configs=entries)
+        admin = kafka.admin(self.settings)  # lives until the answer is there
+        admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def count(self, table: str) -> int:
+        """Rows of this source."""
+        ((rows,),) = self.query(f"SELECT count() FROM {table} WHERE source_id = {{source}}")
+        return int(rows)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask ClickHouse; ``{source}`` in the statement is this bed's source."""

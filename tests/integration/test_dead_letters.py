@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from confluent_kafka import Message, TopicPartition
 from millrace.rules import dead_letters, gate, store
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka, postgres, transactions
+from millrace.stores import headers as kept
 
 
 @dataclass
@@ -25,7 +27,13 @@ class Source:
     source_id: str
     topic: str
 
-    def judge(self, first: int, following: int, values: dict[int, bytes]) -> None:
+    def judge(
+        self,
+        first: int,
+        following: int,
+        values: dict[int, bytes],
+        headers: str = '[["h", "AAE="]]',
+    ) -> None:
         """Record offsets as judged, those in ``values`` as rejected."""
         client = clickhouse.connect(self.settings)
         said = ["malformed_json", ["malformed_json||contract"], 1, datetime.now(UTC)]
@@ -36,10 +44,7 @@ class Source:
         )
         client.insert(
             "rejected_events",
-            [
-                [*origin, offset, b"k", value, '[["h", "AAE="]]', *said]
-                for offset, value in values.items()
-            ],
+            [[*origin, offset, b"k", value, headers, *said] for offset, value in values.items()],
             column_names=names.split(),
         )
         client.close()
@@ -124,6 +129,30 @@ def test_what_is_still_claimed_waits(source):
     )
     assert dead_letters.relay(source.settings)[source.source_id] == 1
     assert [m.value() for m in source.dead_letters()] == [b"a", b"b"]
+
+
+def test_headers_of_any_bytes_or_none_go_along(source):
+    odd = [(b"trace\xff", b"1"), (b"gone", None), (b"", b"")]
+    source.judge(0, 1, {0: b"x"}, kept.encode(odd).decode())
+    assert dead_letters.relay(source.settings)[source.source_id] == 1
+    (message,) = source.dead_letters()
+    headers = message.headers()
+    assert headers[:3] == [("trace\ufffd", b"1"), ("gone", None), ("", b"")]
+    assert dict(headers[3:])[kept.NAMES] == b'[["trace\\ufffd", "dHJhY2X/"]]'
+
+
+def test_a_message_that_the_topic_refuses_holds_up_no_other(source, caplog):
+    kafka.ensure_topic(
+        source.settings, f"{source.topic}.dead", partitions=1, **{"max.message.bytes": "20000"}
+    )
+    # What zstd can't shrink, among others of the same transaction.
+    large = random.Random(1).randbytes(200_000)
+    source.judge(0, 9, {n: large if n in (0, 4, 5) else f"m{n}".encode() for n in range(9)})
+    assert dead_letters.relay(source.settings)[source.source_id] == 6
+    assert [m.value() for m in source.dead_letters()] == [b"m%d" % n for n in (1, 2, 3, 6, 7, 8)]
+    told = [r.getMessage() for r in caplog.records if "stays in rejected_events" in r.getMessage()]
+    assert [text.split("/0@")[1].split(",")[0] for text in told] == ["0", "4", "5"]
+    assert dead_letters.relay(source.settings)[source.source_id] == 0
 
 
 def test_a_crash_before_the_commit_repeats_nothing(source, monkeypatch):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import gc
-import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -27,7 +26,8 @@ from confluent_kafka import (
 from millrace.ingest.model import PlanOutdatedError, Range, Source
 from millrace.ingest.warehouse import MESSAGES
 from millrace.settings import Settings
-from millrace.stores import kafka
+from millrace.stores import headers, kafka
+from millrace.stores.librdkafka import HeaderReader
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ LONGEST_WAIT_SECONDS = 0.05
 PAUSE_SECONDS = 0.02
 CHUNK_ROWS = 50_000
 """Messages taken from the client at a time."""
+LATEST_MS = int(datetime(2299, 12, 31, 23, 59, 59, 999_000, UTC).timestamp() * 1000)
+"""The last moment that ClickHouse's ``DateTime64`` holds; Kafka holds any 64 bits."""
 
 CONSUMER: dict[str, Any] = {
     "enable.partition.eof": True,  # tells when a range ends in control records, aborted messages…
@@ -84,10 +86,10 @@ class Reader:
     def __init__(self, settings: Settings, source: Source) -> None:
         self.source = source
         self.trouble = ""  # what the client last complained of, for the log
-        extra = source.config.get("consumer", {})
-        self._consumer: Consumer = kafka.consumer(
-            settings, source.group, error_cb=self._complain, **CONSUMER, **extra
-        )
+        config = {**CONSUMER, **source.config.get("consumer", {})}
+        self._config = kafka.consumer_config(settings, source.group, **config)
+        self._consumer = Consumer({**self._config, "error_cb": self._complain})
+        self._header_reader: HeaderReader | None = None
         self._next: dict[int, int] = {}
         self._reached: dict[int, datetime] = {}
         self._gathered: list[tuple[int, pa.Table]] = []
@@ -98,6 +100,8 @@ class Reader:
     def close(self) -> None:
         """Leave Kafka."""
         self._consumer.close()
+        if self._header_reader is not None:
+            self._header_reader.close()
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Read on from these offsets; what was gathered and not taken is forgotten."""
@@ -219,7 +223,7 @@ class Reader:
             messages = list(map(messages.__getitem__, order.tolist()))
         offsets = np.fromiter(map(Message.offset, messages), np.uint64, count)
         times = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, count)
-        times[times < 0] = 0
+        np.clip(times, 0, LATEST_MS, out=times)  # a producer may write any number
         table = pa.Table.from_arrays(
             [
                 pa.array(partitions),
@@ -227,7 +231,7 @@ class Reader:
                 pa.array(times).cast(MESSAGES.field("kafka_timestamp").type),
                 pa.array(list(map(Message.key, messages)), pa.binary()),
                 pa.array(list(map(Message.value, messages)), pa.binary()),
-                encoded_headers(map(Message.headers, messages), count),
+                self._headers(messages, partitions, offsets),
             ],
             schema=MESSAGES,
         )
@@ -236,12 +240,56 @@ class Reader:
             partition = int(partitions[last])
             self._gathered.append((partition, table.slice(first, last + 1 - first)))
             self._next[partition] = max(self._next[partition], int(offsets[last]) + 1)
-            self._reached[partition] = datetime.fromtimestamp(int(times[last]) / 1000, UTC)
+            if times[last] > 0:  # nobody has read beyond now, whatever a producer's clock says
+                moment = datetime.fromtimestamp(int(times[last]) / 1000, UTC)
+                self._reached[partition] = min(moment, datetime.now(UTC))
             first = last + 1
         size = table["value"].nbytes
         self._message_bytes = max(1, size // count)
         self.rows += count
         self.bytes += size
+
+    def _headers(
+        self, messages: list[Message], partitions: np.ndarray, offsets: np.ndarray
+    ) -> pa.Array:
+        """Return each message's headers in the form that is kept."""
+        found: list[Any] = []
+        unread: defaultdict[int, dict[int, int]] = defaultdict(dict)
+        answers = map(Message.headers, messages)
+        while len(found) < len(messages):
+            try:
+                found.extend(answers)
+            # The client raises SystemError where a name is not UTF-8. Whatever it raises is that
+            # message's, and the iterator goes on behind it.
+            except Exception:
+                row = len(found)
+                unread[int(partitions[row])][int(offsets[row])] = row
+                found.append(None)
+        if not any(found) and not unread:
+            return pa.repeat(pa.scalar(b"", pa.binary()), len(messages))
+        kept = [
+            headers.encode([(name.encode(), value) for name, value in pairs]) if pairs else b""
+            for pairs in found
+        ]
+        for partition, rows in unread.items():
+            again = self._read_headers(partition, list(rows))
+            for offset, row in rows.items():
+                kept[row] = again[offset]
+        return pa.array(kept, pa.binary())
+
+    def _read_headers(self, partition: int, offsets: Sequence[int]) -> dict[int, bytes]:
+        """Return the headers that the client can't read, by offset; a mark for those now gone."""
+        log.warning(
+            "partition %d: %d messages from offset %d on have headers whose names are not UTF-8",
+            partition,
+            len(offsets),
+            offsets[0],
+        )
+        if self._header_reader is None:
+            self._header_reader = HeaderReader(self._config)
+        found = self._header_reader.read(self.source.topic, partition, offsets, TIMEOUT_SECONDS)
+        mark = [(headers.UNREADABLE.encode(), b"Kafka removed the message before they were read")]
+        return {offset: headers.encode(found.get(offset, mark)) for offset in offsets}
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         good = []
@@ -284,18 +332,3 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def encoded_headers(headers: Iterable[Any], count: int) -> pa.Array:
-    """Return each message's headers as a JSON array of ``[name, base64 value]``; empty if none."""
-    found = list(headers)
-    if not any(found):
-        return pa.repeat(pa.scalar(b"", pa.binary()), count)
-    return pa.array([_encode(pairs) if pairs else b"" for pairs in found], pa.binary())
-
-
-def _encode(pairs: Sequence[tuple[str, bytes | None]]) -> bytes:
-    listed = [
-        [name, None if value is None else base64.b64encode(value).decode()] for name, value in pairs
-    ]
-    return json.dumps(listed, separators=(",", ":")).encode()

@@ -6,7 +6,6 @@ messages, so neither a crash nor a second worker repeats or skips one.
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from collections.abc import Iterator
@@ -14,34 +13,40 @@ from typing import Any
 
 import psycopg
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from psycopg.rows import DictRow
 
 from millrace.settings import Settings
-from millrace.stores import clickhouse, kafka, postgres, sql
+from millrace.stores import clickhouse, headers, kafka, postgres, sql
 from millrace.stores.transactions import LARGEST_MESSAGE, Item, Stream
 
 log = logging.getLogger(__name__)
-
-HEADER = "x-millrace-"
 
 
 def relay(settings: Settings) -> dict[str, int]:
     """Relay what was rejected since the last time, for every active source.
 
-    Returns how many messages each source's dead-letter topic got. Raises
-    ``confluent_kafka.KafkaException`` when the broker refuses; run it again to go on.
+    Returns how many messages each source's dead-letter topic got. One that the topic does not take
+    stays in ``rejected_events``, is logged, and holds up no other. Raises
+    ``confluent_kafka.KafkaException``, after the other sources, when a topic can't be written to;
+    run it again to go on.
     """
     with postgres.connect(settings) as connection:
         sources = connection.execute(
             "SELECT source_id, dead_letter_topic FROM data_sources WHERE is_active"
         ).fetchall()
-        return {
-            source["source_id"]: _relay_source(
-                settings, connection, source["source_id"], source["dead_letter_topic"]
-            )
-            for source in sources
-        }
+        sent: dict[str, int] = {}
+        failed: KafkaException | None = None
+        for source in sources:
+            name, topic = source["source_id"], source["dead_letter_topic"]
+            try:
+                sent[name] = _relay_source(settings, connection, name, topic)
+            except KafkaException as error:
+                log.exception("source %s: its rejected events can't be relayed to %s", name, topic)
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return sent
 
 
 def _relay_source(
@@ -72,7 +77,7 @@ def _relay_source(
             first = places.get((row["topic"], row["partition"]), 0)
             if first < row["judged_offset"]:
                 items = _items(client, source_id, dead_letter_topic, partitions, first, row)
-                sent += stream.send(items)
+                sent += stream.send(items, _say_refused)
         return sent
     finally:
         client.close()
@@ -102,13 +107,16 @@ def _items(
         settings={"max_block_size": 2_000, "max_threads": 1},
     )
     with stream:
-        for offset, key, value, headers, *verdict in stream:
+        for offset, key, value, stored, *verdict in stream:
             yield Item(
                 topic=dead_letter_topic,
                 partition=row["partition"] % partitions,
                 key=key or None,
                 value=value,
-                headers=[*original_headers(headers), *_reasons(source_id, row, offset, *verdict)],
+                headers=[
+                    *headers.sendable(headers.decode(stored)),
+                    *_reasons(source_id, row, offset, *verdict),
+                ],
                 place=TopicPartition(row["topic"], row["partition"], offset + 1),
             )
 
@@ -125,9 +133,16 @@ def _reasons(
         "partition": row["partition"],
         "offset": offset,
     }
-    return [(f"{HEADER}{name}", str(value).encode()) for name, value in said.items()]
+    return [(f"{headers.PREFIX}{name}", str(value).encode()) for name, value in said.items()]
 
 
-def original_headers(stored: str) -> list[tuple[str, bytes]]:
-    """Return Kafka headers from the form that ``raw_events`` keeps them in."""
-    return [(name, base64.b64decode(value)) for name, value in json.loads(stored or "[]")]
+def _say_refused(item: Item, reason: str) -> None:
+    place = item.place
+    log.error(
+        "%s does not take the rejected message %s/%d@%d, which stays in rejected_events: %s",
+        item.topic,
+        place.topic,
+        place.partition,
+        place.offset - 1,
+        reason,
+    )

@@ -22,6 +22,64 @@ def check(steps: list[dict[str, Any]]) -> None:
         validate(Rule(f"repair_{number}", "transformation", step))
 
 
+def apply(value: bytes, steps: list[dict[str, Any]]) -> bytes:
+    """Return the message after the steps; as it was where it is no JSON object that can be written.
+
+    Fields that no step changes keep their text, so that no number loses a digit.
+    """
+    if not steps:
+        return value
+    try:
+        fields = _fields(value.decode("utf-8-sig"))
+        event = {name: item for name, (item, _) in fields.items()}
+        for step in steps:
+            _step(event, step)
+        _dump(event).encode()  # half a surrogate pair is no text
+        as_it_came = {id(item): text for item, text in fields.values()}
+        pairs = (
+            f"{_dump(name)}:{as_it_came.get(id(item)) or _dump(item)}"
+            for name, item in event.items()
+        )
+        return f"{{{','.join(pairs)}}}".encode()
+    except (ValueError, RecursionError):
+        return value
+
+
+def _fields(text: str) -> dict[str, tuple[Any, str]]:
+    """Return each field of a JSON object, and as it is written; the first of equal names counts."""
+    found: dict[str, tuple[Any, str]] = {}
+    decoder = json.JSONDecoder(object_pairs_hook=_first_wins)
+    at = _behind(text, 0, "{")
+    while not text.startswith("}", at):
+        if found:
+            at = _behind(text, at, ",")
+        if not text.startswith('"', at):
+            raise ValueError("the name of a field is no text")
+        name, at = decoder.raw_decode(text, at)
+        start = _behind(text, at, ":")
+        item, end = decoder.raw_decode(text, start)
+        found.setdefault(name, (item, text[start:end]))
+        at = _skip(text, end)
+    if _skip(text, at + 1) < len(text):
+        raise ValueError("something follows the object")
+    return found
+
+
+def _behind(text: str, at: int, mark: str) -> int:
+    """Return where a mark, and the space around it, ends."""
+    at = _skip(text, at)
+    if not text.startswith(mark, at):
+        raise ValueError(f"no {mark} where it should be")
+    return _skip(text, at + 1)
+
+
+def _skip(text: str, at: int) -> int:
+    """Return where the space at a place ends."""
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -29,19 +87,8 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def apply(value: bytes, steps: list[dict[str, Any]]) -> bytes:
-    """Return the message after the steps; as it was where it is no JSON object."""
-    if not steps:
-        return value
-    try:
-        event = json.loads(value, object_pairs_hook=_first_wins)
-    except (ValueError, RecursionError):
-        return value
-    if not isinstance(event, dict):
-        return value
-    for step in steps:
-        _step(event, step)
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _step(event: dict[str, Any], step: dict[str, Any]) -> None:

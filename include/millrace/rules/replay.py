@@ -7,7 +7,7 @@ where the last attempt stopped.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,11 +20,12 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.rules import gate, repair
-from millrace.rules.dead_letters import HEADER, original_headers
 from millrace.rules.model import REASONS, RuleError
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, sql
-from millrace.stores.transactions import Item, Stream
+from millrace.stores import clickhouse, headers, postgres, sql
+from millrace.stores.transactions import BY_KEY, Item, Stream
+
+log = logging.getLogger(__name__)
 
 PREVIEWED = 20_000
 """At most so many messages, the first, are judged for a preview."""
@@ -33,6 +34,14 @@ SHOWN = 600
 """So much of a message is shown in a preview."""
 
 CHUNK = 1_000
+
+HEADER_REPLAY, HEADER_ORIGIN = f"{headers.PREFIX}replay", f"{headers.PREFIX}origin"
+"""Say which replay sent a message, and where it was rejected."""
+
+EXPIRED, REFUSED = "expired", "refused"
+"""Outcomes of messages that were not sent: retention took them, or Kafka did not take them (these
+may be selected again)."""
+
 Connection = psycopg.Connection[DictRow]
 
 
@@ -59,9 +68,10 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
     """Judge what a replay would send, and record it as a replay that waits for approval.
 
     Returns the replay's number, how many were selected and judged, how many would pass or fail
-    again by reason, and a message before and after the repair. A selection that is empty is not
-    recorded: its ``replay_id`` is none. Duplicates are told only on arrival. Raises ``RuleError``
-    when the criteria or the repair are wrong.
+    again by reason, and a message before and after the repair. What is selected is recorded message
+    by message: it, and nothing that comes later, is what is sent once it is approved. An empty
+    selection is not recorded: its ``replay_id`` is none. Duplicates are told only on arrival.
+    Raises ``RuleError`` when the criteria or the repair are wrong.
     """
     repair.check(steps)
     fixed = criteria.fixed()
@@ -84,18 +94,41 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
             }
             if not positions:
                 return {"replay_id": None, **result}
-            row = connection.execute(
-                "INSERT INTO replays (source_id, criteria, repair, preview) "
-                "VALUES (%s, %s, %s, %s) RETURNING replay_id",
-                [fixed.source_id, Jsonb(asdict(fixed)), Jsonb(steps), Jsonb(result)],
-            ).fetchone()
+            replay_id = _record(connection, fixed, steps, result, positions)
     finally:
         client.close()
-    assert row is not None  # noqa: S101  INSERT … RETURNING yields its row
-    return {"replay_id": row["replay_id"], **result}
+    return {"replay_id": replay_id, **result}
 
 
 Position = tuple[str, int, int, int]
+
+
+def _record(
+    connection: Connection,
+    criteria: Criteria,
+    steps: list[dict[str, Any]],
+    result: dict[str, Any],
+    positions: list[Position],
+) -> int:
+    """Record a preview with its selection; forget the selections of those nobody approved."""
+    with connection.transaction():
+        connection.execute(sql.render("postgres/rules/forget_previews.sql"))
+        row = connection.execute(
+            "INSERT INTO replays (source_id, criteria, repair, preview) "
+            "VALUES (%s, %s, %s, %s) RETURNING replay_id",
+            [criteria.source_id, Jsonb(asdict(criteria)), Jsonb(steps), Jsonb(result)],
+        ).fetchone()
+        assert row is not None  # noqa: S101  INSERT … RETURNING yields its row
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(
+                "COPY previewed_events (replay_id, sequence, topic, topic_incarnation, partition, "
+                '"offset") FROM STDIN'
+            ) as copy,
+        ):
+            for sequence, position in enumerate(positions):
+                copy.write_row([row["replay_id"], sequence, *position])
+    return int(row["replay_id"])
 
 
 def _fresh(connection: Connection, client: Client, criteria: Criteria) -> list[Position]:
@@ -104,8 +137,8 @@ def _fresh(connection: Connection, client: Client, criteria: Criteria) -> list[P
         (r["topic"], r["topic_incarnation"], r["partition"], r["offset"])
         for r in connection.execute(
             'SELECT topic, topic_incarnation, partition, "offset" FROM replayed_events '
-            "WHERE source_id = %s",
-            [criteria.source_id],
+            "WHERE source_id = %s AND outcome IS DISTINCT FROM %s",
+            [criteria.source_id, REFUSED],
         )
     }
     # Claimed ones don't count towards the limit, or a second run would never get beyond it.
@@ -166,46 +199,6 @@ def _example(
     return {}
 
 
-def describe(result: dict[str, Any]) -> str:
-    """Return a preview as the Markdown that a person approves."""
-    what = result["criteria"]
-    where = [f"{name} `{what[name]}`" for name in ("reason", "rule") if name in what]
-    lines = [
-        f"**{result['selected']:,} rejected events** of source `{what['source_id']}`"
-        f"{' with ' + ' and '.join(where) if where else ''}, rejected from {what['since']} (UTC) "
-        f"until {what['until']}, would go through the gate again (replay {result['replay_id']}).",
-        "| by the rules of now | events |\n|---|---:|\n"
-        f"| **would pass** | {result['would_pass']:,} |"
-        + "".join(
-            f"\n| would be rejected again: `{reason}` | {count:,} |"
-            for reason, count in sorted(result["would_fail"].items())
-        ),
-    ]
-    if result["judged"] < result["selected"]:
-        lines.append(f"Only the first {result['judged']:,} were judged for this preview.")
-    repaired = "; ".join(json.dumps(step, ensure_ascii=False) for step in result["repair"])
-    lines.append(f"Repair: {_code(repaired)}" if repaired else "Repair: none, sent as they came.")
-    example = result["example"]
-    if example:
-        lines.append(f"For example\n\n{_block(example['before'])}")
-        if example["after"] != example["before"]:
-            lines.append(f"would be sent as\n\n{_block(example['after'])}")
-    lines.append(
-        "Approve to send them, each once. An event whose id has come meanwhile is rejected as a "
-        "duplicate on arrival. Reject to send nothing; they can be selected again."
-    )
-    return "\n\n".join(lines)
-
-
-def _code(text: str) -> str:
-    return "`" + text.replace("`", "'") + "`"
-
-
-def _block(text: str) -> str:
-    """Return text from outside as a block of code that it can't break out of."""
-    return "\n".join(f"    {line}" for line in text.splitlines())
-
-
 def send(settings: Settings, replay_id: int) -> int:
     """Send an approved replay's events to their source's topic; return how many went now.
 
@@ -216,7 +209,7 @@ def send(settings: Settings, replay_id: int) -> int:
     client = clickhouse.connect(settings)
     try:
         with postgres.connect(settings) as connection:
-            replay = _claim(connection, client, replay_id)
+            replay = _claim(connection, replay_id)
             topic = connection.execute(
                 "SELECT topic FROM data_sources WHERE source_id = %s", [replay["source_id"]]
             ).fetchone()
@@ -224,7 +217,10 @@ def send(settings: Settings, replay_id: int) -> int:
                 raise RuleError(f"source {replay['source_id']!r} is gone")
             place = TopicPartition(topic["topic"], 0)
             first = stream.places([place]).get((place.topic, 0), 0)
-            sent = stream.send(_items(connection, client, replay, topic["topic"], first))
+            sent = stream.send(
+                _items(connection, client, replay, topic["topic"], first),
+                lambda item, reason: _say_refused(connection, replay_id, item, reason),
+            )
             connection.execute(
                 "UPDATE replays SET state = 'sent' WHERE replay_id = %s AND state = 'claimed'",
                 [replay_id],
@@ -235,8 +231,8 @@ def send(settings: Settings, replay_id: int) -> int:
         stream.close()
 
 
-def _claim(connection: Connection, client: Client, replay_id: int) -> dict[str, Any]:
-    """Make the replay's messages its own, in order, once."""
+def _claim(connection: Connection, replay_id: int) -> dict[str, Any]:
+    """Make the approved messages the replay's own, once, but for those that another has sent."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('millrace.replays'))")
         replay = connection.execute(
@@ -245,26 +241,42 @@ def _claim(connection: Connection, client: Client, replay_id: int) -> dict[str, 
         if replay is None:
             raise RuleError(f"there is no replay {replay_id}")
         if replay["state"] == "previewed":
-            positions = _fresh(connection, client, Criteria(**replay["criteria"]))
-            with (
-                connection.cursor() as cursor,
-                cursor.copy(
-                    "COPY replayed_events (source_id, topic, topic_incarnation, partition, "
-                    '"offset", replay_id, sequence) FROM STDIN'
-                ) as copy,
-            ):
-                for sequence, position in enumerate(positions):
-                    copy.write_row([replay["source_id"], *position, replay_id, sequence])
+            values = {"replay_id": replay_id, "refused": REFUSED}
+            connection.execute(sql.render("postgres/rules/claim_replay.sql"), values)
+            forgotten = connection.execute(
+                "DELETE FROM previewed_events WHERE replay_id = %s", [replay_id]
+            )
+            if not forgotten.rowcount:
+                raise RuleError(f"replay {replay_id}: its selection is not kept; preview it again")
             connection.execute(
                 "UPDATE replays SET state = 'claimed' WHERE replay_id = %s", [replay_id]
             )
     return dict(replay)
 
 
+def _say_refused(connection: Connection, replay_id: int, item: Item, reason: str) -> None:
+    """Note that Kafka did not take a message; it is left in ``rejected_events``."""
+    log.error("%s does not take a message of replay %d: %s", item.topic, replay_id, reason)
+    _note_outcome(connection, replay_id, [item.place.offset - 1], REFUSED, reason)
+
+
+def _note_outcome(
+    connection: Connection, replay_id: int, sequences: list[int], outcome: str, detail: str
+) -> None:
+    connection.execute(
+        "UPDATE replayed_events SET outcome = %s, detail = %s "
+        "WHERE replay_id = %s AND sequence = ANY(%s)",
+        [outcome, detail, replay_id, sequences],
+    )
+
+
 def _items(
     connection: Connection, client: Client, replay: dict[str, Any], topic: str, first: int
 ) -> Iterator[Item]:
-    """Yield the replay's messages from a place in its order on."""
+    """Yield the replay's messages from a place in its order on.
+
+    Each goes to the partition that its key has now: the topic may have others than when it came.
+    """
     while True:
         rows = connection.execute(
             'SELECT topic, topic_incarnation, partition, "offset", sequence FROM replayed_events '
@@ -278,31 +290,45 @@ def _items(
             for r in rows
         }
         found = _messages(client, replay["source_id"], list(places))
+        gone = [sequence for place, sequence in places.items() if place not in found]
+        if gone:
+            detail = "rejected_events no longer has it"
+            _note_outcome(connection, replay["replay_id"], gone, EXPIRED, detail)
         for place, sequence in places.items():
-            if place not in found:  # past its retention since it was claimed
+            if place not in found:
                 continue
-            key, value, headers = found[place]
-            kept = [h for h in original_headers(headers) if not h[0].startswith(HEADER)]
+            key, value, stored = found[place]
             origin = "/".join(str(part) for part in place)
             yield Item(
                 topic=topic,
-                partition=place[2],
+                partition=BY_KEY,
                 key=key or None,
                 value=repair.apply(value, replay["repair"]),
                 headers=[
-                    *kept,
-                    (f"{HEADER}replay", str(replay["replay_id"]).encode()),
-                    (f"{HEADER}origin", origin.encode()),
+                    *headers.sendable(_own_headers(stored)),
+                    (HEADER_REPLAY, str(replay["replay_id"]).encode()),
+                    (HEADER_ORIGIN, origin.encode()),
                 ],
                 place=TopicPartition(topic, 0, sequence + 1),
             )
         first = rows[-1]["sequence"] + 1
 
 
+def _own_headers(stored: str) -> list[headers.Header]:
+    """Return the headers that a message's producer gave it, without those of a replay before."""
+    ours = headers.PREFIX.encode()
+    return [
+        header
+        for header in headers.decode(stored)
+        if not header[0].startswith(ours) or header[0] == headers.NAMES.encode()
+    ]
+
+
 def settle(settings: Settings, replay_id: int) -> dict[str, int]:
     """Mark what became of the replayed events as far as they were judged.
 
-    Returns counts by outcome (``accepted`` or a reason), with ``pending`` for the rest.
+    Returns counts by outcome (``accepted``, a reason, or why it was not sent), with ``pending``
+    for the rest.
     """
     client = clickhouse.connect(settings)
     try:
@@ -318,8 +344,8 @@ def settle(settings: Settings, replay_id: int) -> dict[str, int]:
                     "source_id": replay["source_id"],
                     "since": replay["created_at"],
                     "replay_id": str(replay_id),
-                    "name": f"{HEADER}replay",
-                    "origin": f"{HEADER}origin",
+                    "name": HEADER_REPLAY,
+                    "origin": HEADER_ORIGIN,
                 },
             ).result_rows
             with connection.transaction(), connection.cursor() as cursor:

@@ -43,18 +43,21 @@ def consumer(settings: Settings, group: str, **overrides: object) -> Consumer:
     Offsets come from the ledger, so nothing is committed by itself; ``group`` is where the caller
     commits them for lag tools to see.
     """
-    return Consumer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap_servers,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": False,
-            **overrides,
-        }
-    )
+    return Consumer(consumer_config(settings, group, **overrides))
+
+
+def consumer_config(settings: Settings, group: str, **overrides: object) -> dict[str, object]:
+    """Return what ``consumer`` makes its consumer of, as librdkafka's settings."""
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": False,
+        **overrides,
+    }
 
 
 def ensure_topic(
