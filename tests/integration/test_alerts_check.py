@@ -272,3 +272,25 @@ def test_the_pipeline_is_sampled(world: World) -> None:
         "SELECT value FROM pipeline_metrics FINAL WHERE metric_name = 'millrace_kafka_up'"
     ).result_rows
     assert up == [(1.0,)]
+
+
+def test_labels_that_can_not_be_stored_stop_no_alert(world: World, channels: Channels) -> None:
+    repository.save_rule(world.connection, rule())
+    odd = ["a\0b", "a\ufffdb", "n" * 9_000]
+    for minute in range(8):
+        for host in [*odd, "plain"]:
+            world.sample(minute, 50 if 1 <= minute < 5 else 1, host)
+        world.judge(minute)
+        world.deliver()
+    assert world.told() == [
+        ("chat", "trigger"), ("pager", "trigger"), ("chat", "resolve"), ("pager", "resolve"),
+    ]  # fmt: skip
+    rows = world.connection.execute(
+        "SELECT labels, array_agg(to_state ORDER BY evaluated_at) AS states "
+        "FROM alert_transitions GROUP BY labels"
+    ).fetchall()
+    assert len(rows) == 3
+    assert {len(row["labels"]["host"]) for row in rows} == {3, 5, 2_048}
+    for row in rows:
+        assert row["states"] == ["pending", "firing", "resolved"]
+    assert len(channels.slack_messages) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from tests.integration.ingest_bed import Bed, event
 
 from millrace.rules import baselines, drift, gate, store
-from millrace.rules.model import Rule
+from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 
@@ -76,6 +77,46 @@ def test_new_fields_and_types_are_noticed_and_registered(bed: Bed, settings: Set
         look()
         assert kinds() == set()
     assert bed.reasons() == {"unknown_event_type": 1}
+
+
+def test_names_and_values_that_can_not_be_stored_stop_nothing(bed: Bed, settings: Settings):
+    name = f"drifting_{uuid.uuid4().hex[:6]}"
+    long = "n" * 9_000
+    with postgres.connect(settings) as connection:
+        with store.change(connection):
+            store.register_event_type(connection, name, "A test's own.")
+            gate.compile_all(connection, settings)
+        bed.send([event(1, event=name)])
+        bed.load()
+        drift.record(settings, datetime.now(UTC) + timedelta(seconds=1))
+        connection.execute(
+            "INSERT INTO event_fields (event_type, field, value_type) "
+            "VALUES (%s, 'known', 'number')",
+            [name],
+        )
+        half = json.dumps(event(1, event=name)).encode()[:-1] + b',"cut":"\\ud83d"}'
+        bed.send([
+            half,
+            event(1, event=name, note="a\0b", harmless="x"),
+            event(1, event=name, **{"odd\0name": 1, f"{long}1": 1, f"{long}2": 2}),
+            event(1, event=f"{name}\0type"),
+            event(1, event=f"{name}{long}"),
+        ])  # fmt: skip
+        bed.load()
+        drift.record(settings, datetime.now(UTC) + timedelta(seconds=1))
+        seen = [row for row in drift.open_drifts(connection) if row["event_type"].startswith(name)]
+        fields = {row["field"]: row for row in seen if row["kind"] == "new_field"}
+        cut = sorted(field for field in fields if field.startswith("nnn"))
+        assert set(fields) == {"note", "harmless", "odd\ufffdname", *cut}
+        assert [len(field) for field in cut] == [200, 200]
+        assert fields["note"]["examples"] == ["a\ufffdb"]
+        types = {row["event_type"]: row for row in seen if row["kind"] == "new_event_type"}
+        assert f"{name}\ufffdtype" in types
+        assert sorted(len(other) for other in types) == [len(name) + 5, 200]
+        for row in types.values():
+            with pytest.raises(RuleError, match="can't be registered"), store.change(connection):
+                drift.register(connection, row["drift_id"])
+    assert bed.reasons() == {"malformed_json": 1, "unknown_event_type": 2}
 
 
 def test_an_outlier_is_quarantined_by_the_hour_of_week(bed: Bed, settings: Settings):

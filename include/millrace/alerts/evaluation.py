@@ -15,13 +15,16 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.alerts import promql
-from millrace.alerts.model import Labels, Result, Rule
+from millrace.alerts.model import Labels, Result, Rule, fingerprint
 from millrace.alerts.promql import lanes
 from millrace.alerts.samples import StoredSamples
 from millrace.settings import Settings
-from millrace.stores import clickhouse, sql
+from millrace.stores import clickhouse, postgres, sql
 
 MINUTE = timedelta(minutes=1)
+LABEL_LENGTH = 2_048
+"""Characters of a label's value; a longer one is cut."""
+
 SERIES_LIMIT = 10_000
 """More series than this from one rule is a mistake in its expression, not ten thousand alerts."""
 TIMEOUT_SECONDS = 10
@@ -158,11 +161,12 @@ def _by_rule(rows: Sequence[Row], rules: int) -> list[list[Row]]:
 
 def results(rule: Rule, rows: Sequence[Row], minutes: Sequence[datetime]) -> dict[datetime, Result]:
     """Sort a rule's rows into results by minute."""
-    series: dict[int, list[tuple[Labels, float]]] = {}
+    series: dict[int, dict[str, tuple[Labels, float]]] = {}
     present: dict[int, set[int]] = {}
     for at, part, labels, value in rows:
         if part < 0:
-            series.setdefault(at, []).append((dict(labels), value))
+            kept = _kept(labels)
+            series.setdefault(at, {}).setdefault(fingerprint(kept), (kept, value))
         else:
             present.setdefault(at, set()).add(part)
     found = {}
@@ -175,11 +179,16 @@ def results(rule: Rule, rows: Sequence[Row], minutes: Sequence[datetime]) -> dic
         ]
         found[minute] = Result(
             "no_data" if missing else "ok",
-            sorted(series.get(at, []), key=lambda item: sorted(item[0].items())),
+            sorted(series.get(at, {}).values(), key=lambda item: sorted(item[0].items())),
             missing,
             f"no samples for {', '.join(missing)}" if missing else "",
         )
     return found
+
+
+def _kept(labels: Labels) -> Labels:
+    """Return labels as states keep them, since an alert is told again by the labels it had."""
+    return {name: postgres.shortened(text, LABEL_LENGTH) for name, text in labels.items()}
 
 
 def _is_demanded(rule: Rule, minute: datetime, selector: promql.Selector) -> bool:

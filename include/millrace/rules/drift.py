@@ -13,24 +13,33 @@ from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
 LOOKBACK = timedelta(minutes=10)
+NAME_LENGTH = 200
+"""Characters of a name that are kept; PostgreSQL's indexes take about 2,700 bytes."""
 
 
 def record(settings: Settings, now: datetime | None = None) -> int:
     """Compare what came in the last minutes with what is registered; return new drifts.
 
     The fields of an event type that was never looked at are taken as registered: they are its
-    schema, not its drift.
+    schema, not its drift. A name that PostgreSQL can't hold, or longer than ``NAME_LENGTH``, is
+    recorded as ``postgres.shortened`` makes it.
     """
     moment = now or datetime.now(UTC)
     client = clickhouse.connect(settings)
     try:
         bounds = {"start": moment - LOOKBACK, "end": moment}
-        fields = client.query(
-            sql.render("clickhouse/rules/fields_seen.sql"), parameters=bounds
-        ).result_rows
-        types = client.query(
-            sql.render("clickhouse/rules/event_types_refused.sql"), parameters=bounds
-        ).result_rows
+        fields = [
+            (_name(event_type), _name(field), *seen)
+            for event_type, field, *seen in client.query(
+                sql.render("clickhouse/rules/fields_seen.sql"), parameters=bounds
+            ).result_rows
+        ]
+        types = [
+            (_name(event_type), *seen)
+            for event_type, *seen in client.query(
+                sql.render("clickhouse/rules/event_types_refused.sql"), parameters=bounds
+            ).result_rows
+        ]
     finally:
         client.close()
     new = 0
@@ -51,6 +60,10 @@ def record(settings: Settings, now: datetime | None = None) -> int:
                 connection, "new_event_type", event_type, "", "", count, examples, first, last
             )
     return new
+
+
+def _name(text: Any) -> str:
+    return postgres.shortened(str(text), NAME_LENGTH)
 
 
 _REGISTER = (
@@ -79,7 +92,8 @@ def open_drifts(connection: Connection) -> list[dict[str, Any]]:
 def register(connection: Connection, drift_id: int) -> None:
     """Take what drifted into the schema; the gates have to be compiled afterwards.
 
-    Raises ``RuleError`` when there is no such drift.
+    Raises ``RuleError`` when there is no such drift, or it is an event type whose name had to be
+    changed to be kept, so that events would not match it.
     """
     found = connection.execute(
         "UPDATE schema_drifts SET registered_at = now() WHERE drift_id = %s RETURNING *",
@@ -88,6 +102,11 @@ def register(connection: Connection, drift_id: int) -> None:
     if found is None:
         raise RuleError(f"there is no drift {drift_id}; './millrace rules drift' lists them")
     if found["kind"] == "new_event_type":
+        if postgres.SUBSTITUTE in found["event_type"] or len(found["event_type"]) == NAME_LENGTH:
+            raise RuleError(
+                f"drift {drift_id}: the name of this event type was cut, or has characters that "
+                "can't be kept, so it can't be registered; send a shorter, plainer one"
+            )
         register_event_type(connection, found["event_type"], "Registered from schema drift.")
     else:
         connection.execute(_REGISTER, [found["event_type"], found["field"], found["value_type"]])

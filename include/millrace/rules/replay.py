@@ -193,9 +193,7 @@ def _example(
     """Return the first message as it is and as it would be sent, cut; empty where there is none."""
     for _, value, _ in _messages(client, source_id, positions[:1]).values():
         made = {"before": value, "after": repair.apply(value, steps)}
-        # PostgreSQL keeps no NUL in JSON.
-        texts = {name: text[:SHOWN].decode(errors="replace") for name, text in made.items()}
-        return {name: text.replace("\0", "\ufffd") for name, text in texts.items()}
+        return {name: text[:SHOWN].decode(errors="replace") for name, text in made.items()}
     return {}
 
 

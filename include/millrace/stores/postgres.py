@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_dumps
+from psycopg.types.string import StrDumperUnknown
 
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import sql
@@ -28,10 +34,11 @@ def dsn(settings: Settings) -> str:
 def connect(settings: Settings, **options: Any) -> psycopg.Connection[DictRow]:
     """Open an autocommit connection whose rows are dictionaries.
 
-    Use ``connection.transaction()`` where statements belong together. Raises
+    Use ``connection.transaction()`` where statements belong together. What text and JSON can't hold
+    is sent as ``fit`` makes it, so that no value from outside fails a statement. Raises
     ``psycopg.OperationalError`` when no server answers.
     """
-    return psycopg.connect(
+    connection = psycopg.connect(
         dsn(settings),
         autocommit=True,
         row_factory=dict_row,
@@ -39,6 +46,56 @@ def connect(settings: Settings, **options: Any) -> psycopg.Connection[DictRow]:
         application_name="millrace",
         **options,
     )
+    connection.adapters.register_dumper(str, _TextDumper)
+    set_json_dumps(_dump_json, connection)
+    return connection
+
+
+SUBSTITUTE = "\ufffd"
+"""Stands for a character that PostgreSQL does not hold."""
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def fit(value: Any) -> Any:
+    """Return a value as PostgreSQL's ``text`` and ``jsonb`` can hold it, however it is nested.
+
+    They have neither NUL nor half a surrogate pair, and JSON has no number that is not finite:
+    ``SUBSTITUTE`` stands in place of the former, the number's name in place of the latter.
+    """
+    if isinstance(value, str):
+        return _UNSTORABLE.sub(SUBSTITUTE, value)
+    if isinstance(value, dict):
+        return {fit(name): fit(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [fit(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text in at most ``most`` characters: fit, and cut where it is longer.
+
+    Texts that differ stay different: what was cut ends in ``…`` and eight hexadecimal digits.
+    """
+    kept: str = fit(text)
+    if len(kept) <= most:
+        return kept
+    mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{kept[: most - 9]}…{mark}"
+
+
+class _TextDumper(StrDumperUnknown):
+    """Sends any text, as ``fit`` makes it."""
+
+    def dump(self, obj: str) -> Any:
+        """Return the text as the server gets it."""
+        return super().dump(fit(obj))
+
+
+def _dump_json(value: Any) -> str:
+    return json.dumps(fit(value), ensure_ascii=False)
 
 
 def migrate(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 SELECT
-    left(JSONExtractString(value, 'event'), 200) AS event_type,
+    leftUTF8(JSONExtractString(value, 'event'), 1000) AS event_type,
     count() AS occurrences,
-    groupArray(3)(left(value, 500)) AS examples,
+    groupArray(3)(leftUTF8(value, 500)) AS examples,
     min(rejected_at) AS first_seen_at,
     max(rejected_at) AS last_seen_at
 FROM rejected_events

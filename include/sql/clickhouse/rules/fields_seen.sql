@@ -10,7 +10,7 @@ SELECT
         'string'
     ) AS value_type,
     count() AS occurrences,
-    groupUniqArray(3)(left(text, 200)) AS examples,
+    groupUniqArray(3)(leftUTF8(text, 200)) AS examples,
     min(ingested_at) AS first_seen_at,
     max(ingested_at) AS last_seen_at
 FROM events
@@ -19,5 +19,5 @@ WHERE
     ingested_at >= {start:DateTime64(3, 'UTC')} AND ingested_at < {end:DateTime64(3, 'UTC')}
     AND text != ''
 GROUP BY event_type, field, value_type
-ORDER BY event_type, field, occurrences DESC
+ORDER BY occurrences DESC, event_type, field, value_type
 LIMIT 10000
