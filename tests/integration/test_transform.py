@@ -19,7 +19,7 @@ from tests.helpers.plain_models import Event
 from tests.integration.transform_bed import GAP, HOUR, TODAY, Bench, check_models, check_rollups
 
 from millrace.settings import Settings
-from millrace.stores import objects, postgres
+from millrace.stores import objects, postgres, sql
 from millrace.transform import deploy, docs, project, sandbox, watermark
 
 
@@ -144,6 +144,18 @@ def test_costs_follow_the_ledger(bench: Bench) -> None:
     bench.build()
     rows = bench.rows("SELECT DISTINCT source_id FROM analytics.source_costs_daily FINAL")
     assert rows == [("other",)]
+
+
+def test_dbt_leaves_the_views_of_ingest_as_they_are(bench: Bench) -> None:
+    identity = sql.render("clickhouse/ingest/views.sql").replace(
+        "{register_instance:UInt64}", "toUInt64(0)"
+    )
+    before = bench.rows(identity)
+    deployed = project.deployed(bench.settings)
+    variables = project.environment(bench.settings, project.PRODUCTION, project=deployed)
+    for _ in range(2):
+        project.run(["run", "--select", "config.materialized:materialized_view"], variables)
+    assert bench.rows(identity) == before
 
 
 def test_building_again_changes_nothing(bench: Bench) -> None:

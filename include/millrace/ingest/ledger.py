@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -164,6 +164,7 @@ class Ledger:
                 claimed_at=r["claimed_at"],
                 incarnation=r["topic_incarnation"],
                 ranges=tuple(map(Range, r["partitions"], r["firsts"], r["nexts"])),
+                views=r["views"],
             )
             for r in self.run("open_batches")
         ]
@@ -173,8 +174,9 @@ class Ledger:
         ranges: Sequence[Range],
         positions: Mapping[int, Position],
         reached: Mapping[int, datetime | None],
+        views: str = "",
     ) -> Batch:
-        """Claim ``ranges`` as one micro-batch, in one transaction.
+        """Claim ``ranges`` as one micro-batch, in one transaction; note the ``views`` last seen.
 
         Raises ``LeaseLostError`` when a range no longer starts where its partition stands.
         """
@@ -194,7 +196,7 @@ class Ledger:
             )
             if len(moved) != len(ranges):
                 raise LeaseLostError(f"{self.owner} no longer owns what it tried to claim")
-            rows = self.run("claim", **columns, incarnation=incarnation, generation=0)
+            rows = self.run("claim", **columns, incarnation=incarnation, generation=0, views=views)
             if not rows:
                 raise LookupError(no_gate(self.source))
         return Batch(
@@ -205,7 +207,19 @@ class Ledger:
             claimed_at=rows[0]["claimed_at"],
             incarnation=incarnation,
             ranges=tuple(ranges),
+            views=views,
         )
+
+    def note_views(self, batch: Batch, views: str) -> Batch:
+        """Note which views the batch's inserts will meet, before the first of them.
+
+        Raises ``LeaseLostError`` when another worker took it first.
+        """
+        if not self.run(
+            "note_views", batch_id=batch.batch_id, attempts=batch.attempts, views=views
+        ):
+            raise LeaseLostError(f"another worker took micro-batch {batch.batch_id}")
+        return replace(batch, views=views)
 
     def retry(self, batch: Batch, *, rewrite: bool = False) -> Batch:
         """Take an open micro-batch to load it once more; ``rewrite`` gives it new tokens.
@@ -220,10 +234,7 @@ class Ledger:
         )
         if not rows:
             raise LeaseLostError(f"another worker took micro-batch {batch.batch_id}")
-        return Batch(
-            **{**batch.__dict__, "attempts": rows[0]["attempts"]}
-            | {"generation": rows[0]["generation"]}
-        )
+        return replace(batch, **rows[0])
 
     def complete(self, batch: Batch, counts: Counts, byte_count: int) -> None:
         """Record that a micro-batch is loaded.

@@ -38,7 +38,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Batch:
-    """A claimed micro-batch: at most one range per partition, claimed and replayed together."""
+    """A claimed micro-batch: at most one range per partition, claimed and replayed together.
+
+    ``views`` is the identity of the materialized views that was noted before anything of this
+    generation was published: empty if nothing was, ``None`` if nobody knows.
+    """
 
     batch_id: int
     gate_id: int
@@ -47,6 +51,7 @@ class Batch:
     claimed_at: datetime
     incarnation: int
     ranges: tuple[Range, ...]
+    views: str | None = ""
 
     @property
     def partitions(self) -> frozenset[int]:

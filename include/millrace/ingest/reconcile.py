@@ -16,9 +16,6 @@ from millrace.stores import sql
 log = logging.getLogger(__name__)
 
 PAGE = 1_000
-REPLAYED_ANYWAY = 100
-"""So many of the newest adopted micro-batches are replayed even if they look complete: one may have
-been cut between a table and its rollups."""
 
 
 def adopt_unknown(ledger: Ledger, warehouse: Warehouse, positions: dict[int, Position]) -> int:
@@ -32,7 +29,10 @@ def adopt_unknown(ledger: Ledger, warehouse: Warehouse, positions: dict[int, Pos
     ranges = planning.adopt(found, {p: known.next_offset for p, known in positions.items()})
     ids = sorted({r.batch_id for r in ranges})
     counts = count_batches(warehouse, ids, min(f.claimed_at for f in found))
-    checked = set(ids[:-REPLAYED_ANYWAY])
+    # A worker completes one before it claims the next, so only the last of a partition may have
+    # been cut between a table and its rollups.
+    last = {r.partition: r.batch_id for r in sorted(ranges, key=lambda r: r.next_offset)}
+    checked = set(ids) - set(last.values())
     held = {i: counts.get(i, Held(0, 0, 0)) for i in ids}
     with ledger.connection.transaction():
         ledger.run(

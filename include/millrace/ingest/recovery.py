@@ -81,29 +81,6 @@ def replay(worker: Worker, batch: Batch) -> None:
         worker.load(worker.ledger.retry(batch, rewrite=True), messages)
 
 
-def needs_rewrite(worker: Worker, batch: Batch) -> bool:
-    """Decide how a repeat avoids doubles: by its old tokens, or by leaving out what is there.
-
-    The old tokens are better while the tables know them, since they also complete rollups of an
-    insert that was cut between a table and its views.
-    """
-    present = worker.warehouse.find_present(batch)
-    if batch.generation > 0:
-        return True
-    if worker.warehouse.remembers(batch):
-        return False
-    if present["event"]:
-        for span in batch.ranges:
-            worker.ledger.incident(
-                "rollups_unproven",
-                span,
-                batch.incarnation,
-                f"micro-batch {batch.batch_id} was cut off long ago: its events are there, but "
-                "rollups may lack them; rebuild the days of these events",
-            )
-    return True
-
-
 def prove(worker: Worker, batch: Batch, counts: Counts) -> Counts:
     """After a repeat, see that everything is where it should be.
 

@@ -6,13 +6,14 @@ import logging
 import time
 import uuid
 from collections.abc import Generator, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from millrace import waiting
 from millrace.ingest.ledger import Position
 from millrace.ingest.model import (
     Batch,
@@ -196,11 +197,11 @@ class Warehouse:
 
     def judge(
         self, batch: Batch, message_count: int, register_instance: int, *, is_repeat: bool
-    ) -> int:
-        """Register the event ids and list what is refused; return how many.
+    ) -> tuple[int, str]:
+        """Register the event ids and list what is refused.
 
-        Raises ``RegisterLostError`` when the register is not the one that ``register_instance``
-        names.
+        Returns how many, and the identity of the views that publishing will meet. Raises
+        ``RegisterLostError`` when the register is not the one that ``register_instance`` names.
         """
         self._run("register", batch, is_repeat=is_repeat)
         try:
@@ -214,8 +215,38 @@ class Warehouse:
             if "millrace: register is lost" in str(error):
                 raise RegisterLostError(str(error)) from error
             raise
-        counted = self.client().command("SELECT uniqExact(partition, offset) FROM refused")
-        return int(str(counted))
+        found = self.client().query(
+            sql.render("clickhouse/ingest/judged.sql"),
+            parameters={"register_instance": register_instance},
+        )
+        refused, views = found.result_rows[0]
+        return int(refused), str(views)
+
+    def forget_verdicts(self) -> None:
+        """Have what is staged judged anew."""
+        self.client().command("TRUNCATE TABLE refused")
+
+    def staged_days(self) -> list[date]:
+        """Return the days of the events that the staged messages may be."""
+        found = self.client().query(
+            "SELECT DISTINCT toDate(event_time) AS day FROM staged WHERE empty(failures) ORDER BY 1"
+        )
+        return [row[0] for row in found.result_rows]
+
+    def await_statements(self, batch: Batch) -> None:
+        """Have no insert of an earlier attempt run on in the server, whose client is gone.
+
+        Raises ``TimeoutError`` when one has not ended after a minute.
+        """
+        token = {"token": batch.token(self.source.source_id)}
+        running = sql.render("clickhouse/ingest/running.sql")
+        waiting.until(
+            lambda: not self.client().query(running, parameters=token).result_rows,
+            f"an earlier insert of micro-batch {batch.batch_id} to end in ClickHouse",
+            seconds=60,
+            hint="see system.processes",
+            error=TimeoutError,
+        )
 
     def publish(
         self,

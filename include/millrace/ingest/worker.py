@@ -15,7 +15,7 @@ import urllib3
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
-from millrace.ingest import enrichment, recovery, register
+from millrace.ingest import enrichment, mending, recovery, register, withdrawal
 from millrace.ingest.ahead import Ahead
 from millrace.ingest.lease import Lease
 from millrace.ingest.ledger import Ledger, Position
@@ -122,6 +122,7 @@ class Worker:
         self._ends: dict[int, int] = {}
         self._warehouse: Warehouse | None = None
         self._register_instance = 0
+        self._views = ""
         self._trouble: Exception | None = None
         self._deadline = 0.0
         self._topic_checked_at = 0.0
@@ -244,7 +245,7 @@ class Worker:
             for p, end in sorted(reached_offsets.items())
             if end > self.positions[p].next_offset
         ]
-        batch = self.ledger.claim(ranges, self.positions, reached_at)
+        batch = self.ledger.claim(ranges, self.positions, reached_at, self._views)
         self._advance(ranges)
         self.ahead.begin()
         self.load(batch, messages)
@@ -287,25 +288,48 @@ class Worker:
         warehouse = self.warehouse
         warehouse.stage(batch, self.ledger.gate(batch.gate_id), messages)
         is_repeat = batch.attempts > 1 or batch.generation > 0
-        is_rewrite = recovery.needs_rewrite(self, batch) if is_repeat else False
-        warehouse.keep(batch, self.lease.until, is_rewrite=is_rewrite)
-        with publication.shared(self.ledger.connection):
-            refused = warehouse.judge(
-                batch, messages.num_rows, self._register_instance, is_repeat=is_repeat
-            )
-            counts = warehouse.publish(
-                batch,
-                messages.num_rows,
-                refused,
-                self.lease.until,
-                is_repeat=is_repeat,
-                is_rewrite=is_rewrite,
-            )
-            if is_repeat:
-                counts = recovery.prove(self, batch, counts)
-            byte_count = messages["value"].nbytes
-            self.ledger.complete(batch, counts, byte_count)
-        self.progress.loaded(counts, byte_count, messages, time.monotonic() - started)
+        if is_repeat:
+            batch = mending.trust_or_mend(self, batch)
+        warehouse.keep(batch, self.lease.until, is_rewrite=batch.generation > 0)
+        byte_count = messages["value"].nbytes
+        while not (published := self._publish(batch, messages.num_rows, byte_count, is_repeat)):
+            if is_repeat and batch.views != "":
+                batch = mending.mend(self, batch, "the views are not those of its first attempt")
+            else:  # nothing of it is published
+                batch = self.ledger.note_views(batch, self._views)
+        self.progress.loaded(published, byte_count, messages, time.monotonic() - started)
+        return published
+
+    def _publish(
+        self, batch: Batch, message_count: int, byte_count: int, is_repeat: bool
+    ) -> Counts | None:
+        """Judge, publish and complete a micro-batch; do nothing if other views than noted are met.
+
+        They can't change while the publication lock is held.
+        """
+        warehouse = self.warehouse
+        try:
+            with publication.shared(self.ledger.connection):
+                refused, self._views = warehouse.judge(
+                    batch, message_count, self._register_instance, is_repeat=is_repeat
+                )
+                if self._views != batch.views:
+                    warehouse.forget_verdicts()
+                    return None
+                counts = warehouse.publish(
+                    batch,
+                    message_count,
+                    refused,
+                    self.lease.until,
+                    is_repeat=is_repeat,
+                    is_rewrite=batch.generation > 0,
+                )
+                if is_repeat:
+                    counts = recovery.prove(self, batch, counts)
+                self.ledger.complete(batch, counts, byte_count)
+        except ClickHouseError as error:
+            withdrawal.withdraw_if_at_fault(self, batch, error)
+            raise
         return counts
 
     def check_topic(self) -> None:

@@ -21,6 +21,7 @@ from psycopg.rows import DictRow
 
 from millrace.ingest import enrichment
 from millrace.ingest.rebuild.messages import Messages
+from millrace.ingest.rebuild.rollups import replace_partition
 from millrace.ingest.rebuild.session import RebuildError, Report, Session
 from millrace.ingest.warehouse import moment
 from millrace.settings import Settings
@@ -280,17 +281,7 @@ class _Rebuild:
     def _replace(self, table: str, shadow: str, partition_day: date) -> None:
         """Put the shadow's partition in the place of the table's, at once."""
         name = shadow if "." in shadow else f"{self.session.database}.{shadow}"
-        (part_rows,) = self.session.client.query(
-            "SELECT sum(rows) FROM system.parts WHERE active AND partition = {partition:String} "
-            "AND concat(database, '.', table) = {name:String}",
-            parameters={"partition": str(partition_day), "name": name},
-        ).result_rows[0]
-        if part_rows:
-            self.session.command(
-                f"ALTER TABLE {table} REPLACE PARTITION '{partition_day}' FROM {shadow}"
-            )
-        else:
-            self.session.command(f"ALTER TABLE {table} DROP PARTITION '{partition_day}'")
+        replace_partition(self.session.client, table, name, partition_day)
 
     def _logs(self, table: str) -> list[dict[str, Any]]:
         """Return the partitions and incarnations that events of the day came through."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.stores import sql
 
@@ -31,16 +33,40 @@ class RollupError(RuntimeError):
     """A rollup can't be rebuilt by the day. The message says which and why."""
 
 
+def replace_partition(client: Client, table: str, shadow: str, day: date) -> None:
+    """Put a shadow's partition in the place of a table's, at once; names with their database."""
+    ((rows,),) = client.query(
+        "SELECT sum(rows) FROM system.parts WHERE active AND partition = {partition:String} "
+        "AND concat(database, '.', table) = {name:String}",
+        parameters={"partition": str(day), "name": shadow},
+    ).result_rows
+    change = f"REPLACE PARTITION '{day}' FROM {shadow}" if rows else f"DROP PARTITION '{day}'"
+    client.command(f"ALTER TABLE {table} {change}", settings=SETTINGS)
+
+
+def target_of(definition: str) -> str | None:
+    """Return the table that a view's definition names with TO, with its database."""
+    found = _TARGET.search(definition)
+    return ".".join(part.strip("`") for part in found.groups()) if found else None
+
+
 class Rollups:
     """The tables that materialized views fill from a table, directly or through one another.
 
     ``shadows`` maps each to its shadow. A view's result is additive by its nature (it is run on
     every inserted block), so a shadow may be filled from several tables one after the other.
+
+    ``unfit`` maps those that can't be filled to the reason, where ``is_lenient``; otherwise the
+    first of them raises.
     """
 
-    def __init__(self, client: Client, database: str, suffix: str) -> None:
+    def __init__(
+        self, client: Client, database: str, suffix: str, *, is_lenient: bool = False
+    ) -> None:
         self._client, self._database, self._suffix = client, database, suffix
+        self._is_lenient = is_lenient
         self.shadows: dict[str, str] = {}
+        self.unfit: dict[str, str] = {}
 
     def fill(self, origin: str, filled: str) -> None:
         """Run the views that read ``origin`` on ``filled`` instead, into the rollups' shadows."""
@@ -53,24 +79,34 @@ class Rollups:
             parameters={"database": database, "table": table},
         ).result_rows
         for view_database, view, select, definition in views:
-            found = _TARGET.search(definition)
-            if found is None:
-                raise RollupError(
-                    f"{view_database}.{view} has no target table of its own (no TO), so its day "
-                    "can't be swapped; create it with TO"
-                )
-            target = ".".join(part.strip("`") for part in found.groups())
-            part = f"{target}{self._suffix}_part"
-            shadow = self._shadow(target)
-            self._command(f"DROP TABLE IF EXISTS {part} SYNC")
-            self._command(f"CREATE TABLE {part} AS {target}")
-            columns = ", ".join(f"`{name}`" for name in self._columns(select))
-            self._command(
-                f"INSERT INTO {part} ({columns}) {self._with_origin(select, origin, filled)}"
+            try:
+                self._fill_by(f"{view_database}.{view}", select, definition, origin, filled)
+            except (RollupError, ClickHouseError) as error:
+                if not self._is_lenient or not getattr(
+                    error, "code", isinstance(error, RollupError)
+                ):
+                    raise
+                target = target_of(definition) or f"{view_database}.{view}"
+                self.shadows.pop(target, None)
+                self.unfit[target] = str(error).split("\n", 1)[0][:300]
+
+    def _fill_by(self, view: str, select: str, definition: str, origin: str, filled: str) -> None:
+        """Run one view on ``filled`` into its target's shadow, and those that read its target."""
+        target = target_of(definition)
+        if target is None:
+            raise RollupError(
+                f"{view} has no target table of its own (no TO), so its day can't be swapped; "
+                "create it with TO"
             )
-            self._command(f"INSERT INTO {shadow} SELECT * FROM {part}")  # noqa: S608
-            self._fill(target, part)
-            self._command(f"DROP TABLE {part} SYNC")
+        part = f"{target}{self._suffix}_part"
+        shadow = self._shadow(target)
+        self._command(f"DROP TABLE IF EXISTS {part} SYNC")
+        self._command(f"CREATE TABLE {part} AS {target}")
+        columns = ", ".join(f"`{name}`" for name in self._columns(select))
+        self._command(f"INSERT INTO {part} ({columns}) {self._with_origin(select, origin, filled)}")
+        self._command(f"INSERT INTO {shadow} SELECT * FROM {part}")  # noqa: S608
+        self._fill(target, part)
+        self._command(f"DROP TABLE {part} SYNC")
 
     def drop(self) -> None:
         """Drop every shadow, also those that a killed rebuild has left."""

@@ -1,6 +1,6 @@
 WITH batch AS (
-    INSERT INTO ingest_batches (source_id, gate_id, owner, generation)
-    SELECT source_id, gate_id, %(owner)s, %(generation)s FROM current_gates
+    INSERT INTO ingest_batches (source_id, gate_id, owner, generation, views)
+    SELECT source_id, gate_id, %(owner)s, %(generation)s, %(views)s FROM current_gates
     WHERE source_id = %(source_id)s
     RETURNING batch_id, gate_id, claimed_at
 ), ranges AS (

@@ -1,5 +1,5 @@
 SELECT
-    b.batch_id, b.gate_id, b.generation, b.attempts, b.claimed_at, r.topic, r.topic_incarnation,
+    b.batch_id, b.gate_id, b.generation, b.attempts, b.claimed_at, b.views, r.topic, r.topic_incarnation,
     array_agg(r.partition ORDER BY r.partition) AS partitions,
     array_agg(r.first_offset ORDER BY r.partition) AS firsts,
     array_agg(r.next_offset ORDER BY r.partition) AS nexts

@@ -2,6 +2,7 @@
 WITH reopened AS (
     UPDATE ingest_batches
     SET state = 'claimed', loaded_at = NULL, generation = generation + 1, attempts = attempts + 1,
+        views = '',
         message_count = NULL, event_count = NULL, rejected_count = NULL, byte_count = NULL
     WHERE batch_id = ANY(%(batch_ids)s) AND state = 'loaded'
     RETURNING batch_id

@@ -1,4 +1,5 @@
 UPDATE ingest_batches
-SET attempts = attempts + 1, owner = %(owner)s, generation = generation + %(rewrite)s
+SET attempts = attempts + 1, owner = %(owner)s, generation = generation + %(rewrite)s,
+    views = CASE WHEN %(rewrite)s = 1 THEN '' ELSE views END
 WHERE batch_id = %(batch_id)s AND state = 'claimed' AND attempts = %(attempts)s
-RETURNING attempts, generation
+RETURNING attempts, generation, views

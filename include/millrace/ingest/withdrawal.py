@@ -1,0 +1,120 @@
+"""No model stops ingest: a view that throws on what is inserted is taken out of the path.
+
+ClickHouse pushes what is inserted through every materialized view that hangs on the table, and
+fails the insert when one of them throws: a column that is empty for most, a table that it joins and
+that is gone. The view is dropped, its definition and its error are kept in ``withdrawn_views``, and
+the micro-batch is loaded without it. A deployment fills the rollup anew from ``events``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from millrace.ingest.ledger import Ledger
+from millrace.ingest.model import Batch
+from millrace.ingest.rebuild.rollups import target_of
+from millrace.stores import clickhouse, publication, sql
+
+if TYPE_CHECKING:
+    from millrace.ingest.worker import Worker
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 8
+"""So many attempts an error may last that can pass by itself; with their pauses, some 30 s."""
+
+PASSING_CODES = frozenset({159, 164, 202, 209, 210, 236, 241, 242, 243, 252, 319, 394, 439, 999})
+"""Time, memory, disk or connections ran out, a table is read-only, the server stops."""
+
+_NAME = r"(?:`(?:[^`\\]|\\.)+`|\w+)"
+_PUSHING = rf": while pushing to view ({_NAME}\.{_NAME})(?: \([0-9a-f-]{{36}}\))?"
+_PATH = re.compile(rf"(?:{_PUSHING})+")
+_TARGET_GONE = re.compile(r"Target table '([^']+)' of view '[^']+' doesn't exist")
+
+
+def withdraw_if_at_fault(worker: Worker, batch: Batch, error: ClickHouseError) -> None:
+    """Take the view that an insert failed at out of the path, if it was one.
+
+    An error that may pass, as want of memory, is given ``PATIENCE`` attempts. The caller repeats
+    the micro-batch.
+    """
+    message = str(error)
+    if getattr(error, "code", None) in PASSING_CODES and batch.attempts < PATIENCE:
+        return
+    with closing(clickhouse.connect(worker.settings)) as client:
+        for view in _at_fault(client, message):
+            with publication.alone(worker.ledger.connection):
+                withdraw(worker.ledger, client, batch, view, message)
+
+
+def view_in(message: str) -> str:
+    """Return the view that an insert's error was thrown in, with its database; empty if in none.
+
+    What was inserted may be in the message too, so only how it ends counts. Of views that feed one
+    another, the innermost is the one that threw.
+    """
+    paths = list(_PATH.finditer(message))
+    if not paths:
+        return ""
+    return str(re.findall(_PUSHING, paths[-1].group())[0])
+
+
+def withdraw(ledger: Ledger, client: Client, batch: Batch, view: str, message: str) -> None:
+    """Drop a view, after keeping its definition and why. The caller holds the lock alone."""
+    found = client.query(
+        sql.render("clickhouse/ingest/view.sql"), parameters={"view": view.replace("`", "")}
+    ).result_rows
+    if not found:
+        return  # another worker did
+    ((definition,),) = found
+    said = message.strip().split("\n")[0].replace("\0", "")[:1000]
+    with ledger.connection.transaction():
+        ledger.run(
+            "withdraw_view",
+            view=view.replace("`", ""),
+            rollups=_fed_by(client, definition),
+            definition=definition,
+            error=said,
+            batch_id=batch.batch_id,
+        )
+        ledger.incident(
+            "view_withdrawn", batch.ranges[0], batch.incarnation, f"{view} threw: {said}"
+        )
+    cluster = ledger.settings.clickhouse_cluster
+    on_cluster = f" ON CLUSTER {cluster}" if cluster else ""
+    client.command(f"DROP VIEW IF EXISTS {view}{on_cluster} SYNC")
+    log.error("the view %s threw and was taken out of the path of ingest: %s", view, said)
+
+
+def _at_fault(client: Client, message: str) -> list[str]:
+    if view := view_in(message):
+        return [view]
+    gone = _TARGET_GONE.search(message)
+    if gone is None:
+        return []
+    rows = client.query(sql.render("clickhouse/ingest/every_view.sql")).result_rows
+    return [name for name, definition in rows if target_of(definition) == gone[1]]
+
+
+def _fed_by(client: Client, definition: str) -> list[str]:
+    """Return the tables that a view fills, directly or through one another."""
+    fed: list[str] = []
+    waiting = [target_of(definition)]
+    while waiting:
+        table = waiting.pop()
+        if table is None or table in fed:
+            continue
+        fed.append(table)
+        database, name = table.split(".", 1)
+        rows = client.query(
+            sql.render("clickhouse/rebuild/views.sql"),
+            parameters={"database": database, "table": name},
+        ).result_rows
+        waiting += [target_of(row[3]) for row in rows]
+    return fed

@@ -1,0 +1,2 @@
+SELECT concat('`', database, '`.`', name, '`') AS view, create_table_query FROM system.tables
+WHERE engine = 'MaterializedView'

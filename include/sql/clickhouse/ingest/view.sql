@@ -1,0 +1,2 @@
+SELECT create_table_query FROM system.tables
+WHERE engine = 'MaterializedView' AND concat(database, '.', name) = {view:String}

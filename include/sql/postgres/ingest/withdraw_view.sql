@@ -1,0 +1,5 @@
+INSERT INTO withdrawn_views (view, rollups, definition, error, batch_id)
+VALUES (%(view)s, %(rollups)s, %(definition)s, %(error)s, %(batch_id)s)
+ON CONFLICT (view) DO UPDATE SET
+    rollups = excluded.rollups, definition = excluded.definition, error = excluded.error,
+    batch_id = excluded.batch_id, withdrawn_at = now(), tried_release = ''

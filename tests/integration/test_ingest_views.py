@@ -1,0 +1,266 @@
+"""Materialized views that change between an insert and its repeat, or that throw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.integration.ingest_bed import Bed, event
+from tests.integration.test_ingest_recovery import Killed, die_at, messages
+
+from millrace.ingest.ledger import Ledger
+from millrace.ingest.warehouse import Warehouse
+from millrace.settings import Settings
+from millrace.stack.stack import Stack
+
+SELECT = (
+    "SELECT toDate(event_time) AS day, user_id, count() AS events FROM events "
+    "WHERE source_id = '{name}' GROUP BY day, user_id"
+)
+
+
+class Rolled(Bed):
+    """A bed with a rollup by the day, and a coarser one that the first one's view feeds."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        for table in ("fine", "coarse"):
+            self.query(
+                f"CREATE TABLE {table}_{self.name} (day Date, user_id UInt64, events UInt64) "
+                "ENGINE = SummingMergeTree PARTITION BY toDate(day) ORDER BY (day, user_id) "
+                "SETTINGS non_replicated_deduplication_window = 1000"
+            )
+        self.hang("fine", SELECT)
+        self.hang(
+            "coarse",
+            "SELECT day, 0 AS user_id, sum(events) AS events FROM fine_{name} GROUP BY day",
+        )
+
+    def hang(self, table: str, select: str) -> None:
+        """Create the view that feeds a rollup."""
+        self.query(
+            f"CREATE MATERIALIZED VIEW {table}_{self.name}_mv TO {table}_{self.name} AS "
+            + select.format(name=self.name)
+        )
+
+    def alter(self) -> None:
+        """Give the views the statements that they have, as dbt does at every run."""
+        for table in ("fine", "coarse"):
+            ((select,),) = self.query(
+                f"SELECT as_select FROM system.tables WHERE name = '{table}_{self.name}_mv'"
+            )
+            self.query(f"ALTER TABLE {table}_{self.name}_mv MODIFY QUERY {select}")
+
+    def replace(self) -> None:
+        """Drop a view and create it anew."""
+        self.drop("fine")
+        self.hang("fine", SELECT)
+
+    def drop(self, table: str) -> None:
+        """Drop a view."""
+        self.query(f"DROP VIEW IF EXISTS {table}_{self.name}_mv SYNC")
+
+    def rolled_up(self) -> list[int]:
+        """Return how many events the rollups say there are."""
+        return [
+            int(self.query(f"SELECT sum(events) FROM {table}_{self.name}")[0][0])
+            for table in ("fine", "coarse")
+        ]
+
+
+@pytest.fixture
+def bed(settings: Settings) -> Iterator[Rolled]:
+    made = Rolled(settings.model_copy(update={"ingest_tasks": 1, "ingest_lease_seconds": 2}))
+    yield made
+    for table in ("fine", "coarse"):
+        made.drop(table)
+
+
+def cut(bed: Rolled, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, when: str) -> Any:
+    """Load until the worker is killed before or after a step; return its share."""
+    (share,) = bed.shares()
+    with monkeypatch.context() as patched:
+        die_at(patched, owner, step, after=when == "after")
+        with pytest.raises(Killed):
+            bed.drain(share)
+    return share
+
+
+def restart(stack: Stack) -> None:
+    pid = stack.pid("clickhouse")
+    stack.kill("clickhouse")
+    stack.wait_gone(pid)
+    stack.wait_healthy("clickhouse")
+
+
+CHANGES: dict[str, Callable[[Rolled, Stack], None]] = {
+    "nothing": lambda _bed, _stack: None,
+    "altered": lambda bed, _stack: bed.alter(),
+    "replaced": lambda bed, _stack: bed.replace(),
+    "restarted": lambda _bed, stack: restart(stack),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("was_altered", [False, True], ids=["created", "altered"])
+def test_a_repeat_under_another_identity_is_counted_once(
+    stack: Stack, bed: Rolled, monkeypatch: pytest.MonkeyPatch, change: str, was_altered: bool
+) -> None:
+    bed.send(messages(range(1, 41)))
+    bed.load()
+    if was_altered:
+        bed.alter()
+    bed.send(messages(range(41, 101)))
+    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    CHANGES[change](bed, stack)
+
+    bed.drain(share, attempt=2)
+
+    bed.assert_conserved(messages=54 + 81, events=100)
+    assert bed.rolled_up() == [100, 100]
+    assert bed.incidents("rollups_unproven") == []
+
+
+def test_a_rollup_that_an_insert_did_not_reach_is_made_good(
+    bed: Rolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.send(messages(range(1, 101)))
+    bed.drop("fine")  # as if the insert had been cut before its views
+    bed.load()
+    assert bed.rolled_up() == [0, 0]
+    bed.hang("fine", SELECT)
+    bed.send(messages(range(101, 141)))
+    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    bed.replace()
+
+    bed.drain(share, attempt=2)
+
+    assert bed.rolled_up() == [140, 140]
+
+
+def test_a_repeat_that_is_killed_while_it_makes_good_is_made_good_again(
+    bed: Rolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.send(messages(range(1, 101)))
+    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    bed.alter()
+    for attempt, (owner, step) in enumerate(
+        [(Warehouse, "await_statements"), (Ledger, "retry"), (Warehouse, "_publish_events")], 2
+    ):
+        with monkeypatch.context() as patched:
+            die_at(patched, owner, step, after=True)
+            with pytest.raises(Killed):
+                bed.drain(share, attempt=attempt)
+
+    bed.drain(share, attempt=9)
+
+    bed.assert_conserved(messages=135, events=100)
+    assert bed.rolled_up() == [100, 100]
+
+
+def test_views_that_change_while_a_worker_loads_are_noted(
+    bed: Rolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is claimed under one identity and published under another is no half published one."""
+    bed.send(messages(range(1, 41)))
+    (share,) = bed.shares()
+    bed.drain(share)
+    keep = Warehouse.keep
+
+    def altering(self: Warehouse, *args: Any, **options: Any) -> None:
+        keep(self, *args, **options)
+        bed.replace()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Warehouse, "keep", altering)
+        bed.send(messages(range(41, 101)))
+        bed.load()
+
+    assert bed.rolled_up() == [100, 100]
+    generations = bed.ask(
+        "SELECT generation, attempts FROM ingest_batches WHERE source_id = %s", bed.name
+    )
+    assert {(row["generation"], row["attempts"]) for row in generations} == {(0, 1)}
+
+
+def test_a_rollup_that_cannot_be_made_by_the_day_is_told(
+    bed: Rolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.query(f"CREATE TABLE odd_{bed.name} (user_id UInt64) ENGINE = MergeTree ORDER BY user_id")
+    bed.hang("odd", "SELECT user_id FROM events WHERE source_id = '{name}'")
+    bed.send(messages(range(1, 101)))
+    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    bed.alter()
+
+    bed.drain(share, attempt=2)
+    bed.drop("odd")
+
+    assert bed.rolled_up() == [100, 100]
+    told = bed.incidents("rollups_unproven")
+    assert told
+    assert all(f"odd_{bed.name}" in row["detail"] for row in told)
+    assert not any(f"fine_{bed.name}" in row["detail"] for row in told)
+
+
+THROWING = SELECT.replace("count()", "sum(toInt64(properties['quantity']))")
+
+
+def throwing(bed: Rolled) -> list[Any]:
+    """Events of which one lets ``THROWING`` throw."""
+    return [event(user, quantity="1" if user != 7 else "") for user in range(1, 21)]
+
+
+def test_a_view_that_throws_does_not_stop_ingest(bed: Rolled) -> None:
+    bed.drop("fine")
+    bed.hang("fine", THROWING)
+    bed.send([event(user, quantity="1") for user in range(101, 111)])
+    bed.load()
+    bed.send(throwing(bed))
+
+    bed.load()
+
+    bed.assert_conserved(messages=30, events=30)
+    (told,) = bed.incidents("view_withdrawn")
+    assert "Cannot parse Int64" in told["detail"]
+    (kept,) = bed.ask("SELECT * FROM withdrawn_views WHERE view LIKE %s", f"%.fine_{bed.name}_mv")
+    database = kept["view"].split(".")[0]
+    assert kept["rollups"] == [f"{database}.fine_{bed.name}", f"{database}.coarse_{bed.name}"]
+    assert "toInt64" in kept["definition"]
+    assert bed.query(f"EXISTS TABLE fine_{bed.name}_mv") == [(0,)]
+    assert bed.query(f"EXISTS TABLE coarse_{bed.name}_mv") == [(1,)]
+    bed.ask("DELETE FROM withdrawn_views WHERE view = %s", kept["view"])
+
+
+def test_of_views_that_feed_one_another_the_one_that_throws_is_taken_out(bed: Rolled) -> None:
+    bed.drop("coarse")
+    bed.hang(
+        "coarse", "SELECT day, user_id, throwIf(user_id = 7) + events AS events FROM fine_{name}"
+    )
+    bed.send(throwing(bed))
+
+    bed.load()
+
+    bed.assert_conserved(messages=20, events=20)
+    assert bed.rolled_up()[0] == 20
+    (kept,) = bed.ask("DELETE FROM withdrawn_views RETURNING view")
+    assert kept["view"].endswith(f".coarse_{bed.name}_mv")
+
+
+@pytest.mark.parametrize("gone", ["target", "joined"])
+def test_a_view_that_lost_a_table_does_not_stop_ingest(bed: Rolled, gone: str) -> None:
+    lost = f"odd_{bed.name}"
+    bed.query(f"CREATE TABLE {lost} (user_id UInt64) ENGINE = MergeTree ORDER BY user_id")
+    if gone == "target":
+        bed.hang("odd", "SELECT user_id FROM events WHERE source_id = '{name}'")
+    else:
+        bed.drop("fine")
+        bed.hang("fine", f"{SELECT} HAVING user_id NOT IN (SELECT user_id FROM {lost})")
+    bed.query(f"DROP TABLE {lost} SYNC")
+    bed.send(throwing(bed))
+
+    bed.load()
+
+    bed.assert_conserved(messages=20, events=20)
+    (kept,) = bed.ask("DELETE FROM withdrawn_views RETURNING view")
+    assert kept["view"].endswith(f"{'odd' if gone == 'target' else 'fine'}_{bed.name}_mv")
