@@ -61,7 +61,7 @@ SELECT
     countIf(device NOT IN ('', 'mobile', 'desktop', 'tablet', 'tv', 'bot')),
     countIf(notEmpty(warnings))
 FROM events
-WHERE event_time >= {start:DateTime('UTC')} AND event_time < {end:DateTime('UTC')}
+WHERE event_time >= {start:DateTime64(3, 'UTC')} AND event_time < {end:DateTime64(3, 'UTC')}
 """
 
 

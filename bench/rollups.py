@@ -117,7 +117,7 @@ GROUP BY ALL
 """
 
 HOURS = "window_start >= {since:DateTime('UTC')} AND window_start < {until:DateTime('UTC')}"
-EVENTS = HOURS.replace("window_start", "event_time")
+EVENTS = HOURS.replace("window_start", "event_time").replace("DateTime(", "DateTime64(3, ")
 WHOLE_DAYS = "day >= toDate({since:DateTime('UTC')}) AND day < toDate({until:DateTime('UTC')})"
 QUESTIONS = {
     "7 days by hour": (

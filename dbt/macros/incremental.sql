@@ -51,7 +51,7 @@
 {#- What a run touches before this moment is late, and read apart from the rest: else one late event
     would make a run read as far back for everyone. The start of a minute, so that no window is split. -#}
 {% macro lately() -%}
-    toStartOfMinute({{ built_since() }} - interval 6 hour)
+    toDateTime64(toStartOfMinute({{ built_since() }} - interval 6 hour), 3, 'UTC')
 {%- endmacro %}
 
 {#- Follows the name of a table that holds versions: read only the newest, and none that is deleted.

@@ -43,8 +43,8 @@ from (
     {% if is_incremental() %}
     where
         toDate(found.{{ time }}) in (select toDate(window_start) from touched)
-        and found.{{ time }} >= (select min(window_start) from touched)
-        and found.{{ time }} < (select max(window_start) from touched) + {{ length }}
+        and found.{{ time }} >= (select toDateTime64(min(window_start), 3, 'UTC') from touched)
+        and found.{{ time }} < (select toDateTime64(max(window_start), 3, 'UTC') + {{ length }} from touched)
         and {{ window }}(found.{{ time }}) in (select window_start from touched)
     {% endif %}
     group by window_start, country, device

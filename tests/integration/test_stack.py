@@ -9,8 +9,9 @@ import pytest
 
 from millrace.settings import Settings
 from millrace.stack import kafka as broker
+from millrace.stack import report
 from millrace.stack.stack import Stack
-from millrace.stores import kafka, objects, postgres
+from millrace.stores import clickhouse, kafka, objects, postgres
 
 
 @pytest.mark.parametrize("name", ["postgres", "redis", "kafka", "s3", "clickhouse"])
@@ -74,3 +75,24 @@ def test_audit_triggers_see_every_writer(settings: Settings) -> None:
 def test_secrets_are_private(settings: Settings) -> None:
     for name in ("secrets.env", "supervisord.conf"):
         assert (settings.home / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_server_that_misses_rows_before_a_bound_is_told(stack: Stack) -> None:
+    client = clickhouse.connect(stack.settings)
+    client.command(
+        "CREATE TABLE last_second_of_an_hour (x UInt8, at DateTime64(3, 'UTC'))"
+        " ENGINE = MergeTree ORDER BY (x, at)"
+    )
+    client.command("INSERT INTO last_second_of_an_hour VALUES (1, '2026-11-25 12:59:59.999')")
+    found = [
+        client.query(f"SELECT count() FROM last_second_of_an_hour WHERE at < {bound}").first_row[0]
+        for bound in (
+            "toDateTime('2026-11-25 13:00:00', 'UTC')",
+            "toDateTime64('2026-11-25 13:00:00', 3, 'UTC')",
+            "'2026-11-25 13:00:00'",
+        )
+    ]
+    client.command("DROP TABLE last_second_of_an_hour SYNC")
+    client.close()
+    assert found[1:] == [1, 1]
+    assert bool(report.warnings(stack.settings)) == (found[0] == 0)

@@ -56,7 +56,7 @@ from (
         )
         and event_time {{ side }} {{ lately() }}
         {% if side == '<' %}
-        and event_time >= (select min(window_start) from touched)
+        and event_time >= (select toDateTime64(min(window_start), 3, 'UTC') from touched)
         {% endif %}
         and (user_id, toStartOfMinute(event_time)) in (select user_id, window_start from touched)
     {% endif %}

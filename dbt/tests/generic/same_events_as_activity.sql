@@ -11,7 +11,7 @@ with by_session as (
     from {{ model }}
     group by user_id
     having
-        max(ended_at) < now() - interval 1 day
+        max(ended_at) < now64(3) - interval 1 day
         and max(started_at) >= today() - 80
         and toStartOfMinute(maxIf(ended_at, started_at < today() - 80)) < toStartOfMinute(first_at)
 ),

@@ -11,7 +11,7 @@ with standing_still as (
     where day not in (
         select toDate(event_time)
         from {{ ref('stg_events') }}
-        where ingested_at > now() - interval 1 minute
+        where ingested_at > now64(3) - interval 1 minute
     )
 ),
 ours as (

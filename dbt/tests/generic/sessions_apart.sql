@@ -8,7 +8,7 @@ from (
         ended_at,
         lagInFrame(ended_at) over (partition by user_id order by started_at) as previous_ended_at
     from {{ model }}
-    where started_at >= now() - interval 7 day
+    where started_at >= now64(3) - interval 7 day
 )
 where
     ended_at < started_at

@@ -67,8 +67,12 @@ def status() -> None:
     from millrace.stack import report
 
     console = _console()
-    rows = report.observe(_existing_stack())
+    stack = _existing_stack()
+    rows = report.observe(stack)
     console.print(report.table(rows))
+    if any(row.name == "clickhouse" and row.is_healthy for row in rows):
+        for warning in report.warnings(stack.settings):
+            console.print(f"\n[yellow]{warning}")
     if not all(row.is_healthy for row in rows):
         raise typer.Exit(1)
 

@@ -49,8 +49,8 @@ def measure(client: Client, hour: Window) -> list[Metric]:
     """Compute one hour's metrics."""
     bounds = {"start": hour.start, "end": hour.end}
     ((events,),) = client.query(
-        "SELECT count() FROM events WHERE received_at >= {start:DateTime('UTC')} "
-        "AND received_at < {end:DateTime('UTC')}",
+        "SELECT count() FROM events WHERE received_at >= {start:DateTime64(3, 'UTC')} "
+        "AND received_at < {end:DateTime64(3, 'UTC')}",
         parameters=bounds,
     ).result_rows
     rows = client.query(

@@ -74,8 +74,8 @@ def fill(statement: str, window: Window) -> str:
 
 
 def literal(moment: datetime) -> str:
-    """Return a moment as SQL."""
-    return f"toDateTime('{moment:%Y-%m-%d %H:%M:%S}', 'UTC')"
+    """Return a moment as SQL: a ``DateTime64``, since against a ``DateTime`` rows can be missed."""
+    return f"toDateTime64('{moment:%Y-%m-%d %H:%M:%S}', 3, 'UTC')"
 
 
 def load_suites() -> list[Suite]:

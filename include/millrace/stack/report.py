@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import psutil
 from rich.table import Table
 
+from millrace.settings import Settings
 from millrace.stack.stack import Stack
+from millrace.stores import clickhouse
+
+MISSES_LAST_SECOND = (
+    "This ClickHouse can miss rows where a DateTime64 column, such as event_time, is compared with "
+    "a DateTime or a whole number.\nIn SQL of your own write now64() for now(), and "
+    "toDateTime64('…', 3, 'UTC') or a text for toDateTime('…'): docs/analysts.md, Bounds on times."
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,11 @@ def observe(stack: Stack) -> list[Row]:
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(look, stack.servers))
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what people who write SQL must know of this ClickHouse server, if anything."""
+    return [MISSES_LAST_SECOND] if clickhouse.misses_last_second(settings) else []
 
 
 def memory(pid: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from millrace.simulate.manifest import Manifest
-from millrace.stack import airflow, clickhouse
+from millrace.stack import airflow, clickhouse, report
 from millrace.stack.stack import Stack
 from millrace.stack.traffic import FirstLook
 from millrace.stores import clickhouse as clickhouse_store
@@ -42,6 +42,8 @@ def show(look: FirstLook, console: Console) -> None:
     for name, address, user, password in addresses(stack):
         login = f"  {user} / {password}" if user else ""
         console.print(f"{name:<11} {address}{login}", markup=False)
+    for warning in report.warnings(stack.settings):
+        console.print(f"\n[yellow]{warning}")
     client.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -60,6 +61,22 @@ def deduplication_setting(settings: Settings) -> str:
         if settings.clickhouse_cluster
         else "non_replicated_deduplication_window"
     )
+
+
+def misses_last_second(settings: Settings) -> bool:
+    """Tell whether the server misses rows just before a ``DateTime`` that a key is compared with.
+
+    ClickHouse from 26.3 takes ``key < 13:00:00`` for ``key <= 12:59:59`` when it chooses parts and
+    granules by a ``DateTime64`` key and the bound is a ``DateTime`` or a whole number.
+    """
+    client = connect(settings, session_id=f"last-second-{uuid.uuid4()}")
+    try:
+        *preparation, question = sql.render_all("clickhouse/stack/last_second.sql")
+        for statement in preparation:
+            client.command(statement)
+        return int(client.query(question).result_rows[0][0]) == 0
+    finally:
+        client.close()
 
 
 def object_collection(client: Client, settings: Settings) -> str:

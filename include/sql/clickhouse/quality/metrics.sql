@@ -10,7 +10,7 @@ WITH
     received AS (
         SELECT source_id, topic, topic_incarnation, partition, offset
         FROM raw_events
-        WHERE kafka_timestamp >= {start:DateTime('UTC')} AND kafka_timestamp < {end:DateTime('UTC')}
+        WHERE kafka_timestamp >= {start:DateTime64(3, 'UTC')} AND kafka_timestamp < {end:DateTime64(3, 'UTC')}
     ),
     judged AS (
         SELECT
@@ -19,20 +19,20 @@ WITH
         FROM (
             SELECT source_id, topic, topic_incarnation, partition, offset
             FROM events
-            WHERE received_at >= {start:DateTime('UTC')} AND received_at < {end:DateTime('UTC')}
+            WHERE received_at >= {start:DateTime64(3, 'UTC')} AND received_at < {end:DateTime64(3, 'UTC')}
             UNION ALL
             SELECT source_id, topic, topic_incarnation, partition, offset
             FROM rejected_events
             WHERE
-                kafka_timestamp >= {start:DateTime('UTC')}
-                AND kafka_timestamp < {end:DateTime('UTC')}
+                kafka_timestamp >= {start:DateTime64(3, 'UTC')}
+                AND kafka_timestamp < {end:DateTime64(3, 'UTC')}
         )
         GROUP BY source_id, topic, topic_incarnation, partition, offset
     ),
     loaded AS (
         SELECT source_id, event_id, received_at, ingested_at
         FROM events
-        WHERE received_at >= {start:DateTime('UTC')} AND received_at < {end:DateTime('UTC')}
+        WHERE received_at >= {start:DateTime64(3, 'UTC')} AND received_at < {end:DateTime64(3, 'UTC')}
     ),
     sampled AS (
         SELECT
@@ -50,9 +50,9 @@ WITH
             AND e.topic_incarnation = r.topic_incarnation
             AND e.partition = r.partition AND e.offset = r.offset
         WHERE
-            e.received_at >= {start:DateTime('UTC')} AND e.received_at < {end:DateTime('UTC')}
-            AND r.kafka_timestamp >= {start:DateTime('UTC')}
-            AND r.kafka_timestamp < {end:DateTime('UTC')}
+            e.received_at >= {start:DateTime64(3, 'UTC')} AND e.received_at < {end:DateTime64(3, 'UTC')}
+            AND r.kafka_timestamp >= {start:DateTime64(3, 'UTC')}
+            AND r.kafka_timestamp < {end:DateTime64(3, 'UTC')}
             AND e.offset % {sample_step:UInt64} = 0
             AND r.offset % {sample_step:UInt64} = 0
     )

@@ -26,8 +26,8 @@ FROM fresh
 INNER JOIN (
     SELECT event_id, any(toDate(event_time)) AS day FROM {{ target }}
     WHERE toDate(event_time) != {day:Date}
-        AND event_time >= {day:Date} - toIntervalHour({window_hours:UInt32})
-        AND event_time < {day:Date} + 1 + toIntervalHour({window_hours:UInt32})
+        AND event_time >= toDateTime64({day:Date}, 3, 'UTC') - toIntervalHour({window_hours:UInt32})
+        AND event_time < toDateTime64({day:Date} + 1, 3, 'UTC') + toIntervalHour({window_hours:UInt32})
         AND event_id IN (SELECT event_id FROM fresh)
     GROUP BY event_id
 ) AS days USING (event_id)

@@ -2,8 +2,8 @@ SELECT topic, topic_incarnation, partition, offset
 FROM rejected_events
 WHERE
     source_id = {source_id:String}
-    AND rejected_at >= parseDateTimeBestEffort({since:String}, 'UTC')
-    AND rejected_at < parseDateTimeBestEffort({until:String}, 'UTC')
+    AND rejected_at >= parseDateTime64BestEffort({since:String}, 3, 'UTC')
+    AND rejected_at < parseDateTime64BestEffort({until:String}, 3, 'UTC')
     AND ({reason:String} = '' OR reason = {reason:String})
     AND (
         {rule:String} = ''

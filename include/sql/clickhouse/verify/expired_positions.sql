@@ -6,5 +6,5 @@ WHERE topic = {topic:String}
     AND partition = {partition:UInt32}
     AND offset = {offset:UInt64}
     AND parseDateTime64BestEffortOrZero(JSONExtractString(value, 'timestamp'), 3, 'UTC')
-        < now() - toIntervalDay({days:UInt32}) + toIntervalDay(1)
+        < now64(3) - toIntervalDay({days:UInt32}) + toIntervalDay(1)
 LIMIT 1

@@ -15,7 +15,8 @@ FROM (
         1 AS counted,
         0 AS rolled_up
     FROM events
-    WHERE event_time >= toDateTime({since:UInt32}, 'UTC') AND event_time < toDateTime({until:UInt32}, 'UTC')
+    WHERE event_time >= toDateTime64({since:UInt32}, 3, 'UTC')
+        AND event_time < toDateTime64({until:UInt32}, 3, 'UTC')
         AND {{ rollup.only }}
     UNION ALL
     SELECT
