@@ -14,7 +14,8 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from millrace.rules.expressions import CONTRACT, Fields, literal, predicate
+from millrace.rules.comparisons import predicate
+from millrace.rules.expressions import CONTRACT, Fields, literal
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
 from millrace.stores import sql
@@ -40,6 +41,10 @@ class EventFields(Fields):
         if column == "event_time":
             return "formatDateTime(event_time, '%Y-%m-%dT%H:%i:%SZ')"
         return f"toJSONString({column})" if column in OBJECTS else f"toString({column})"
+
+    def time(self, field: str) -> str:
+        """Return the field as DateTime64(3); null where it is no ISO 8601 time."""
+        return "event_time" if CONTRACT.get(field) == "event_time" else super().time(field)
 
     def define(self, hint: str, expression: str) -> str:
         """Return the expression itself: a view has no stages to name it in."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from millrace.rules.expressions import Fields, literal, predicate, text_of
+from millrace.rules.comparisons import (
+    FLOAT_DIGITS,
+    among,
+    is_of_texts,
+    moment,
+    outside,
+    predicate,
+)
+from millrace.rules.expressions import Fields, literal, text_of
 from millrace.rules.model import REASONS, Rule
 
 CONTRACT_RULE = "contract"
@@ -15,6 +24,8 @@ CONTRACT_RULE = "contract"
 REQUIRED = ("event_id", "event", "timestamp", "user_id")
 NOT_A_STRING = ", ".join(str(ord(character)) for character in "-0123456789tf{[")
 """First bytes of JSON values that are no strings (null reads as absent)."""
+WRITTEN_NUMBER = r'\s*:\s*"?([^",}\s]*)'
+"""What follows a key, up to the end of the number that its value is."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,32 @@ def user_id(fields: Fields) -> str:
     return fields.define("user_id_parsed", f"toUInt64OrZero({fields.text('user_id')})")
 
 
+def is_rounded(fields: Fields) -> str:
+    """Return whether the user's id is a JSON number that the parser had to round.
+
+    12.0 is 12. But 12345678901234567.0 would be read as 12345678901234568, who is someone else. The
+    message itself is asked only where what follows its first such key is not the id as it was read.
+    """
+    user, rounded = fields.text("user_id"), []
+    for key in fields.keys("user_id"):
+        name, text = f'"{key}"', fields.original(key)
+        after = f"substring(value, position(value, {literal(name)}) + {len(name.encode())}, 64)"
+        first = fields.define(f"{key}_first", f"extract({after}, {literal('^' + WRITTEN_NUMBER)})")
+        written = f"extractAll(value, {literal(re.escape(name) + WRITTEN_NUMBER)})"
+        # Up to 15 digits a Float64 keeps; and zeros after the point are none of an integer's.
+        is_exact = (
+            f"ifNull(toFloat64OrNull(w) = toFloat64OrNull({text}), 0) AND "
+            f"(length(replaceRegexpAll(w, '[eE].*$|[^0-9]', '')) <= {FLOAT_DIGITS} "
+            f"OR replaceRegexpOne(w, '[.]0*$', '') = {text})"
+        )
+        rounded.append(
+            f"if({first} = {text}, 0, {user} = {text} "
+            f"AND JSONType(value, {literal(key)}) = 'Double' "
+            f"AND NOT arrayExists(w -> {is_exact}, {written}))"
+        )
+    return " OR ".join(rounded)
+
+
 def _holds(fields: Fields, hint: str, expression: str) -> tuple[Test, ...]:
     """Return the test that an expression is true; equal expressions are one."""
     return (Test("holds", fields.define(hint, expression)),)
@@ -93,7 +130,8 @@ def contract_checks(fields: Fields) -> list[Check]:
     broken = {
         "event_id": f"{event_id(fields)} IS NULL",
         "timestamp": f"{fields.time('timestamp')} IS NULL",
-        "user_id": f"{user} = 0 OR toString({user}) != {fields.text('user_id')}",
+        "user_id": f"{user} = 0 OR toString({user}) != {fields.text('user_id')} "
+        f"OR {is_rounded(fields)}",
     }
     missing = {name: f"{fields.text(name)} = ''" for name in REQUIRED}
     mistyped = {name: f"{fields.text(name)} != '' AND ({test})" for name, test in broken.items()}
@@ -106,6 +144,12 @@ def contract_checks(fields: Fields) -> list[Check]:
 
 Found = list[tuple[str, str, tuple[Test, ...]]]
 """Reason, field and tests of each check that a rule makes."""
+
+RANGE_ENDS: tuple[tuple[str, Literal["below", "above"], str], ...] = (
+    ("min", "below", "<"),
+    ("max", "above", ">"),
+)
+"""The ends of a range: its key, what is wrong there, and the comparison that says so."""
 
 Compiler = Callable[[Fields, Rule, Surroundings], Found]
 
@@ -158,34 +202,38 @@ def _pattern(fields: Fields, rule: Rule, _: Surroundings) -> Found:
 
 def _allowed_values(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name, text = rule.config["field"], fields.text(rule.config["field"])
-    values = tuple(dict.fromkeys(text_of(value) for value in rule.config["values"]))
-    return [("invalid_value", name, (Test("not_among", text, values),))]
+    values = rule.config["values"]
+    if is_of_texts(values):
+        listed = tuple(dict.fromkeys(text_of(value) for value in values))
+        return [("invalid_value", name, (Test("not_among", text, listed),))]
+    test = f"{text} != '' AND NOT {among(fields, name, values)}"
+    return [("invalid_value", name, _holds(fields, f"{name}_not_among", test))]
 
 
 def _range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name = rule.config["field"]
     text, number = fields.text(name), fields.number(name)
     # Comparisons with NaN are false, so an absent field lies outside no range.
-    limits = []
-    if "min" in rule.config:
-        limits.append(Test("below", number, float(rule.config["min"])))
-    if "max" in rule.config:
-        limits.append(Test("above", number, float(rule.config["max"])))
+    limits, ties = [], []
+    for key, kind, sign in RANGE_ENDS:
+        if key in rule.config:
+            limits.append(Test(kind, number, float(rule.config[key])))
+            ties.append(outside(fields, name, sign, rule.config[key]))
     broken = f"{text} != '' AND NOT isFinite({number})"
     return [
         ("invalid_type", name, _holds(fields, f"{name}_no_number", broken)),
-        ("out_of_range", name, tuple(limits)),
+        ("out_of_range", name, (*limits, *_holds(fields, f"{name}_at_limit", " OR ".join(ties)))),
     ]
 
 
 def _time_range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name = rule.config["field"]
     text, time = fields.text(name), fields.time(name)
-    limits = []
-    for key, sign in (("min", "<"), ("max", ">")):
-        if key in rule.config:
-            moment = f"parseDateTime64BestEffort({literal(rule.config[key])}, 3, 'UTC')"
-            limits.append(f"ifNull({time} {sign} {moment}, 0)")
+    limits = [
+        f"ifNull({fields.moment(name)} {sign} {moment(rule.config[key])}, 0)"
+        for key, _, sign in RANGE_ENDS
+        if key in rule.config
+    ]
     broken = f"{text} != '' AND {time} IS NULL"
     return [
         ("invalid_type", name, _holds(fields, f"{name}_no_time", broken)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
+from decimal import Decimal
 
 TIMESTAMP_PATTERN = (
     r"^[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[T ](?:[01]\d|2[0-3]):[0-5]\d"
@@ -29,14 +30,10 @@ CONTRACT = {
 STAGES = 24
 """At most so many subqueries deep; an engine takes 100 (``max_subquery_depth``)."""
 
-COMPARISONS = {
-    "equals": "=",
-    "not_equals": "!=",
-    "less": "<",
-    "less_or_equal": "<=",
-    "greater": ">",
-    "greater_or_equal": ">=",
-}
+EXACT_DIGITS = 38
+"""Digits on either side of the point with which numbers are compared as decimals."""
+
+PLAIN_NUMBER = rf"^[+-]?[0-9]{{0,{EXACT_DIGITS}}}(?:\.[0-9]{{0,{EXACT_DIGITS}}})?$"
 
 
 def literal(value: object) -> str:
@@ -50,12 +47,34 @@ def literal(value: object) -> str:
 
 
 def text_of(value: object) -> str:
-    """Return a JSON scalar as the text that ClickHouse reads it as (12.0 is ``12``)."""
+    """Return a JSON scalar as the text that ClickHouse reads it as: 12.0 is ``12``, 1e22 ``1e22``.
+
+    It writes a Float64 with the fewest digits that tell it, and with an exponent below 1e-6 and
+    from 1e21 on.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
-        return str(int(value))
-    return str(value)
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    sign, places, exponent = Decimal(repr(value)).as_tuple()
+    digits = "".join(map(str, places)).rstrip("0") or "0"
+    point = len(places) + int(exponent) if value else 1
+    minus = "-" if sign else ""
+    if not -6 < point <= 21:
+        return f"{minus}{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1}"
+    whole, fraction = digits[: max(point, 0)].ljust(point, "0"), digits[max(point, 0) :]
+    if not fraction:
+        return minus + whole
+    return f"{minus}{whole or '0'}.{'0' * -point}{fraction}"
+
+
+def nanoseconds(text: str, time: str) -> str:
+    """Return an ISO 8601 time as nanoseconds since 1970; null where ``time`` is.
+
+    ``time`` is the text as DateTime64(3), which has the milliseconds; the text has the rest.
+    """
+    rest = f"rightPad(substring(extract({text}, '[.]([0-9]+)'), 4), 6, '0')"
+    return f"(toInt128(toUnixTimestamp64Milli({time})) * 1000000 + toInt128OrZero({rest}))"
 
 
 class Fields:
@@ -79,6 +98,7 @@ class Fields:
         self.aliases: dict[str, str] = {}
         self.changed: dict[str, str] = {}
         self.removed: set[str] = set()
+        self.moved: dict[str, tuple[str, ...]] = {}
         self.device_info: list[str] = []
         self._by_expression: dict[str, str] = {}
         self._levels: dict[str, int] = {}
@@ -125,16 +145,36 @@ class Fields:
         """Return the JSON key that holds ``field`` in this source."""
         return self.names.get(field, field)
 
+    def keys(self, field: str) -> tuple[str, ...]:
+        """Return the JSON keys that the field's text may have come from."""
+        return self.moved.get(field, (self.key(field),))
+
+    def original(self, key: str) -> str:
+        """Return the text that a message holds under a JSON key."""
+        return self.define(f"{key}_text", f"fields[{literal(key)}]")
+
     def text(self, field: str) -> str:
         """Return the field's text; empty where it is absent, null or empty."""
         if field in self.changed:
             return self.changed[field]
-        return self.define(f"{field}_text", f"fields[{literal(self.key(field))}]")
+        return self.original(self.key(field))
 
     def number(self, field: str) -> str:
         """Return the field as Float64; NaN where it is no number."""
         text = self.text(field)
         return self.define(f"{field}_number", f"ifNull(toFloat64OrNull({text}), nan)")
+
+    def exact(self, field: str) -> str:
+        """Return the field as Nullable(Decimal); null where it is no number, or a longer one."""
+        text, number = self.text(field), self.number(field)
+        is_plain = f"isFinite({number}) AND match({text}, {literal(PLAIN_NUMBER)})"
+        return self.define(
+            f"{field}_exact", f"if({is_plain}, toDecimal256OrNull({text}, {EXACT_DIGITS}), NULL)"
+        )
+
+    def moment(self, field: str) -> str:
+        """Return the field as nanoseconds since 1970; null where it is no ISO 8601 time."""
+        return self.define(f"{field}_moment", nanoseconds(self.text(field), self.time(field)))
 
     def time(self, field: str) -> str:
         """Return the field as Nullable(DateTime64(3)); null where it is no ISO 8601 time."""
@@ -152,42 +192,3 @@ class Fields:
             event = self.text("event")
             expression = f"if({event} = {literal(event_type)}, {expression}, {before})"
         self.changed[field] = self.define(f"{field}_changed", expression)
-
-
-def compare(fields: Fields, field: str, op: str, test: dict[str, Any]) -> str:
-    """Return the comparison of a field with a value or another field; false where one is absent."""
-    sign, left = COMPARISONS[op], fields.text(field)
-    if "other_field" in test:
-        right = fields.text(test["other_field"])
-        a, b = fields.number(field), fields.number(test["other_field"])
-        return (
-            f"if(isFinite({a}) AND isFinite({b}), {a} {sign} {b}, "
-            f"{left} != '' AND {right} != '' AND {left} {sign} {right})"
-        )
-    value = test["value"]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        number = fields.number(field)
-        return f"(isFinite({number}) AND {number} {sign} {literal(float(value))})"
-    return f"({left} != '' AND {left} {sign} {literal(value)})"
-
-
-def predicate(fields: Fields, test: dict[str, Any]) -> str:
-    """Return a predicate of the rule schema as a boolean expression."""
-    if "all" in test:
-        return "(" + " AND ".join(predicate(fields, part) for part in test["all"]) + ")"
-    if "any" in test:
-        return "(" + " OR ".join(predicate(fields, part) for part in test["any"]) + ")"
-    if "not" in test:
-        return f"(NOT {predicate(fields, test['not'])})"
-    field, op = test["field"], test["op"]
-    text = fields.text(field)
-    if op == "present":
-        return f"({text} != '')"
-    if op == "absent":
-        return f"({text} = '')"
-    if op == "in":
-        values = ", ".join(literal(text_of(value)) for value in test["values"])
-        return f"({text} != '' AND {text} IN ({values}))"
-    if op == "matches":
-        return f"({text} != '' AND match({text}, {literal(test['pattern'])}))"
-    return compare(fields, field, op, test)

@@ -61,6 +61,7 @@ def _rename(fields: Fields, rule: Rule) -> None:
     old, new = rule.config["field"], rule.config["to"]
     before, there = fields.text(old), fields.text(new)
     # Only what moved leaves its old name: another field already at the new one blocks the move.
+    fields.moved[new] = tuple(dict.fromkeys((*fields.keys(new), *fields.keys(old))))
     fields.set(old, f"if({there} = '', '', {before})", rule.event_type)
     fields.set(new, f"if({there} = '', {before}, {there})", rule.event_type)
 

@@ -79,7 +79,7 @@ def message(rng: random.Random) -> bytes:
     if kind == 1:
         return rng.choice([b"", b" \n", b"[]", b"null", b'"x"', b"{}", b"{", b"\xef\xbb\xbf{}"])
     if kind == 2:
-        depth = rng.choice([3, 900, 1100, 5000])
+        depth = rng.choice([3, 900, 1022, 1023, 1024, 1100, 5000])
         return b'{"x":' + b"[" * depth + b"]" * depth + b"}"
     event = _event(rng)
     for _ in range(rng.randrange(4)):

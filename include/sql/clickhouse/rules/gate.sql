@@ -1,6 +1,33 @@
 WITH
     read AS (
-        SELECT *, JSONExtract(value, 'Map(String, String)') AS fields
+        SELECT
+            *,
+            JSONExtract(value, 'Map(String, String)') AS parsed,
+            -- The parser refuses a message for one number beyond Float64, which JSON may hold: such
+            -- numbers are read as text. The first group passes over strings; a number that is the
+            -- key of an object is none.
+            if(
+                empty(parsed) AND match(value, '[0-9][eE][+]?[0-9]{3}|[0-9]{300}')
+                    AND position(value, '\x01') = 0,
+                JSONExtract(
+                    replaceAll(
+                        replaceAll(
+                            replaceRegexpAll(
+                                value,
+                                concat(
+                                    '("(?:[^"\\\\]|\\\\.)*")|(-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?[eE][+]?[0-9]{3,}',
+                                    '|-?[1-9][0-9]{299,}(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?)([ \\t\\r\\n]*[],}])'
+                                ),
+                                '\\1\x01\\2\x01\\3'
+                            ),
+                            '\x01\x01', ''
+                        ),
+                        '\x01', '"'
+                    ),
+                    'Map(String, String)'
+                ),
+                parsed
+            ) AS fields
         FROM {{ table }}
     ),
 {% for stage in stages %}
