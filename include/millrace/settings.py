@@ -51,6 +51,13 @@ class Settings(BaseSettings):
 
     clickhouse_url: str = Field("", description="ClickHouse over HTTP, with user and database.")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Password for ClickHouse.")
+    clickhouse_loader_password: SecretStr = Field(SecretStr(""), description="Of account loader.")
+    clickhouse_dbt_password: SecretStr = Field(SecretStr(""), description="Of account dbt.")
+    clickhouse_quality_password: SecretStr = Field(SecretStr(""), description="Of quality.")
+    clickhouse_exporter_password: SecretStr = Field(SecretStr(""), description="Of exporter.")
+    clickhouse_backup_password: SecretStr = Field(SecretStr(""), description="Of account backup.")
+    clickhouse_operator_password: SecretStr = Field(SecretStr(""), description="Of operator.")
+    clickhouse_reader_password: SecretStr = Field(SecretStr(""), description="Of account reader.")
     clickhouse_cluster: str = Field("", description="Cluster name; set, tables are replicated.")
     postgres_url: str = Field("", description="PostgreSQL database of Millrace (not Airflow's).")
     postgres_password: SecretStr = Field(SecretStr(""), description="Password for PostgreSQL.")
@@ -161,5 +168,6 @@ PORTS: dict[str, int] = {
     "ingestion_api": 10,
     "query_api": 11,
     "backup_gateway": 12,
+    "clickhouse_native": 13,
 }
 """Each embedded server's port, as an offset from ``port_base``."""

@@ -6,35 +6,21 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.helpers import comparisons
-from tests.helpers import engine as engines
+from tests.helpers import clickhouse_server, comparisons
+from tests.helpers.clickhouse_server import Engine
 
 from millrace.settings import PORTS
 
 FAULTY = ("test_ingest_outages", "test_ingest_recovery", "test_ingest_handover", "test_disasters")
 """Modules whose servers are frozen, killed and lied about: nothing may be asked of them besides."""
 
-USERS = """
-[users.reader]
-password = "reads"
-readonly = 2
-
-[users.dashboard]
-password_sha256 = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
-readonly = 1
-row_filters = { "default.visits" = "country = 'US'" }
-
-[users.tuned]
-settings = { max_result_rows = "10" }
-"""
-
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
-    """An engine without the rest of the stack; each test makes tables of its own."""
-    with engines.running(
-        tmp_path_factory.mktemp("engine"), "--max-concurrent", "4", "--max-queued", "4", users=USERS
-    ) as started:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A ClickHouse server without the rest of the stack; each test makes tables of its own."""
+    with clickhouse_server.running(tmp_path_factory.mktemp("clickhouse") / "server") as started:
+        for database in ("millrace", "analytics"):
+            started.text(f"CREATE DATABASE {database}", database="default")
         yield started
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -187,16 +188,20 @@ class Drill:
         if self.settings.drill_clickhouse_url:
             yield self.settings.drill_clickhouse_url
             return
-        port = _free_port()
+        port, native = _free_port(), _free_port()
         name = clickhouse.database(self.settings)
+        known = self.folder / "secrets.env"
+        variables = clickhouse.account_variables(self.settings)
+        variables["MILLRACE_CLICKHOUSE_KEY"] = secrets.token_hex(16)  # as on another machine
+        with os.fdopen(os.open(known, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.writelines(f"{key}={value}\n" for key, value in variables.items())
         command = [
-            sys.executable, "-m", "millrace.stack.engine", "--port", str(port),
-            "--path", str(self.folder / "clickhouse"), "--user", "millrace",
+            sys.executable, "-m", "millrace.stack.clickhouse", "--path",
+            str(self.folder / "clickhouse"), "--secrets", str(known), "--base", name,
+            "--http-port", str(port), "--tcp-port", str(native),
         ]  # fmt: skip
-        password = self.settings.clickhouse_password.get_secret_value()
-        environment = {**os.environ, "MILLRACE_CLICKHOUSE_PASSWORD": password}
         with (self.folder / "clickhouse.log").open("wb") as words:
-            server = subprocess.Popen(command, env=environment, stdout=words, stderr=words)
+            server = subprocess.Popen(command, stdout=words, stderr=words)
         try:
             self._await_engine(server, port)
             yield f"http://millrace@127.0.0.1:{port}/{name}"

@@ -22,7 +22,8 @@ class Server:
     """One supervised process.
 
     ``prepare`` makes what the process needs on disk and is harmless when repeated; ``check``
-    raises while the server can't serve; ``group`` is ``"store"``, ``"backups"`` or ``"airflow"``.
+    raises while the server can't serve; ``group`` is ``"store"``, ``"backups"`` or ``"airflow"``;
+    ``addresses`` are URLs by protocol, without credentials.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Server:
     check: Callable[[], None]
     directory: Path
     port: int | None = None
+    addresses: Mapping[str, str] = field(default_factory=dict)
     group: str = "store"
     prepare: Callable[[], None] = lambda: None
     environment: Mapping[str, str] = field(default_factory=dict)

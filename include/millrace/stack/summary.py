@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from millrace.simulate.manifest import Manifest
-from millrace.stack import airflow, clickhouse, report
+from millrace.stack import airflow, report
 from millrace.stack.stack import Stack
 from millrace.stack.traffic import FirstLook
 from millrace.stores import clickhouse as clickhouse_store
@@ -55,7 +55,7 @@ def addresses(stack: Stack) -> list[tuple[str, str, str, str]]:
         (
             "ClickHouse",
             f"http://127.0.0.1:{settings.port('clickhouse')}",
-            clickhouse.READER,
+            "reader",
             secrets["MILLRACE_CLICKHOUSE_READER_PASSWORD"],
         ),
         (

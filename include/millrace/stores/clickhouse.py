@@ -8,37 +8,76 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver.binding import format_str
 from clickhouse_connect.driver.client import Client
+from pydantic import SecretStr
 
 from millrace.settings import Settings
-from millrace.stores import sql
+from millrace.stores import accounts, sql
 
 MIGRATIONS = "clickhouse/migrations"
 
+CLIENT_SETTINGS = {
+    "max_query_size": 16 << 20,  # a gate of many rules is a long statement
+    "s3_validate_etag_on_read": 0,  # rclone's ETags, and an encrypting gateway's, are no MD5
+}
+
 
 def connect(
-    settings: Settings, *, database: str | None = None, session_id: str | None = None
+    settings: Settings,
+    account: accounts.Service | None = None,
+    *,
+    database: str | None = None,
+    session_id: str | None = None,
 ) -> Client:
-    """Open a client on ``settings.clickhouse_url``.
+    """Open a client on ``settings.clickhouse_url`` as an account, the URL's own if none.
 
-    A ``session_id`` gives the client temporary tables of its own and forbids concurrent use;
+    A server of others on which the account has no password is entered as the URL's user, too. A ``session_id`` gives the client temporary tables of its own and forbids concurrent use;
     without one the client may be shared between threads. Raises
     ``clickhouse_connect.driver.exceptions.OperationalError`` when no server answers.
     """
     url = urlsplit(settings.clickhouse_url)
+    user, password = credentials(settings, account)
     return clickhouse_connect.get_client(
         interface=url.scheme,
         host=url.hostname or "127.0.0.1",
         port=url.port or 8123,
-        username=url.username or "default",
-        password=url.password or settings.clickhouse_password.get_secret_value(),
+        username=user,
+        password=password,
         database=database or url.path.lstrip("/") or "default",
         session_id=session_id,
         autogenerate_session_id=False,
         compress=False,  # loopback and LAN: compression costs more than it saves
         connect_timeout=10,
         send_receive_timeout=300,
-        settings={"max_query_size": 16 << 20},  # a gate of many rules is a long statement
+        settings=CLIENT_SETTINGS,
     )
+
+
+def credentials(settings: Settings, account: accounts.Service | None = None) -> tuple[str, str]:
+    """Return the user and password to connect with: those of ``account`` if it has a password."""
+    if account is not None:
+        own: SecretStr = getattr(settings, f"clickhouse_{account}_password")
+        if own.get_secret_value():
+            return account, own.get_secret_value()
+    url = urlsplit(settings.clickhouse_url)
+    password = url.password or settings.clickhouse_password.get_secret_value()
+    return url.username or "default", password
+
+
+def account_variables(settings: Settings) -> dict[str, str]:
+    """Return each account's password by the name of its variable, for another server to know."""
+    known = {}
+    for account in accounts.read().accounts:
+        name = "" if account.is_owner else f"{account.name}_"
+        password: SecretStr = getattr(settings, f"clickhouse_{name}password")
+        if password.get_secret_value():
+            known[password_variable(account)] = password.get_secret_value()
+    return known
+
+
+def password_variable(account: accounts.Account) -> str:
+    """Return the name of the variable with an account's password."""
+    name = "" if account.is_owner else f"{account.name.upper()}_"
+    return f"MILLRACE_CLICKHOUSE_{name}PASSWORD"
 
 
 def database(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Every call of a ClickHouse client that Millrace makes, against the embedded engine."""
+"""Every call of a ClickHouse client that Millrace makes, against the embedded server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
-from tests.helpers.engine import PASSWORD, Engine
+from tests.helpers.clickhouse_server import Engine, password
 
 COLUMNS = (
     "id UInt64, name String, at DateTime64(3, 'UTC'), tags Map(LowCardinality(String), String), "
@@ -209,7 +209,7 @@ def test_large_framed_results_are_whole(engine: Engine, output_format: str) -> N
 
 def test_sqlalchemy_over_http(engine: Engine) -> None:
     url = sqlalchemy.URL.create(
-        "clickhouse+http", "millrace", PASSWORD, "127.0.0.1", engine.port, "default"
+        "clickhouse+http", "millrace", password("millrace"), "127.0.0.1", engine.port, "millrace"
     )
     connectable = sqlalchemy.create_engine(url)
     with connectable.connect() as connection:
@@ -226,8 +226,8 @@ def test_airflow_hook(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         "host": "127.0.0.1",
         "port": engine.port,
         "login": "millrace",
-        "password": PASSWORD,
-        "schema": "default",
+        "password": password("millrace"),
+        "schema": "millrace",
     }
     monkeypatch.setenv("AIRFLOW_CONN_CLICKHOUSE_DEFAULT", json.dumps(connection))
     hook = ClickHouseHook()

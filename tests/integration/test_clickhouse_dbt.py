@@ -1,4 +1,4 @@
-"""The materializations of dbt-clickhouse, built and built again on the embedded engine."""
+"""The materializations of dbt-clickhouse, built and built again on the embedded server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.helpers.engine import PASSWORD, Engine
+from tests.helpers.clickhouse_server import Engine, password
 
 PROJECT = {
     "dbt_project.yml": """
@@ -33,7 +33,7 @@ engine:
       port: "{{ env_var('PORT') | as_number }}"
       user: millrace
       password: "{{ env_var('DBT_ENV_SECRET_PASSWORD') }}"
-      schema: engine_dbt
+      schema: analytics_test
       threads: 2
       use_lw_deletes: true
 """,
@@ -68,7 +68,7 @@ from {{{{ ref('an_ephemeral') }}}}
     },
     "snapshots/changes.sql": """
 {% snapshot changes %}
-{{ config(unique_key='id', strategy='check', check_cols='all', target_schema='engine_dbt') }}
+{{ config(unique_key='id', strategy='check', check_cols='all', target_schema='analytics_test') }}
 select id, name from {{ ref('a_view') }}
 {% endsnapshot %}
 """,
@@ -106,7 +106,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dbt(project: Path, engine: Engine, *arguments: str) -> None:
     """Run dbt in a process of its own, as an analyst's tool would."""
     command = [sys.executable, "-m", "dbt.cli.main", *arguments, "--profiles-dir", "."]
-    environment = os.environ | {"PORT": str(engine.port), "DBT_ENV_SECRET_PASSWORD": PASSWORD}
+    environment = os.environ | {"PORT": str(engine.port), "DBT_ENV_SECRET_PASSWORD": password("millrace")}
     done = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, check=False
     )
@@ -122,7 +122,7 @@ def kinds(project: Path) -> dict[str, str]:
 def test_every_materialization_is_built_twice_and_tested(project: Path, engine: Engine) -> None:
     dbt(project, engine, "build")
     assert set(kinds(project).values()) <= {"success", "pass"}
-    assert engine.text("SELECT count() FROM engine_dbt.incremental_append") == "3"
+    assert engine.text("SELECT count() FROM analytics_test.incremental_append") == "3"
 
     # a second run sees what the first left: rows are appended, replaced, or versioned
     (project / "seeds" / "numbers.csv").write_text("id,name\n1,one\n2,two\n3,drei\n")
@@ -130,7 +130,7 @@ def test_every_materialization_is_built_twice_and_tested(project: Path, engine: 
     engine_rows = {
         name: engine.text(
             "SELECT groupArray((id, is_second)) FROM "
-            f"(SELECT id, is_second FROM engine_dbt.{name} ORDER BY id, is_second)"
+            f"(SELECT id, is_second FROM analytics_test.{name} ORDER BY id, is_second)"
         )
         for name in (
             "incremental_append",
@@ -146,16 +146,16 @@ def test_every_materialization_is_built_twice_and_tested(project: Path, engine: 
         "incremental_insert_overwrite": replaced,
         "incremental_legacy": replaced,
     }
-    assert engine.text("SELECT sum(names) FROM engine_dbt.a_materialized_view") == "3"
+    assert engine.text("SELECT sum(names) FROM analytics_test.a_materialized_view") == "3"
     assert (
-        engine.text("SELECT countIf(dbt_valid_to IS NULL), count() FROM engine_dbt.changes")
+        engine.text("SELECT countIf(dbt_valid_to IS NULL), count() FROM analytics_test.changes")
         == "3\t4"
     )
 
 
 def test_a_full_refresh_and_the_catalogue(project: Path, engine: Engine) -> None:
     dbt(project, engine, "run", "--full-refresh", "--select", "incremental_append")
-    assert engine.text("SELECT count() FROM engine_dbt.incremental_append") == "3"
+    assert engine.text("SELECT count() FROM analytics_test.incremental_append") == "3"
     dbt(project, engine, "docs", "generate", "--static")
     catalogue = json.loads((project / "target" / "catalog.json").read_text())
     names = {node.split(".")[-1] for node in catalogue["nodes"]}

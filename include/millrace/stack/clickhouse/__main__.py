@@ -1,0 +1,224 @@
+"""A ClickHouse server on a machine that has no ClickHouse: the one that chDB's library holds.
+
+``python -m millrace.stack.clickhouse --path FOLDER`` loads the library's extension module (not the
+package ``chdb``), writes the server's configuration, confines itself, and opens the listeners by one
+statement that lasts as long as a FIFO has a writer. SIGTERM closes it, and the server ends in good
+order. docs/decisions/embedded-clickhouse.md says what it is and is not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from millrace import waiting
+from millrace.stack.clickhouse import KEY, passwords
+from millrace.stack.clickhouse.configuration import (
+    ConfigurationError,
+    Options,
+    config_xml,
+    users_xml,
+)
+from millrace.stack.clickhouse.confinement import confine
+from millrace.stack.secrets import read as read_secrets
+from millrace.stores import accounts
+
+log = logging.getLogger("millrace.clickhouse")
+
+START_SECONDS = 300
+"""A server with many parts takes its time to open them."""
+
+
+class _Door(BaseHTTPRequestHandler):
+    """Lets the first who asks in as ``default``, and nobody after."""
+
+    is_open = True
+
+    def do_GET(self) -> None:
+        status = 200 if _Door.is_open else 401
+        _Door.is_open = False
+        self.send_response(status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the server's own log has each login."""
+
+
+class Refused(Exception):  # noqa: N818  the server's answer, not our error
+    """The server ended instead of serving; the message is its own."""
+
+
+def serve(options: Options, known: dict[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``Refused`` with the server's reason if it ends itself."""
+    os.umask(0o077)
+    options.path.mkdir(parents=True, exist_ok=True)
+    lock = _lock(options.path)
+    os.chdir(options.path)
+    data = options.path / "data"
+    data.mkdir(exist_ok=True)
+    for logs in (data / "data" / "system", data / "disks/below/encrypted/data/system"):
+        shutil.rmtree(logs, ignore_errors=True)  # their tables live as long as the process
+    door = ThreadingHTTPServer(("127.0.0.1", 0), _Door)
+    threading.Thread(target=door.serve_forever, daemon=True).start()
+    files = {
+        "config.xml": config_xml(options, door.server_port),
+        "users.xml": users_xml(accounts.read(), passwords(known), options.base),
+    }
+    for name, text in files.items():
+        (options.path / name).write_text(text)
+    fifo = options.path / "running"
+    fifo.unlink(missing_ok=True)
+    os.mkfifo(fifo)
+    library = _find_library()
+    if reason := confine(options.path):
+        log.warning(
+            "the kernel can't confine the server to its folder (%s): an account of ClickHouse can "
+            "read the files that user %d may read. Linux 5.13 and later can.", reason, os.getuid(),
+        )  # fmt: skip
+    try:
+        _run(_load(library), options, fifo, [options.path / name for name in files])
+    finally:
+        os.close(lock)
+
+
+def _run(library: ModuleType, options: Options, fifo: Path, secret: list[Path]) -> None:
+    """Open the listeners and keep them open until a signal comes."""
+    writer: list[int] = []
+    said: list[str] = []
+    ended = threading.Event()
+
+    def hold() -> None:
+        writer.append(os.open(fifo, os.O_WRONLY))  # waits for the reader
+
+    def run() -> None:
+        statement = (
+            "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; "
+            f"SELECT * FROM file('{fifo}', 'LineAsString')"
+        )
+        try:
+            library.query(statement, "TSV", path=str(options.path / "data"))
+        except Exception as error:
+            said.append(str(error))
+        ended.set()
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=hold, daemon=True).start()
+    server = threading.Thread(target=run, daemon=True)
+    server.start()
+    try:
+        waiting.until(
+            lambda: ended.is_set() or _listens(options.http_port),
+            "the listeners to open",
+            seconds=START_SECONDS,
+            every=0.02,
+        )
+    finally:
+        for path in secret:
+            path.unlink(missing_ok=True)  # never read again, and within reach of file()
+    if ended.is_set():
+        raise Refused(_first_sentence(said))
+    log.info("serving on http://127.0.0.1:%d", options.http_port)
+    while not stop.wait(0.5) and not ended.is_set():
+        pass
+    if ended.is_set():
+        raise Refused(_first_sentence(said))
+    os.close(writer[0])
+    server.join()
+
+
+def _lock(path: Path) -> int:
+    """Hold the folder for this process, or exit saying who has it."""
+    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode() or "unknown"
+        raise ConfigurationError(
+            f"the folder {path} is in use by process {holder}; stop it, or give another --path"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def _find_library() -> Path:
+    package = find_spec("chdb")
+    if package is None or not package.submodule_search_locations:
+        raise ConfigurationError("the package chdb-core is not installed: run ./millrace up again")
+    return Path(package.submodule_search_locations[0]) / "_chdb.abi3.so"
+
+
+def _load(path: Path) -> ModuleType:
+    loader = ExtensionFileLoader("_chdb", str(path))
+    spec = spec_from_file_location("_chdb", path, loader=loader)
+    assert spec is not None  # noqa: S101  a loader was given
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _first_sentence(said: list[str]) -> str:
+    return (said or ["the server ended and did not say why"])[0].strip().split("\n")[0][:500]
+
+
+def main(
+    path: Annotated[Path, typer.Option(help="The server's folder; one process at a time.")],
+    http_port: Annotated[int, typer.Option(help="Port of the HTTP interface.")],
+    tcp_port: Annotated[int, typer.Option(help="Port of the native protocol.")],
+    secrets: Annotated[
+        Path, typer.Option(help="File with the passwords and the key, as NAME=value lines.")
+    ],
+    base: Annotated[str, typer.Option(help="Name of Millrace's database.")] = "millrace",
+    memory_mib: Annotated[int, typer.Option(help="Most memory; 0 is 90 % of the RAM.")] = 0,
+) -> None:
+    """Serve one folder over ClickHouse's HTTP and native protocols, on loopback."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    known = read_secrets(secrets) | {
+        name: value for name, value in os.environ.items() if name.startswith("MILLRACE_CLICKHOUSE")
+    }
+    try:
+        options = Options(
+            path=path.resolve(),
+            http_port=http_port,
+            tcp_port=tcp_port,
+            base=base,
+            key=known.get(KEY, ""),
+            memory=memory_mib << 20,
+        )
+        serve(options, known)
+    except ValidationError as error:
+        names = {"key": KEY}
+        sys.exit(
+            "ClickHouse can't be started: "
+            + "; ".join(
+                f"{names.get(str(e['loc'][0]), e['loc'][0])}: {e['msg']}" for e in error.errors()
+            )
+        )
+    except (ConfigurationError, Refused, OSError) as error:
+        sys.exit(f"ClickHouse can't be started: {error}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
