@@ -10,8 +10,6 @@ read once (what the data costs). Needs no running stack.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+from tests.helpers import clickhouse_server
 
 from bench import bed
 from millrace.alerts.evaluation import Evaluator, batches
@@ -30,7 +29,6 @@ from millrace.stores import clickhouse
 
 RULES = 500
 METRICS, SERIES, MINUTES = 50, 40, 1440
-PORT = 27101
 
 SHAPES = (
     "{m}{o} > 900.{k}",
@@ -55,15 +53,11 @@ def timed(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Run the benchmark; print and keep the result."""
-    with tempfile.TemporaryDirectory() as home:
-        options = ["--path", f"{home}/clickhouse", "--port", str(PORT)]
-        engine = subprocess.Popen([sys.executable, "-m", "millrace.stack.engine", *options])
-        try:
-            url = f"http://default@127.0.0.1:{PORT}/millrace"
-            result = measure(Settings(home=Path(home), clickhouse_url=url))
-        finally:
-            engine.terminate()
-            engine.wait(30)
+    with (
+        tempfile.TemporaryDirectory() as home,
+        clickhouse_server.running(Path(home) / "clickhouse") as engine,
+    ):
+        result = measure(Settings(home=Path(home), clickhouse_url=engine.settings_url))
     bed.write("alerts", result)
 
 

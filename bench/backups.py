@@ -96,7 +96,7 @@ def copy(settings: Settings) -> None:
 def plain_backup(settings: Settings) -> int:
     """Run ClickHouse's BACKUP of the same database to the object store, and return its size."""
     with clickhouse.connect(settings) as client:
-        clickhouse.object_collection(client, settings)
+        clickhouse.object_collection(settings)
         return warehouse.run(client, "BACKUP DATABASE millrace TO S3(millrace_objects, 'plain')")
 
 

@@ -10,10 +10,7 @@ events are drawn and counted but never stored. Results go to ``bench/results/rol
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+from tests.helpers import clickhouse_server
 
 from bench import bed
 from millrace.settings import Settings
@@ -160,25 +158,15 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=200, help="times each question is asked")
     parser.add_argument("--rollup-of", type=int, default=0, help="events counted into a rollup")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = ["-m", "millrace.stack.engine", "--path", f"{folder}/clickhouse"]
-        engine = subprocess.Popen(
-            [sys.executable, *command, "--port", str(port), "--user", "millrace"],
-            env=os.environ | {"MILLRACE_CLICKHOUSE_PASSWORD": "bench"},
-        )
-        try:
-            url = f"http://millrace:bench@127.0.0.1:{port}/millrace"
-            settings = Settings(home=Path(folder), clickhouse_url=url)
-            bench = Bench(settings, engine.pid, options.events)
-            result = bench.measure(options.repeat)
-            if options.rollup_of:
-                result |= bench.rollup_of(options.rollup_of, options.repeat)
-        finally:
-            engine.terminate()
-            engine.wait(60)
+    with (
+        tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
+        clickhouse_server.running(Path(folder) / "clickhouse") as engine,
+    ):
+        settings = Settings(home=Path(folder), clickhouse_url=engine.settings_url)
+        bench = Bench(settings, engine.process.pid, options.events)
+        result = bench.measure(options.repeat)
+        if options.rollup_of:
+            result |= bench.rollup_of(options.rollup_of, options.repeat)
     bed.write(f"rollups-{options.events // MILLION}m", result)
 
 

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     clickhouse_loader_password: SecretStr = Field(SecretStr(""), description="Of account loader.")
     clickhouse_dbt_password: SecretStr = Field(SecretStr(""), description="Of account dbt.")
     clickhouse_quality_password: SecretStr = Field(SecretStr(""), description="Of quality.")
+    clickhouse_alerts_password: SecretStr = Field(SecretStr(""), description="Of account alerts.")
     clickhouse_exporter_password: SecretStr = Field(SecretStr(""), description="Of exporter.")
     clickhouse_backup_password: SecretStr = Field(SecretStr(""), description="Of account backup.")
     clickhouse_operator_password: SecretStr = Field(SecretStr(""), description="Of operator.")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import clickhouse_connect
 import httpx
@@ -42,6 +43,12 @@ class Engine:
     def url(self) -> str:
         """The address of the HTTP interface."""
         return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def settings_url(self) -> str:
+        """The address as MILLRACE_CLICKHOUSE_URL has it, password filled in."""
+        secret = quote(password("millrace"), safe="")
+        return f"http://millrace:{secret}@127.0.0.1:{self.port}/millrace"
 
     def client(self, account: str = "millrace", **options: Any) -> Client:
         """Connect with clickhouse-connect."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
+
+from pydantic import SecretStr
 
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, profiles
+from millrace.stores.accounts import Service
 
 
 @contextmanager
@@ -24,6 +28,8 @@ def own(settings: Settings, home: Path, name: str) -> Iterator[Settings]:
             "home": home,
             "clickhouse_url": settings.clickhouse_url.rsplit("/", 1)[0] + f"/{name}",
             "postgres_url": settings.postgres_url.rsplit("/", 1)[0] + f"/{name}",
+            # The accounts have rights in the stack's own database; here the owner does it all.
+            **{f"clickhouse_{account}_password": SecretStr("") for account in get_args(Service)},
         }
     )
     profiles.ensure(settings)

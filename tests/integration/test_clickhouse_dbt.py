@@ -106,7 +106,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dbt(project: Path, engine: Engine, *arguments: str) -> None:
     """Run dbt in a process of its own, as an analyst's tool would."""
     command = [sys.executable, "-m", "dbt.cli.main", *arguments, "--profiles-dir", "."]
-    environment = os.environ | {"PORT": str(engine.port), "DBT_ENV_SECRET_PASSWORD": password("millrace")}
+    environment = os.environ | {
+        "PORT": str(engine.port),
+        "DBT_ENV_SECRET_PASSWORD": password("millrace"),
+    }
     done = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, check=False
     )

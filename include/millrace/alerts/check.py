@@ -159,7 +159,7 @@ def _keep_history(settings: Settings, found: Mapping[datetime, Mapping[str, Resu
             )
     if not rows:
         return
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "alerts")
     try:
         client.insert(
             "alert_evaluations",

@@ -94,7 +94,7 @@ class Evaluator:
 
     def _client(self) -> Client:
         if not hasattr(self._local, "client"):
-            self._local.client = clickhouse.connect(self._settings)
+            self._local.client = clickhouse.connect(self._settings, "alerts")
             self._clients.append(self._local.client)
         client: Client = self._local.client
         return client

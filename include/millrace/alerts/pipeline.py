@@ -53,7 +53,7 @@ def collect(settings: Settings, at: datetime) -> int:
 def write(settings: Settings, at: datetime, samples: list[Sample]) -> None:
     """Insert samples of one moment into ``pipeline_metrics``."""
     rows: list[list[Any]] = [[at, name, value, labels] for name, value, labels in samples]
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "alerts")
     try:
         client.insert("pipeline_metrics", rows, column_names=COLUMNS)
     finally:

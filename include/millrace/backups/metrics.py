@@ -53,7 +53,7 @@ def drilled(settings: Settings, proved: dict[str, bool]) -> None:
 
 def check(settings: Settings) -> str:
     """Return the ages of the last successes; raise ``BackupError`` if a kind has no sample."""
-    with clickhouse.connect(settings) as client:
+    with clickhouse.connect(settings, "backup") as client:
         rows = client.query(sql.render("clickhouse/backups/last_success.sql")).result_rows
     found = {str(kind): float(age) for kind, age in rows}
     missing = sorted(TARGET_AGE_SECONDS.keys() - found.keys())
@@ -66,7 +66,7 @@ def check(settings: Settings) -> str:
 
 
 def _write(settings: Settings, at: datetime, samples: Sequence[tuple[str, float, str]]) -> None:
-    with clickhouse.connect(settings) as client:
+    with clickhouse.connect(settings, "backup") as client:
         client.insert(
             "pipeline_metrics",
             [[at, name, value, {"kind": kind}] for name, value, kind in samples],

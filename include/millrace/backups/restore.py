@@ -96,7 +96,7 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
                 "to drop what is there"
             )
         clickhouse.named_collection(
-            client, settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE
+            settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE
         )
         began = time.monotonic()
         try:

@@ -28,8 +28,10 @@ log = logging.getLogger(__name__)
 STAGING = "backup_staging"
 FULL_EVERY = timedelta(days=1)
 COLLECTION = "millrace_backups"
+PLAIN = "decrypt_files_from_encrypted_disks = 1"
+"""The files of an encrypted disk would be of no use under another key; the gateway encrypts."""
+
 S3_SETTINGS = {
-    "s3_validate_etag_on_read": 0,  # the gateway's ETags are those of the encrypted objects
     "s3_max_single_part_upload_size": 1 << 50,  # see gateway: never in parts
     # ClickHouse would try for hours; a full or broken bucket must be reported while it matters.
     "s3_retry_attempts": 5,
@@ -62,11 +64,8 @@ def back_up(settings: Settings, requested_by: str, *, is_full: bool | None = Non
 
 
 def _client(settings: Settings) -> Client:
-    client = clickhouse.connect(settings, database="default")
-    clickhouse.named_collection(
-        client, settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE
-    )
-    return client
+    clickhouse.named_collection(settings, COLLECTION, settings.backup_endpoint, bucket=WAREHOUSE)
+    return clickhouse.connect(settings, "backup", database="default")
 
 
 def _resume(connection: psycopg.Connection[DictRow], client: Client) -> str | None:
@@ -202,7 +201,10 @@ def _write(
     }
     _drop_partial(objects, backup_id, done)
     names = ", ".join(f"DATABASE {database}" for database in databases)
-    run(client, f"BACKUP {names} TO {place(backup_id, 'structure')} SETTINGS structure_only = 1")
+    run(
+        client,
+        f"BACKUP {names} TO {place(backup_id, 'structure')} SETTINGS structure_only = 1, {PLAIN}",
+    )
     clones = client.query(
         "SELECT name FROM system.tables WHERE database = {staging:String} ORDER BY name",
         parameters={"staging": STAGING},
@@ -213,11 +215,11 @@ def _write(
             continue
         rows, content_hash = measure(client, f"{STAGING}.`{clone}`")
         base_id = base.backup_id if base and (database, name) in based else None
-        options = f" SETTINGS base_backup = {place(base_id, clone)}" if base_id else ""
+        options = f", base_backup = {place(base_id, clone)}" if base_id else ""
         size = run(
             client,
             f"BACKUP TABLE {STAGING}.`{clone}` AS {database}.`{name}` "
-            f"TO {place(backup_id, clone)}{options}",
+            f"TO {place(backup_id, clone)} SETTINGS {PLAIN}{options}",
         )
         connection.execute(
             "INSERT INTO backup_tables VALUES (%s, %s, %s, %s, %s, %s, %s)",

@@ -157,7 +157,7 @@ def _published_metrics() -> dict[str, str] | None:
     from millrace.settings import Settings
     from millrace.stores import clickhouse
 
-    client = clickhouse.connect(Settings())
+    client = clickhouse.connect(Settings(), "alerts")
     try:
         answer = client.query("SELECT metric_name, kind FROM analytics.metric_definitions")
     except DatabaseError:
@@ -313,7 +313,7 @@ def history(
 
     start = _moment(since)
     if results:
-        client = clickhouse.connect(Settings())
+        client = clickhouse.connect(Settings(), "alerts")
         answer = client.query(
             "SELECT evaluated_at, rule_name, labels, status, value, detail "
             "FROM alert_evaluations FINAL WHERE evaluated_at >= {since:DateTime('UTC')} "

@@ -59,7 +59,7 @@ def metrics() -> None:
 
     settings = Settings()
     hours.judge_closed(settings)
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "quality")
     rows = client.query(sql.render("clickhouse/quality/front_metrics.sql")).named_results()
     table = Table("source", "metric", "hour", "value", "target", "worst in 7 days")
     for row in rows:
@@ -83,7 +83,7 @@ def report() -> None:
     from millrace.stores import clickhouse, postgres
 
     settings = Settings()
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "quality")
     with postgres.connect(settings) as connection:
         front, _ = docs.write_overview(settings, client, connection)
     client.close()

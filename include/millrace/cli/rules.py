@@ -199,7 +199,7 @@ def dry_run(
     from millrace.stores import clickhouse, postgres
 
     settings, now = Settings(), datetime.now(UTC)
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     with postgres.connect(settings) as connection:
         try:
             rule = store.find_rule(connection, name)

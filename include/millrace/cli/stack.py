@@ -62,17 +62,29 @@ def down() -> None:
     console.print(f"Stopped. The data is in {stack.settings.home}; ./millrace up starts again.")
 
 
-def status() -> None:
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with addresses.")] = False,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="What cost ClickHouse the most in the last hour.")
+    ] = False,
+) -> None:
     """Show each server: process, port, health and memory. Exits with 1 if one is not healthy."""
-    from millrace.stack import report
+    from millrace.stack import costs, report
 
     console = _console()
     stack = _existing_stack()
+    if slow:
+        for table in costs.tables(stack.settings):
+            console.print(table)
+        return
     rows = report.observe(stack)
-    console.print(report.table(rows))
-    if any(row.name == "clickhouse" and row.is_healthy for row in rows):
-        for warning in report.warnings(stack.settings):
-            console.print(f"\n[yellow]{warning}")
+    if as_json:
+        typer.echo(report.document(rows))
+    else:
+        console.print(report.table(rows))
+        if any(row.name == "clickhouse" and row.is_healthy for row in rows):
+            for warning in report.warnings(stack.settings):
+                console.print(f"\n[yellow]{warning}")
     if not all(row.is_healthy for row in rows):
         raise typer.Exit(1)
 

@@ -53,8 +53,8 @@ class Exporter:
         self.settings = settings
         self.objects = objects.connect(settings)
         self.postgres = postgres.connect(settings)
-        self.clickhouse: Client = clickhouse.connect(settings)
-        self.collection = clickhouse.object_collection(self.clickhouse, settings)
+        self.clickhouse: Client = clickhouse.connect(settings, "exporter")
+        self.collection = clickhouse.object_collection(settings)
 
     def close(self) -> None:
         """Close the connections."""

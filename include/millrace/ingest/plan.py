@@ -144,7 +144,7 @@ def _reconcile(
 
 
 def _ensure_target(settings: Settings, source: Source) -> None:
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     client.command(f"CREATE TABLE IF NOT EXISTS {source.target_table} AS events")
     client.close()
 

@@ -31,7 +31,7 @@ def ensure(settings: Settings, ledger: Ledger) -> int:
 
     Holds the publication lock alone while it fills, so that nobody judges by half a register.
     """
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         with publication.alone(ledger.connection):
             expected = instance(ledger)
@@ -112,7 +112,7 @@ def expire(settings: Settings, ledger: Ledger, since: datetime) -> bool:
     ).fetchall()
     if not rows:
         return False
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         client.command(
             "ALTER TABLE event_id_register DELETE WHERE ingested_hour < {hour:UInt32}",

@@ -89,7 +89,7 @@ def warehouse_totals(settings: Settings) -> dict[str, float]:
 
     Raises ``clickhouse_connect.driver.exceptions.ClickHouseError`` when it does not answer.
     """
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         rows = client.query(
             sql.render("clickhouse/ingest/totals.sql"),

@@ -72,7 +72,9 @@ class Warehouse:
             self.close()
         self._used_at = time.monotonic()
         if self._client is None:
-            client = clickhouse.connect(self.settings, session_id=f"ingest-{uuid.uuid4().hex}")
+            client = clickhouse.connect(
+                self.settings, "loader", session_id=f"ingest-{uuid.uuid4().hex}"
+            )
             tables = sql.render_all(
                 "clickhouse/ingest/session.sql",
                 topic=self.source.topic,

@@ -84,10 +84,9 @@ class Audit:
 def warehouse_dsn(settings: Settings) -> str:
     """Return the warehouse's address for the ``clickhouse+http`` dialect, password filled in."""
     url = urlsplit(settings.clickhouse_url)
-    password = url.password or settings.clickhouse_password.get_secret_value()
-    user = quote(url.username or "default", safe="")
+    user, password = clickhouse.credentials(settings, "quality")
     secret = f":{quote(password, safe='')}" if password else ""
-    place = f"{user}{secret}@{url.hostname}:{url.port or 8123}"
+    place = f"{quote(user, safe='')}{secret}@{url.hostname}:{url.port or 8123}"
     path = f"/{clickhouse.database(settings)}"
     query = "protocol=https" if url.scheme == "https" else ""
     return urlunsplit(("clickhouse+http", place, path, query, ""))
@@ -100,7 +99,7 @@ def audit_closed(settings: Settings, now: datetime | None = None) -> list[Audit]
     Raises what the stores raise; windows whose audit was cut are audited anew.
     """
     moment = now or datetime.now(UTC)
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "quality")
     try:
         suites = pending.existing(settings, client, load_suites())
         with postgres.connect(settings) as connection:
@@ -113,7 +112,7 @@ def audit_closed(settings: Settings, now: datetime | None = None) -> list[Audit]
 
 def audit_window(settings: Settings, window: Window, dataset: str = "") -> list[Audit]:
     """Audit one window again, of one dataset or of all that have windows of its kind."""
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "quality")
     try:
         suites = pending.existing(settings, client, load_suites())
     finally:
@@ -130,7 +129,7 @@ def run(
     ``covers_until`` says up to when late events are covered by these audits; without it they are
     looked for from where the audits before left off.
     """
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "quality")
     try:
         audits = _run_checkpoints(settings, client, pairs) if pairs else []
         suites = {suite.dataset: suite for suite, _ in pairs}

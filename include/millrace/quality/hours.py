@@ -26,7 +26,7 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
     moment = now or datetime.now(UTC)
     with postgres.connect(settings) as connection:
         until = ingested_until(connection)
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "quality")
     try:
         hours = _waiting(client, moment, until)
         oldest = moment - timedelta(days=settings.raw_retention_days)

@@ -31,7 +31,7 @@ def refresh(
     have to be compiled afterwards.
     """
     moment = now or datetime.now(UTC)
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     names = []
     try:
         with postgres.connect(settings) as connection:

@@ -56,7 +56,7 @@ def _relay_source(
     dead_letter_topic: str,
 ) -> int:
     stream = Stream(settings, f"millrace.dead_letters.{source_id}")
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         judged = connection.execute(
             sql.render("postgres/rules/judged_positions.sql"), [source_id]

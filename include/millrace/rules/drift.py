@@ -25,7 +25,7 @@ def record(settings: Settings, now: datetime | None = None) -> int:
     recorded as ``postgres.shortened`` makes it.
     """
     moment = now or datetime.now(UTC)
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         bounds = {"start": moment - LOOKBACK, "end": moment}
         fields = [

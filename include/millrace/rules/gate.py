@@ -83,7 +83,7 @@ def compile_gate(
         current = current_gate(connection, source_id)
         if current is not None and current.fingerprint == mark:
             return current
-        try_rules(engine or clickhouse.connect(settings), rules, around)
+        try_rules(engine or clickhouse.connect(settings, "loader"), rules, around)
         kept = [rule.as_json() for rule in rules]
         row = connection.execute(
             sql.render("postgres/rules/keep_gate.sql"),
@@ -121,7 +121,7 @@ def compile_all(
         "SELECT source_id FROM data_sources WHERE is_active ORDER BY source_id"
     ).fetchall()
     gates = [compile_gate(connection, settings, row["source_id"], engine) for row in found]
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         rules = [rule for rule, active in store.all_rules(connection) if active]
         aggregations.publish(client, settings, rules)

@@ -21,7 +21,7 @@ def count_closed(settings: Settings, now: datetime | None = None) -> int:
     seconds = int(WINDOW.total_seconds())
     end = datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
     start = end - LOOKBACK
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     counted = 0
     try:
         client.command(

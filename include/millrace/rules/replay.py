@@ -75,7 +75,9 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
     """
     repair.check(steps)
     fixed = criteria.fixed()
-    client = clickhouse.connect(settings, session_id=f"replay-{datetime.now(UTC).timestamp()}")
+    client = clickhouse.connect(
+        settings, "loader", session_id=f"replay-{datetime.now(UTC).timestamp()}"
+    )
     try:
         with postgres.connect(settings) as connection:
             current = gate.current_gate(connection, fixed.source_id)
@@ -204,7 +206,7 @@ def send(settings: Settings, replay_id: int) -> int:
     when there is no such replay.
     """
     stream = Stream(settings, f"millrace.replays.{replay_id}")
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         with postgres.connect(settings) as connection:
             replay = _claim(connection, replay_id)
@@ -328,7 +330,7 @@ def settle(settings: Settings, replay_id: int) -> dict[str, int]:
     Returns counts by outcome (``accepted``, a reason, or why it was not sent), with ``pending``
     for the rest.
     """
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "loader")
     try:
         with postgres.connect(settings) as connection:
             replay = connection.execute(

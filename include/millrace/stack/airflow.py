@@ -14,6 +14,7 @@ import httpx
 from millrace.settings import REPOSITORY, Settings
 from millrace.stack import postgres
 from millrace.stack.server import Server, complete
+from millrace.stores.clickhouse import credentials
 
 USER = "admin"
 PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -33,6 +34,9 @@ def servers(settings: Settings) -> list[Server]:
             check=lambda name=name: _check(settings, name),  # type: ignore[misc]
             directory=folder,
             port=settings.port(ports[name]) if name in ports else None,
+            addresses={"http": f"http://127.0.0.1:{settings.port(ports[name])}"}
+            if name in ports
+            else {},
             group="airflow",
             prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
         )
@@ -101,13 +105,14 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
 def connections(settings: Settings) -> dict[str, str]:
     """Return the Airflow connections to Millrace's servers, for the providers' hooks."""
     clickhouse, postgresql = urlsplit(settings.clickhouse_url), urlsplit(settings.postgres_url)
+    user, password = credentials(settings, "operator")
     described: dict[str, dict[str, object]] = {
         "clickhouse_default": {
             "conn_type": "clickhouse",
             "host": clickhouse.hostname,
             "port": clickhouse.port,
-            "login": clickhouse.username,
-            "password": clickhouse.password or settings.clickhouse_password.get_secret_value(),
+            "login": user,
+            "password": password,
             "schema": clickhouse.path.lstrip("/"),
             "extra": {"secure": clickhouse.scheme == "https"},
         },

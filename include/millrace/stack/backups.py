@@ -23,6 +23,7 @@ def servers(settings: Settings) -> Iterable[Server]:
         check=check_gateway,
         directory=settings.home / "backups",
         port=settings.port("backup_gateway"),
+        addresses={"s3": f"http://127.0.0.1:{settings.port('backup_gateway')}"},
         group="backups",
     )
     yield Server(

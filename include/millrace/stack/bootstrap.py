@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from millrace.settings import REPOSITORY
 from millrace.stack import airflow, postgres, preparation
+from millrace.stack.clickhouse import takeover
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
 from millrace.stack.steps import Step
@@ -23,6 +24,8 @@ def steps(stack: Stack) -> list[Step]:
     for name in stack.names("store"):
         after = ("supervisor", "kafka jars") if name == "kafka" else ("supervisor",)
         plan.append(Step(name, _serve(stack, name), after))
+    if takeover.is_former(settings.home / "clickhouse"):
+        plan.append(Step("clickhouse takeover", lambda: _take_over(stack), ("clickhouse",)))
     if "postgres" in stack.servers:
         create = lambda: postgres.ensure_databases(settings, secrets)  # noqa: E731
         plan.append(Step("databases", create, ("postgres",)))
@@ -31,6 +34,13 @@ def steps(stack: Stack) -> list[Step]:
         plan.append(preparation.models(settings, stack.child_environment))
         plan += _airflow_steps(stack)
     return plan
+
+
+def _take_over(stack: Stack) -> None:
+    """Encrypt what the former engine left in the open, then serve without the plain disk."""
+    takeover.run(stack.settings, stack.settings.home / "clickhouse")
+    stack.stop("clickhouse")
+    _serve(stack, "clickhouse")()
 
 
 def first_look(look: FirstLook) -> list[Step]:

@@ -46,6 +46,7 @@ def server(settings: Settings) -> Server:
         check=check,
         directory=folder,
         port=settings.port("postgres"),
+        addresses={"postgresql": f"postgresql://127.0.0.1:{settings.port('postgres')}/millrace"},
         prepare=lambda: _prepare(settings, folder),
         stop_signal="INT",  # a fast shutdown: open transactions are rolled back
     )

@@ -31,7 +31,16 @@ def steps(settings: Settings, started_here: Collection[str] = ()) -> list[Step]:
         Step("topics", lambda: make_topics(settings), after("kafka")),
         Step("buckets", lambda: objects.ensure_buckets(settings), after("s3")),
         Step("metadata schema", lambda: postgres.migrate(settings), after("databases")),
-        Step("warehouse schema", lambda: clickhouse.migrate(settings), after("clickhouse")),
+        Step(
+            "warehouse schema",
+            lambda: clickhouse.migrate(settings),
+            after("clickhouse", "clickhouse takeover"),
+        ),
+        *(
+            [Step("accounts", lambda: clickhouse.apply_accounts(settings), ("warehouse schema",))]
+            if "clickhouse" not in started_here
+            else []
+        ),
         Step("rules", lambda: seed_rules(settings), ("metadata schema", "warehouse schema")),
         Step("exports", lambda: exports.apply(settings), ("metadata schema",)),
         Step("alert rules", lambda: seed_alert_rules(settings), ("metadata schema",)),

@@ -24,5 +24,6 @@ def server(settings: Settings) -> Server:
         check=check,
         directory=folder,
         port=settings.port("redis"),
+        addresses={"redis": f"redis://127.0.0.1:{settings.port('redis')}"},
         prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,6 +33,7 @@ class Row:
     health: str
     memory: int
     uptime_seconds: int
+    addresses: Mapping[str, str]
 
     @property
     def is_healthy(self) -> bool:
@@ -60,6 +63,7 @@ def observe(stack: Stack) -> list[Row]:
             health=health,
             memory=memory(pid) if pid else 0,
             uptime_seconds=int(info["now"] - info["start"]) if pid else 0,
+            addresses=stack.servers[name].addresses,
         )
 
     with ThreadPoolExecutor() as pool:
@@ -83,6 +87,24 @@ def memory(pid: int) -> int:
                 except psutil.AccessDenied:
                     total += process.memory_info().rss
     return total
+
+
+def document(rows: list[Row]) -> str:
+    """Return rows as JSON; memory in bytes, times in seconds."""
+    servers = [
+        {
+            "name": row.name,
+            "state": row.state,
+            "is_healthy": row.is_healthy,
+            "health": row.health,
+            "pid": row.pid or None,
+            "memory_bytes": row.memory,
+            "uptime_seconds": row.uptime_seconds,
+            "addresses": dict(row.addresses),
+        }
+        for row in rows
+    ]
+    return json.dumps({"servers": servers}, indent=2)
 
 
 def table(rows: list[Row]) -> Table:

@@ -30,5 +30,6 @@ def server(settings: Settings) -> Server:
         check=check,
         directory=folder,
         port=settings.port("s3"),
+        addresses={"s3": f"http://{address}"},
         prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
     )

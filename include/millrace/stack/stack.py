@@ -31,6 +31,7 @@ class Stack:
     def __init__(self, *, with_airflow: bool = True) -> None:
         home = Settings().home
         home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)
         self.secrets = stack_secrets.ensure(home)
         self.settings = Settings()
         self.supervisor = Supervisor(home)

@@ -18,7 +18,7 @@ from millrace.stores import sql
 def show(look: FirstLook, console: Console) -> None:
     """Print what the warehouse holds, and the addresses and credentials to look further."""
     stack = look.stack
-    client = clickhouse_store.connect(stack.settings)
+    client = clickhouse_store.connect(stack.settings, "operator")
 
     def rows(name: str) -> Sequence[Sequence[Any]]:
         return client.query(sql.render(f"clickhouse/stack/{name}.sql")).result_rows

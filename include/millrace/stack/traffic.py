@@ -54,7 +54,7 @@ class FirstLook:
         """
         if self.path.exists():
             return
-        client = clickhouse.connect(self.stack.settings)
+        client = clickhouse.connect(self.stack.settings, "operator")
         with self._simulator():
             self._await(lambda: _first(client, "rollup_total") > 0)
             self._await(lambda: _first(client, "newest_event_age") < CAUGHT_UP_SECONDS)

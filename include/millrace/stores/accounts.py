@@ -6,6 +6,8 @@ are made by SQL, for each account whose password is set.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
@@ -16,8 +18,8 @@ from millrace.settings import REPOSITORY
 
 TABLE = REPOSITORY / "include" / "sql" / "clickhouse" / "accounts.yaml"
 
-Service = Literal["loader", "dbt", "quality", "exporter", "backup"]
-"""Accounts of Millrace's own processes; people have ``operator`` and ``reader``."""
+Service = Literal["loader", "dbt", "quality", "alerts", "exporter", "backup", "operator"]
+"""Accounts that Millrace's own code connects with; ``reader`` is for people and dashboards."""
 
 
 class _Data(BaseModel):
@@ -38,6 +40,17 @@ class Profile(_Data):
     settings: dict[str, int | str] = {}
     limits: dict[str, Limit] = {}
     fixed: tuple[str, ...] = ()
+
+    def clauses(self) -> list[str]:
+        """Return the settings as SQL has them: value, bounds, and whether they may change."""
+        found = []
+        for name in [*self.settings, *(n for n in self.fixed if n not in self.settings)]:
+            value = self.settings.get(name)
+            text = f" = {value!r}" if value is not None else ""
+            if limit := self.limits.get(name):
+                text += f" MIN {limit.min} MAX {limit.max}"
+            found.append(f"{name}{text}{' CONST' if name in self.fixed else ''}")
+        return found
 
 
 class Account(_Data):
@@ -74,6 +87,43 @@ class Accounts(_Data):
                 for table, columns in self.personal_columns.items()
             ]
         return [statement.replace("{base}", base) for statement in given]
+
+    def statements(self, passwords: Mapping[str, str], base: str, on_cluster: str) -> list[str]:
+        """Return the SQL that makes the accounts with a password, and their profiles, on a server.
+
+        ``passwords`` are by account. Each account ends with exactly the rights of the table.
+        """
+        lines = []
+        for name, profile in self.profiles.items():
+            known = ", ".join(profile.clauses())
+            parent = f" INHERIT '{_profile(profile.inherits)}'" if profile.inherits else ""
+            lines.append(
+                f"CREATE SETTINGS PROFILE OR REPLACE {_profile(name)} {on_cluster} "
+                f"SETTINGS {known}{',' if parent else ''}{parent}"
+            )
+        for account in self.accounts:
+            if account.is_owner or account.name not in passwords:
+                continue
+            digest = hashlib.sha256(passwords[account.name].encode()).hexdigest()
+            database = f" DEFAULT DATABASE {account.database}" if account.database else ""
+            options = (
+                f"IDENTIFIED WITH sha256_hash BY '{digest}'{database} "
+                f"SETTINGS PROFILE '{_profile(account.profile)}'"
+            )
+            lines += [
+                f"CREATE USER IF NOT EXISTS {account.name} {on_cluster} {options}",
+                f"ALTER USER {account.name} {on_cluster} {options}",
+                f"REVOKE {on_cluster} ALL ON *.* FROM {account.name}",
+            ]
+            for statement in self.grants(account, base):
+                verb, _, rest = statement.partition(" ")
+                grantee = "TO" if verb == "GRANT" else "FROM"
+                lines.append(f"{verb} {on_cluster} {rest} {grantee} {account.name}")
+        return lines
+
+
+def _profile(name: str) -> str:
+    return "millrace" if name == "millrace" else f"millrace_{name}"
 
 
 @cache

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.binding import format_str
@@ -30,7 +31,9 @@ def connect(
 ) -> Client:
     """Open a client on ``settings.clickhouse_url`` as an account, the URL's own if none.
 
-    A server of others on which the account has no password is entered as the URL's user, too. A ``session_id`` gives the client temporary tables of its own and forbids concurrent use;
+    A server of others on which the account has no password is entered as the URL's user, too.
+
+    A ``session_id`` gives the client temporary tables of its own and forbids concurrent use;
     without one the client may be shared between threads. Raises
     ``clickhouse_connect.driver.exceptions.OperationalError`` when no server answers.
     """
@@ -48,8 +51,14 @@ def connect(
         compress=False,  # loopback and LAN: compression costs more than it saves
         connect_timeout=10,
         send_receive_timeout=300,
-        settings=CLIENT_SETTINGS,
+        settings=CLIENT_SETTINGS | _comment(),
     )
+
+
+def _comment() -> dict[str, str]:
+    """Name the Airflow task that asks, if one does, in the server's query log."""
+    names = [os.environ.get(f"AIRFLOW_CTX_{part}_ID", "") for part in ("DAG", "TASK")]
+    return {"log_comment": ".".join(names)} if all(names) else {}
 
 
 def credentials(settings: Settings, account: accounts.Service | None = None) -> tuple[str, str]:
@@ -59,8 +68,8 @@ def credentials(settings: Settings, account: accounts.Service | None = None) -> 
         if own.get_secret_value():
             return account, own.get_secret_value()
     url = urlsplit(settings.clickhouse_url)
-    password = url.password or settings.clickhouse_password.get_secret_value()
-    return url.username or "default", password
+    password = unquote(url.password or "") or settings.clickhouse_password.get_secret_value()
+    return unquote(url.username or "") or "default", password
 
 
 def account_variables(settings: Settings) -> dict[str, str]:
@@ -108,7 +117,7 @@ def misses_last_second(settings: Settings) -> bool:
     ClickHouse from 26.3 takes ``key < 13:00:00`` for ``key <= 12:59:59`` when it chooses parts and
     granules by a ``DateTime64`` key and the bound is a ``DateTime`` or a whole number.
     """
-    client = connect(settings, session_id=f"last-second-{uuid.uuid4()}")
+    client = connect(settings, "operator", session_id=f"last-second-{uuid.uuid4()}")
     try:
         *preparation, question = sql.render_all("clickhouse/stack/last_second.sql")
         for statement in preparation:
@@ -118,18 +127,16 @@ def misses_last_second(settings: Settings) -> bool:
         client.close()
 
 
-def object_collection(client: Client, settings: Settings) -> str:
+def object_collection(settings: Settings) -> str:
     """See to a named collection for ``settings.s3_bucket`` and return its name.
 
     ``s3(<name>, filename = …)`` reads and writes objects with it, so that statements and their logs
     hold no credentials (the server masks them in the two statements that this runs).
     """
-    return named_collection(client, settings, "millrace_objects", settings.s3_endpoint)
+    return named_collection(settings, "millrace_objects", settings.s3_endpoint)
 
 
-def named_collection(
-    client: Client, settings: Settings, name: str, endpoint: str, bucket: str = ""
-) -> str:
+def named_collection(settings: Settings, name: str, endpoint: str, bucket: str = "") -> str:
     """See to a named collection for a bucket (``settings.s3_bucket`` if none) at ``endpoint``."""
     values = {
         "url": f"{endpoint}/{bucket or settings.s3_bucket}/",
@@ -138,9 +145,33 @@ def named_collection(
     }
     on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
     pairs = ", ".join(f"{key} = {format_str(value)}" for key, value in values.items())
-    client.command(f"CREATE NAMED COLLECTION IF NOT EXISTS {name} {on_cluster} AS {pairs}")
-    client.command(f"ALTER NAMED COLLECTION {name} {on_cluster} SET {pairs}")
+    with connect(settings, database="default") as client:
+        client.command(f"CREATE NAMED COLLECTION IF NOT EXISTS {name} {on_cluster} AS {pairs}")
+        client.command(f"ALTER NAMED COLLECTION {name} {on_cluster} SET {pairs}")
     return name
+
+
+def apply_accounts(settings: Settings) -> list[str]:
+    """Make the accounts that have a password on a server of others; return their names.
+
+    The embedded server gets them when it starts. Raises
+    ``clickhouse_connect.driver.exceptions.DatabaseError`` when the URL's user may not make users.
+    """
+    table = accounts.read()
+    by_variable = account_variables(settings)
+    passwords = {
+        account.name: by_variable[password_variable(account)]
+        for account in table.accounts
+        if not account.is_owner and password_variable(account) in by_variable
+    }
+    if passwords:
+        on_cluster = (
+            f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+        )
+        with connect(settings, database="default") as client:
+            for statement in table.statements(passwords, database(settings), on_cluster):
+                client.command(statement)
+    return sorted(passwords)
 
 
 def migrate(settings: Settings) -> list[str]:

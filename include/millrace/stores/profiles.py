@@ -18,9 +18,6 @@ def ensure(settings: Settings) -> None:
     """
     client = clickhouse.connect(settings)
     try:
-        known = client.command(f"EXISTS DICTIONARY {clickhouse.database(settings)}.user_profiles")
-        if int(str(known)):
-            return
         url = urlsplit(settings.postgres_url)
         client.command(
             sql.render("clickhouse/ingest/named_collection.sql", collection=COLLECTION),

@@ -144,7 +144,7 @@ class _Deployer:
         )
         self.state = str(self.deployed / "target")
         self.beside = settings.home / "dbt" / project.SHADOW / "state"
-        self.client: Client = clickhouse.connect(settings)
+        self.client: Client = clickhouse.connect(settings, "dbt")
 
     def run(self) -> Deployment:
         try:
@@ -332,7 +332,7 @@ def _is_incomplete(settings: Settings) -> bool:
         return True
     models = _models(manifest)
     expected = {m.name for m in models} | {f"{m.name}_mv" for m in models if m.is_rollup}
-    with closing(clickhouse.connect(settings)) as client:
+    with closing(clickhouse.connect(settings, "dbt")) as client:
         standing = client.query(
             sql.render("clickhouse/transform/standing.sql"),
             parameters={"database": project.PRODUCTION},

@@ -37,6 +37,7 @@ def profile(settings: Settings, target: str) -> dict[str, str]:
     from millrace.stores import clickhouse
 
     url = urlsplit(settings.clickhouse_url)
+    user, password = clickhouse.credentials(settings, "dbt")
     sandbox = sandbox_database()
     return {
         # Given to every command alike, since dbt parses everything anew for one that is not.
@@ -45,10 +46,8 @@ def profile(settings: Settings, target: str) -> dict[str, str]:
         "MILLRACE_DBT_HOST": url.hostname or "127.0.0.1",
         "MILLRACE_DBT_PORT": str(url.port or 8123),
         "MILLRACE_DBT_SECURE": str(url.scheme == "https"),
-        "MILLRACE_DBT_USER": url.username or "default",
-        "DBT_ENV_SECRET_CLICKHOUSE_PASSWORD": (
-            url.password or settings.clickhouse_password.get_secret_value()
-        ),
+        "MILLRACE_DBT_USER": user,
+        "DBT_ENV_SECRET_CLICKHOUSE_PASSWORD": password,
         "MILLRACE_DBT_CLUSTER": settings.clickhouse_cluster,
         "MILLRACE_DBT_EVENTS_RETENTION_DAYS": str(settings.events_retention_days),
         "MILLRACE_DBT_SANDBOX": sandbox,

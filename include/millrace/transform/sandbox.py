@@ -10,7 +10,7 @@ from millrace.transform.ddl import Ddl
 
 def ensure(settings: Settings) -> None:
     """Take a sample unless the sandbox has one."""
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "dbt")
     try:
         found = client.command(f"EXISTS TABLE {project.sandbox_database()}.events")
     finally:
@@ -27,7 +27,7 @@ def sample(settings: Settings) -> str:
     deployed project, built on them, so that a test never holds the sample against production.
     """
     database, base = project.sandbox_database(), clickhouse.database(settings)
-    client = clickhouse.connect(settings)
+    client = clickhouse.connect(settings, "dbt")
     try:
         recent = int(
             client.query(

@@ -86,7 +86,7 @@ class Warehouse:
                     f"no row of data_sources has the topic {topic!r}, so nothing loads it; add one"
                 )
             self.target: str = source["target_table"]
-        self.client = clickhouse.connect(settings)
+        self.client = clickhouse.connect(settings, "operator")
 
     def rows(
         self,

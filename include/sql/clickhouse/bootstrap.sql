@@ -1,5 +1,7 @@
 CREATE DATABASE IF NOT EXISTS {{ database }} {{ on_cluster }}
 ;
+CREATE DATABASE IF NOT EXISTS analytics {{ on_cluster }}
+;
 CREATE TABLE IF NOT EXISTS {{ database }}.schema_migrations {{ on_cluster }}
 (
     name LowCardinality(String) COMMENT 'File name of the migration, without .sql',

@@ -119,7 +119,7 @@ class Messages:
         windows = self._ledger("archived_windows", days=list(days))
         if not windows:
             return
-        collection = clickhouse.object_collection(self.session.client, self.settings)
+        collection = clickhouse.object_collection(self.settings)
         for window in windows:
             self.session.run(
                 "from_archive",

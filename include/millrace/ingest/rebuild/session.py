@@ -66,7 +66,9 @@ class Session:
     """
 
     def __init__(self, settings: Settings, day: date, target: str) -> None:
-        self.client = clickhouse.connect(settings, session_id=f"rebuild-{uuid.uuid4().hex}")
+        self.client = clickhouse.connect(
+            settings, "loader", session_id=f"rebuild-{uuid.uuid4().hex}"
+        )
         self.database = clickhouse.database(settings)
         self.target = target
         suffix = f"__rebuild_{day:%Y%m%d}"

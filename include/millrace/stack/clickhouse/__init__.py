@@ -76,7 +76,8 @@ def check_key(folder: Path, secrets: Mapping[str, str]) -> None:
         mark.write_text(digest + "\n")
     elif mark.read_text().strip() != digest:
         raise StackError(
-            f"{KEY} in secrets.env is not the key that the tables in {folder} are encrypted with. "
-            "Put the former line back from your copy of secrets.env. Without it the tables can't "
-            f"be read: move {folder} away, run ./millrace up, then ./millrace backups restore."
+            f"{KEY} in secrets.env was lost or changed: it is not the key that the tables in "
+            f"{folder} are encrypted with. Put the former line back from your copy of secrets.env. "
+            f"If there is none, the tables can't be read: move {folder} away, run ./millrace up, "
+            "then ./millrace backups restore."
         )

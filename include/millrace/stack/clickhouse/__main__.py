@@ -1,9 +1,9 @@
 """A ClickHouse server on a machine that has no ClickHouse: the one that chDB's library holds.
 
 ``python -m millrace.stack.clickhouse --path FOLDER`` loads the library's extension module (not the
-package ``chdb``), writes the server's configuration, confines itself, and opens the listeners by one
-statement that lasts as long as a FIFO has a writer. SIGTERM closes it, and the server ends in good
-order. docs/decisions/embedded-clickhouse.md says what it is and is not.
+package ``chdb``), writes the server's configuration, confines itself, and opens the listeners by
+one statement that lasts as long as a FIFO has a writer. SIGTERM closes it, and the server ends in
+good order. docs/decisions/embedded-clickhouse.md says what it is and is not.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -27,7 +29,7 @@ import typer
 from pydantic import ValidationError
 
 from millrace import waiting
-from millrace.stack.clickhouse import KEY, passwords
+from millrace.stack.clickhouse import KEY, passwords, takeover
 from millrace.stack.clickhouse.configuration import (
     ConfigurationError,
     Options,
@@ -64,13 +66,18 @@ class Refused(Exception):  # noqa: N818  the server's answer, not our error
 
 
 def serve(options: Options, known: dict[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``Refused`` with the server's reason if it ends itself."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ``Refused`` with the server's reason if it ends by itself.
+    """
     os.umask(0o077)
     options.path.mkdir(parents=True, exist_ok=True)
     lock = _lock(options.path)
     os.chdir(options.path)
     data = options.path / "data"
     data.mkdir(exist_ok=True)
+    if options.is_former:
+        takeover.prepare(options.path)
     for logs in (data / "data" / "system", data / "disks/below/encrypted/data/system"):
         shutil.rmtree(logs, ignore_errors=True)  # their tables live as long as the process
     door = ThreadingHTTPServer(("127.0.0.1", 0), _Door)
@@ -106,10 +113,8 @@ def _run(library: ModuleType, options: Options, fifo: Path, secret: list[Path]) 
         writer.append(os.open(fifo, os.O_WRONLY))  # waits for the reader
 
     def run() -> None:
-        statement = (
-            "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; "
-            f"SELECT * FROM file('{fifo}', 'LineAsString')"
-        )
+        read = f"SELECT * FROM file('{fifo}', 'LineAsString')"  # noqa: S608  a path of ours
+        statement = f"SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; {read}"
         try:
             library.query(statement, "TSV", path=str(options.path / "data"))
         except Exception as error:
@@ -121,19 +126,20 @@ def _run(library: ModuleType, options: Options, fifo: Path, secret: list[Path]) 
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=hold, daemon=True).start()
     server = threading.Thread(target=run, daemon=True)
-    server.start()
-    try:
-        waiting.until(
-            lambda: ended.is_set() or _listens(options.http_port),
-            "the listeners to open",
-            seconds=START_SECONDS,
-            every=0.02,
-        )
-    finally:
-        for path in secret:
-            path.unlink(missing_ok=True)  # never read again, and within reach of file()
-    if ended.is_set():
-        raise Refused(_first_sentence(said))
+    with _standard_error(options.path / "start.log") as complaints:
+        server.start()
+        try:
+            waiting.until(
+                lambda: ended.is_set() or _listens(options.http_port),
+                "the listeners to open",
+                seconds=START_SECONDS,
+                every=0.02,
+            )
+        finally:
+            for path in secret:
+                path.unlink(missing_ok=True)  # never read again, and within reach of file()
+        if ended.is_set():
+            raise Refused(_first_sentence([*said, complaints.read_text(errors="replace")]))
     log.info("serving on http://127.0.0.1:%d", options.http_port)
     while not stop.wait(0.5) and not ended.is_set():
         pass
@@ -179,8 +185,24 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@contextmanager
+def _standard_error(path: Path) -> Iterator[Path]:
+    """Send to a file what the library writes to standard error, then to the log what came."""
+    before = os.dup(2)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield path
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.write(2, path.read_bytes())
+
+
 def _first_sentence(said: list[str]) -> str:
-    return (said or ["the server ended and did not say why"])[0].strip().split("\n")[0][:500]
+    lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
+    codes = [line for line in lines if line.startswith("Code:")]
+    return ([*codes, *lines] or ["the server ended and did not say why"])[0][:500]
 
 
 def main(
@@ -205,6 +227,7 @@ def main(
             tcp_port=tcp_port,
             base=base,
             key=known.get(KEY, ""),
+            is_former=takeover.is_former(path.resolve()),
             memory=memory_mib << 20,
         )
         serve(options, known)

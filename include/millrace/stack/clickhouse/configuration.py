@@ -16,7 +16,7 @@ Value = Mapping[str, "Value"] | list["Value"] | str | int | None
 
 GIB = 1 << 30
 DOOR = "once"
-"""The outside authentication that lets the session in that opens the listeners, and nobody after."""
+"""The outside authentication that lets in the session that opens the listeners, and no other."""
 
 
 class ConfigurationError(ValueError):
@@ -33,6 +33,7 @@ class Options(BaseModel):
     tcp_port: int = Field(ge=1, le=65535)
     base: str = Field("millrace", pattern=r"^\w+$", description="Name of Millrace's database.")
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
+    is_former: bool = Field(False, description="Whether tables lie on the plain disk, too.")
     memory: int = Field(0, ge=0, description="Most memory in bytes; 0 is 90 % of the machine's.")
 
 
@@ -50,7 +51,7 @@ def config_xml(options: Options, door_port: int) -> str:
             "path": f"{data}/",
             "user_files_path": f"{data}/user_files/",
             "format_schema_path": f"{data}/format_schemas/",
-            "tmp_path": f"{data}/tmp/",
+            "tmp_path": f"{data}/tmp/",  # noqa: S108  a folder of its own
             "users_config": "users.xml",
             "max_server_memory_usage": options.memory,
             "mark_cache_size": GIB // 2,
@@ -64,8 +65,10 @@ def config_xml(options: Options, door_port: int) -> str:
                 # Partitions and keys say which rows to read; statistics of columns cost inserts.
                 "auto_statistics_types": None,
                 "storage_policy": "encrypted",
+                # Parts that were moved off the plain disk go at once.
+                **({"old_parts_lifetime": 1} if options.is_former else {}),
             },
-            "storage_configuration": _disks(data, options.key),
+            "storage_configuration": _disks(data, options.key, options.is_former),
             "named_collections_storage": {
                 "type": "local_encrypted",
                 "path": f"{data}/named_collections/",
@@ -99,11 +102,14 @@ def config_xml(options: Options, door_port: int) -> str:
     )
 
 
-def _disks(data: Path, key: str) -> Value:
+def _disks(data: Path, key: str, is_former: bool) -> Value:
     """Describe the encrypted disk, and the place of tables made before there was one.
 
     The server loads disks in the order of their names, so the plain one below comes first.
     """
+    volumes: dict[str, Value] = {"main": {"disk": "encrypted"}}
+    if is_former:
+        volumes["former"] = {"disk": "default"}
     return {
         "disks": {
             "below": {"type": "local", "path": f"{data}/disks/below/"},
@@ -115,15 +121,7 @@ def _disks(data: Path, key: str) -> Value:
                 "key_hex": key,
             },
         },
-        "policies": {
-            "encrypted": {
-                "volumes": {
-                    "main": {"disk": "encrypted"},
-                    "former": {"disk": "default", "prefer_not_to_merge": 0},
-                },
-                "move_factor": 0,
-            }
-        },
+        "policies": {"encrypted": {"volumes": volumes, "move_factor": 0}},
     }
 
 

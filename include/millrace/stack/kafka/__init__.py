@@ -115,6 +115,7 @@ def server(settings: Settings) -> Server:
         check=check,
         directory=folder,
         port=settings.port("kafka"),
+        addresses={"kafka": f"127.0.0.1:{settings.port('kafka')}"},
         prepare=lambda: _prepare(settings, folder, command),
     )
 

@@ -9,4 +9,3 @@ FROM s3(
 )
 GROUP BY _file
 ORDER BY _file
-SETTINGS s3_validate_etag_on_read = 0

@@ -11,4 +11,3 @@ WHERE source_id IN {sources:Array(String)}
         WHERE ingested_at >= {window_start:DateTime64(3, 'UTC')}
             AND ingested_at < {window_end:DateTime64(3, 'UTC')}
     )
-SETTINGS s3_validate_etag_on_read = 0

@@ -1,0 +1,64 @@
+"""What ``./millrace status --slow`` shows: which statements and tasks cost ClickHouse the most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+
+MOST = 15
+"""Rows of each table."""
+
+
+def tables(settings: Settings) -> list[Table]:
+    """Return the slowest statements and the dearest tasks of the last hour, from the query log."""
+    with clickhouse.connect(settings, "operator") as client:
+        client.command("SYSTEM FLUSH LOGS")
+        statements, tasks = (
+            client.query(
+                sql.render(f"clickhouse/stack/{name}.sql"), parameters={"limit": MOST}
+            ).result_rows
+            for name in ("slow_statements", "task_costs")
+        )
+    return [
+        _table(
+            "Statements of the last hour, the longest in all first",
+            (
+                "account", "task", "runs", "median ms", "slowest ms", "all s", "CPU s",
+                "rows read", "MiB", "statement",
+            ),
+            statements,
+        ),
+        _table(
+            "Airflow tasks of the last hour, the dearest first",
+            (
+                "task", "account", "statements", "all s", "CPU s", "rows read", "rows written",
+                "MiB",
+            ),
+            tasks,
+        ),
+    ]  # fmt: skip
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    for name in columns:
+        is_text = name in ("account", "task", "statement")
+        table.add_column(
+            name, justify="left" if is_text else "right", no_wrap=True, overflow="ellipsis"
+        )
+    for row in rows:
+        table.add_row(*map(_cell, columns, row))
+    return table
+
+
+def _cell(column: str, value: Any) -> str:
+    if column == "MiB":
+        return f"{value / 2**20:,.0f}"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
