@@ -184,11 +184,11 @@ def test_late_events_replace_the_manifest_and_old_files_go_later(
     second = manifest(settings, place)
     assert (first["rows"], second["rows"]) == (100, 107)
     assert due() == []
-    exporter.clickhouse.command(
+    clickhouse.connect(exporter.settings).command(
         "INSERT INTO rebuilt_days (day, reason) VALUES ('2026-03-01', 'a test')"
     )
     assert "was rebuilt" in due()[0].cause
-    exporter.clickhouse.command("TRUNCATE TABLE rebuilt_days")
+    clickhouse.connect(exporter.settings).command("TRUNCATE TABLE rebuilt_days")
 
     download(settings, first, tmp_path)  # whoever holds the old manifest can still read
     now = datetime.now(UTC)
@@ -277,7 +277,7 @@ def test_a_schema_change_is_a_new_version(exporter: Exporter) -> None:
 def test_raw_archive_keeps_bytes_that_are_not_text(exporter: Exporter, tmp_path: Path) -> None:
     settings = exporter.settings
     value = b'{"event_id": \xff\xfe}\x00'
-    exporter.clickhouse.command(
+    clickhouse.connect(exporter.settings).command(
         "INSERT INTO raw_events SELECT 'default', 'events', 0, 1, number, {hour:DateTime64(3)}, "
         "'k', unhex({value:String}), '', 1, {hour:DateTime64(3)} FROM numbers(3)",
         parameters={"hour": HOUR, "value": value.hex()},

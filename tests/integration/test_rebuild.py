@@ -43,19 +43,19 @@ def shadows(bed: Bed) -> list[tuple[str]]:
 def make_rollups(bed: Bed) -> None:
     """Two rollups, the second filled from the first, as dbt builds them."""
     for statement in (
-        "CREATE DATABASE IF NOT EXISTS rollups",
-        "CREATE TABLE IF NOT EXISTS rollups.minutes (minute DateTime('UTC'), source_id String, "
+        "CREATE DATABASE IF NOT EXISTS analytics_r",
+        "CREATE TABLE IF NOT EXISTS analytics_r.minutes (minute DateTime('UTC'), source_id String, "
         "n UInt64) ENGINE = SummingMergeTree PARTITION BY toDate(minute) "
         "ORDER BY (minute, source_id) SETTINGS non_replicated_deduplication_window = 1000",
-        "CREATE TABLE IF NOT EXISTS rollups.hours (hour DateTime('UTC'), source_id String, "
+        "CREATE TABLE IF NOT EXISTS analytics_r.hours (hour DateTime('UTC'), source_id String, "
         "n UInt64) ENGINE = SummingMergeTree PARTITION BY (toDate(hour)) "
         "ORDER BY (hour, source_id) SETTINGS non_replicated_deduplication_window = 1000",
-        "CREATE MATERIALIZED VIEW IF NOT EXISTS rollups.minutes_mv TO rollups.minutes AS "
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS analytics_r.minutes_mv TO analytics_r.minutes AS "
         "SELECT toStartOfMinute(event_time) AS minute, toString(events.source_id) AS source_id, "
         "count() AS n FROM events GROUP BY minute, source_id",
-        "CREATE MATERIALIZED VIEW IF NOT EXISTS rollups.hours_mv TO rollups.hours AS "
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS analytics_r.hours_mv TO analytics_r.hours AS "
         "SELECT toStartOfHour(m.minute) AS hour, source_id, sum(m.n) AS n "
-        "FROM rollups.minutes AS m GROUP BY hour, source_id",
+        "FROM analytics_r.minutes AS m GROUP BY hour, source_id",
     ):
         bed.query(statement)
 
@@ -67,10 +67,10 @@ def assert_rolled_up(bed: Bed) -> None:
         f"{where} GROUP BY minute ORDER BY minute"
     )
     found = bed.query(
-        f"SELECT minute, sum(n) FROM rollups.minutes {where} GROUP BY minute ORDER BY minute"
+        f"SELECT minute, sum(n) FROM analytics_r.minutes {where} GROUP BY minute ORDER BY minute"
     )
     assert found == expected
-    ((hours,),) = bed.query(f"SELECT sum(n) FROM rollups.hours {where}")
+    ((hours,),) = bed.query(f"SELECT sum(n) FROM analytics_r.hours {where}")
     assert hours == sum(n for _, n in expected)
 
 
@@ -109,7 +109,7 @@ def test_lost_events_and_rollups_come_back(bed: Bed) -> None:
     bed.load()
     before = events(bed)
     bed.delete("events", "source_id = {source} AND user_id % 2 = 0")
-    bed.query(f"ALTER TABLE rollups.minutes DROP PARTITION '{today()}'")
+    bed.query(f"ALTER TABLE analytics_r.minutes DROP PARTITION '{today()}'")
 
     report = rebuilding.rebuild(bed.settings, today())
 

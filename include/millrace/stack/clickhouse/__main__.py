@@ -74,37 +74,48 @@ def serve(options: Options, known: dict[str, str]) -> None:
     options.path.mkdir(parents=True, exist_ok=True)
     lock = _lock(options.path)
     os.chdir(options.path)
-    data = options.path / "data"
-    data.mkdir(exist_ok=True)
-    if options.is_former:
-        takeover.prepare(options.path)
-    for logs in (data / "data" / "system", data / "disks/below/encrypted/data/system"):
-        shutil.rmtree(logs, ignore_errors=True)  # their tables live as long as the process
+    os.environ["TMPDIR"] = str(options.path)  # the one folder that it will be able to write
+    fifo = _prepare(options)
     door = ThreadingHTTPServer(("127.0.0.1", 0), _Door)
     threading.Thread(target=door.serve_forever, daemon=True).start()
     files = {
-        "config.xml": config_xml(options, door.server_port),
-        "users.xml": users_xml(accounts.read(), passwords(known), options.base),
+        options.path / "config.xml": config_xml(options, door.server_port),
+        options.path / "users.xml": users_xml(accounts.read(), passwords(known), options.base),
     }
-    for name, text in files.items():
-        (options.path / name).write_text(text)
-    fifo = options.path / "running"
-    fifo.unlink(missing_ok=True)
-    os.mkfifo(fifo)
-    library = _find_library()
+    path = _find_library()
     if reason := confine(options.path):
         log.warning(
             "the kernel can't confine the server to its folder (%s): an account of ClickHouse can "
             "read the files that user %d may read. Linux 5.13 and later can.", reason, os.getuid(),
         )  # fmt: skip
     try:
-        _run(_load(library), options, fifo, [options.path / name for name in files])
+        library = _load(path)
+        # Makes the threads that BACKUP to S3 works with, which one-statement mode leaves unmade.
+        library.connect(":memory:").close()
+        _run(library, options, fifo, files)
     finally:
         os.close(lock)
 
 
-def _run(library: ModuleType, options: Options, fifo: Path, secret: list[Path]) -> None:
-    """Open the listeners and keep them open until a signal comes."""
+def _prepare(options: Options) -> Path:
+    """Clear away what an earlier process left, and return a FIFO to keep the server running."""
+    data = options.path / "data"
+    data.mkdir(exist_ok=True)
+    if options.is_former:
+        takeover.prepare(options.path)
+    for logs in (data / "data" / "system", data / "disks/below/encrypted/data/system"):
+        shutil.rmtree(logs, ignore_errors=True)  # their tables live as long as the process
+    fifo = options.path / "running"
+    for path in (fifo, options.path / "config.xml", options.path / "users.xml"):
+        path.unlink(missing_ok=True)
+    os.mkfifo(fifo)
+    return fifo
+
+
+def _run(library: ModuleType, options: Options, fifo: Path, files: dict[Path, str]) -> None:
+    """Open the listeners, configured by ``files``, and keep them open until a signal comes."""
+    for path, text in files.items():
+        path.write_text(text)
     writer: list[int] = []
     said: list[str] = []
     ended = threading.Event()
@@ -136,7 +147,7 @@ def _run(library: ModuleType, options: Options, fifo: Path, secret: list[Path]) 
                 every=0.02,
             )
         finally:
-            for path in secret:
+            for path in files:
                 path.unlink(missing_ok=True)  # never read again, and within reach of file()
         if ended.is_set():
             raise Refused(_first_sentence([*said, complaints.read_text(errors="replace")]))
@@ -239,8 +250,8 @@ def main(
                 f"{names.get(str(e['loc'][0]), e['loc'][0])}: {e['msg']}" for e in error.errors()
             )
         )
-    except (ConfigurationError, Refused, OSError) as error:
-        sys.exit(f"ClickHouse can't be started: {error}")
+    except (ConfigurationError, Refused, OSError, RuntimeError) as error:
+        sys.exit(f"ClickHouse can't be started: {_first_sentence([str(error)])}")
 
 
 if __name__ == "__main__":
