@@ -77,7 +77,7 @@ def make_good(worker: Worker, batch: Batch, days: list[date]) -> dict[str, str]:
     """
     target = worker.source.target_table
     suffix = f"__mend_{batch.batch_id}"
-    with closing(clickhouse.connect(worker.settings)) as client:
+    with closing(clickhouse.connect(worker.settings, "loader")) as client:
         rollups = Rollups(client, clickhouse.database(worker.settings), suffix, is_lenient=True)
         copy = f"{target}{suffix}"
         try:

@@ -47,7 +47,7 @@ def withdraw_if_at_fault(worker: Worker, batch: Batch, error: ClickHouseError) -
     message = str(error)
     if getattr(error, "code", None) in PASSING_CODES and batch.attempts < PATIENCE:
         return
-    with closing(clickhouse.connect(worker.settings)) as client:
+    with closing(clickhouse.connect(worker.settings, "loader")) as client:
         for view in _at_fault(client, message):
             with publication.alone(worker.ledger.connection):
                 withdraw(worker.ledger, client, batch, view, message)

@@ -200,7 +200,7 @@ def _validation(context: Any, source: Any, client: Client, suite: Suite, window:
         sql.render(
             "clickhouse/quality/audited_view.sql",
             view=view,
-            relation=suite.relation,
+            relation=suite.relation_in(str(client.database)),
             condition=suite.condition(window),
         )
     )

@@ -101,7 +101,7 @@ def _with_data(client: Client, suite: Suite, fresh: list[Window], last: Window) 
         rows = client.query(
             sql.render(
                 "clickhouse/quality/windows_with_data.sql",
-                relation=suite.relation,
+                relation=suite.relation_in(str(client.database)),
                 time_column=suite.time_column,
             ),
             parameters={

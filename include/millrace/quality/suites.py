@@ -38,6 +38,10 @@ class Suite:
     where: str = ""
     made_from: tuple[str, ...] = ()
 
+    def relation_in(self, base: str) -> str:
+        """Return the relation with ``{database}`` filled in: ``base`` has the base tables."""
+        return self.relation.replace("{database}", base)
+
     def __post_init__(self) -> None:
         """Raise ``ValueError`` when the parts do not fit together."""
         if unknown := set(self.windows) - set(KINDS):
