@@ -164,8 +164,6 @@ PORTS: dict[str, int] = {
     "redis": 5,
     "s3": 6,
     "airflow_scheduler_health": 7,
-    "airflow_worker_logs": 8,
-    "airflow_trigger_logs": 9,
     "ingestion_api": 10,
     "query_api": 11,
     "backup_gateway": 12,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import uuid
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from rich.console import Console
 
 from millrace.settings import Settings
+from millrace.stack import costs, report
 from millrace.stack import kafka as broker
-from millrace.stack import report
+from millrace.stack.server import check_port
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, kafka, objects, postgres
 
@@ -96,3 +101,34 @@ def test_a_server_that_misses_rows_before_a_bound_is_told(stack: Stack) -> None:
     client.close()
     assert found[1:] == [1, 1]
     assert bool(report.warnings(stack.settings)) == (found[0] == 0)
+
+
+def test_status_as_json_names_every_servers_addresses(stack: Stack) -> None:
+    servers = {
+        server["name"]: server
+        for server in json.loads(report.document(report.observe(stack)))["servers"]
+    }
+    port = stack.settings.port
+    assert servers["clickhouse"]["addresses"] == {
+        "http": f"http://127.0.0.1:{port('clickhouse')}",
+        "native": f"clickhouse://127.0.0.1:{port('clickhouse_native')}",
+    }
+    assert all(server["is_healthy"] for server in servers.values())
+    for name in stack.names("store"):
+        for address in servers[name]["addresses"].values():
+            check_port(int(urlsplit(address if "//" in address else f"//{address}").port or 0))
+
+
+def test_status_shows_what_cost_clickhouse_the_most(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_ID", "build_models")
+    monkeypatch.setenv("AIRFLOW_CTX_TASK_ID", "metrics_1min")
+    with clickhouse.connect(stack.settings, "dbt", database="default") as client:
+        client.command("SELECT max(sipHash64(number)) AS dearest FROM numbers(30000000)")
+    console = Console(width=300, record=True, file=io.StringIO())
+    for table in costs.tables(stack.settings):
+        console.print(table)
+    shown = console.export_text()
+    assert "SELECT max(sipHash64(number)) AS dearest FROM numbers(30000000)" in shown
+    assert "build_models.metrics_1min" in shown

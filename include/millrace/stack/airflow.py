@@ -26,7 +26,10 @@ def servers(settings: Settings) -> list[Server]:
     folder = settings.home / "airflow"
     program = str(Path(sys.executable).parent / "airflow")
     ports = {"api-server": "airflow", "scheduler": "airflow_scheduler_health"}
-    commands = {"scheduler": [sys.executable, "-m", "millrace.stack.scheduler", program]}
+    commands = {
+        "scheduler": [sys.executable, "-m", "millrace.stack.scheduler", program],
+        "triggerer": [program, "triggerer", "--skip-serve-logs"],  # as the scheduler
+    }
     return [
         Server(
             name=name,
@@ -91,8 +94,6 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
         "cosmos": {"enable_telemetry": False},
         "logging": {
             "base_log_folder": folder / "logs",
-            "worker_log_server_port": settings.port("airflow_worker_logs"),
-            "trigger_log_server_port": settings.port("airflow_trigger_logs"),
         },
     }
     return {"AIRFLOW_HOME": str(folder)} | {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -23,9 +24,13 @@ def check_machine(stack: Stack) -> None:
     check_disk(stack.settings.home)
     if not running:
         check_memory()
-    for name, port in _ports(stack).items():
-        if name not in running:
-            check_port_is_free(name, port, stack.settings.port_base)
+    wanted = [
+        (name, port)
+        for name, server in stack.servers.items()
+        if name not in running
+        for port in server.ports
+    ]
+    check_ports_are_free(wanted, stack.settings.port_base)
 
 
 def check_disk(folder: Path, needed: int = DISK_BYTES) -> None:
@@ -50,23 +55,23 @@ def check_memory(needed: int = MEMORY_BYTES) -> None:
         )
 
 
-def check_port_is_free(server: str, port: int, base: int) -> None:
-    """Raise ``StackError`` naming who listens, if anyone does, on a port that a server needs."""
+def check_ports_are_free(wanted: Iterable[tuple[str, int]], base: int) -> None:
+    """Raise ``StackError`` naming every port in use, which server needs it, and who listens."""
+    taken = [
+        f"port {port}, which {server} needs, is in use by {_owner(port)}"
+        for server, port in wanted
+        if _is_taken(port)
+    ]
+    if taken:
+        raise StackError(
+            "\n".join(taken)
+            + f"\nStop that, or choose other ports: MILLRACE_PORT_BASE={base + 1000} ./millrace up"
+        )
+
+
+def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) != 0:
-            return
-    raise StackError(
-        f"port {port}, which {server} needs, is in use by {_owner(port)}.\n"
-        f"Stop that, or choose other ports: MILLRACE_PORT_BASE={base + 1000} ./millrace up"
-    )
-
-
-def _ports(stack: Stack) -> dict[str, int]:
-    """Return the port of every process of the stack that listens on one."""
-    own = {server.name: server.port for server in stack.servers.values() if server.port}
-    if "scheduler" in stack.servers:
-        own["triggerer"] = stack.settings.port("airflow_trigger_logs")
-    return own
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _owner(port: int) -> str:

@@ -57,7 +57,8 @@ def main() -> None:
                 process.kill()
     for name in PRELOADED:
         importlib.import_module(name)
-    sys.argv = [sys.argv[1], "scheduler"]
+    # The api-server reads logs from their folder; Airflow's log server listens on every address.
+    sys.argv = [sys.argv[1], "scheduler", "--skip-serve-logs"]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

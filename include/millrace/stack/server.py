@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class StackError(RuntimeError):
@@ -37,6 +38,12 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
     stop_seconds: int = 20
+
+    @property
+    def ports(self) -> list[int]:
+        """Every port that it listens on."""
+        named = [urlsplit(f"//{url.rpartition('//')[2]}").port for url in self.addresses.values()]
+        return sorted({port for port in [self.port, *named] if port})
 
 
 def check_port(port: int) -> None:

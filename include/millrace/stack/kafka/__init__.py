@@ -115,7 +115,10 @@ def server(settings: Settings) -> Server:
         check=check,
         directory=folder,
         port=settings.port("kafka"),
-        addresses={"kafka": f"127.0.0.1:{settings.port('kafka')}"},
+        addresses={
+            "kafka": f"127.0.0.1:{settings.port('kafka')}",
+            "controller": f"127.0.0.1:{settings.port('kafka_controller')}",
+        },
         prepare=lambda: _prepare(settings, folder, command),
     )
 
