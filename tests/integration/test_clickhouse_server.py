@@ -44,6 +44,23 @@ def test_what_was_acknowledged_survives_a_kill_and_a_good_end(folder: Path) -> N
         assert engine.text("SELECT count() FROM events") == "1005"
 
 
+def test_a_kill_forgets_no_deduplication_token(folder: Path) -> None:
+    insert = "INSERT INTO tokens SELECT 1"
+    with running(folder) as engine:
+        engine.text("CREATE DATABASE millrace", database="default")
+        engine.text(
+            "CREATE TABLE tokens (id UInt64) ENGINE = MergeTree ORDER BY id "
+            "SETTINGS non_replicated_deduplication_window = 10"
+        )
+        engine.text(insert, insert_deduplication_token="first")
+        engine.kill()
+    with running(folder) as engine:
+        engine.text(insert, insert_deduplication_token="first")
+        assert engine.text("SELECT count() FROM tokens") == "1"
+        engine.text(insert, insert_deduplication_token="second")
+        assert engine.text("SELECT count() FROM tokens") == "2"
+
+
 def test_nothing_of_a_table_lies_readable_on_the_disk(folder: Path) -> None:
     with running(folder) as engine:
         make_events(engine)
@@ -145,7 +162,7 @@ def test_a_folder_of_the_former_engine_is_taken_over_without_loss(
     assert not takeover.is_former(folder)
     assert former.terminate() == 0
     assert not [p for p in folder.rglob("*.bin") if b"CANARY" in p.read_bytes()]
-    with running(folder) as engine:  # without the plain disk
+    with running(folder) as engine:
         assert engine.text(events) == "1500\t1500\t374250"
         assert engine.text("SELECT count(), uniqExact(offset) FROM raw_events") == "1500\t1500"
         assert engine.text("SELECT sum(events) FROM analytics.per_type") == "1500"

@@ -25,7 +25,8 @@ def steps(stack: Stack) -> list[Step]:
         after = ("supervisor", "kafka jars") if name == "kafka" else ("supervisor",)
         plan.append(Step(name, _serve(stack, name), after))
     if takeover.is_former(settings.home / "clickhouse"):
-        plan.append(Step("clickhouse takeover", lambda: _take_over(stack), ("clickhouse",)))
+        encrypt = lambda: takeover.run(settings, settings.home / "clickhouse")  # noqa: E731
+        plan.append(Step("clickhouse takeover", encrypt, ("clickhouse",)))
     if "postgres" in stack.servers:
         create = lambda: postgres.ensure_databases(settings, secrets)  # noqa: E731
         plan.append(Step("databases", create, ("postgres",)))
@@ -34,13 +35,6 @@ def steps(stack: Stack) -> list[Step]:
         plan.append(preparation.models(settings, stack.child_environment))
         plan += _airflow_steps(stack)
     return plan
-
-
-def _take_over(stack: Stack) -> None:
-    """Encrypt what the former engine left in the open, then serve without the plain disk."""
-    takeover.run(stack.settings, stack.settings.home / "clickhouse")
-    stack.stop("clickhouse")
-    _serve(stack, "clickhouse")()
 
 
 def first_look(look: FirstLook) -> list[Step]:

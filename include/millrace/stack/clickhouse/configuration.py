@@ -68,7 +68,7 @@ def config_xml(options: Options, door_port: int) -> str:
                 # Parts that were moved off the plain disk go at once.
                 **({"old_parts_lifetime": 1} if options.is_former else {}),
             },
-            "storage_configuration": _disks(data, options.key, options.is_former),
+            "storage_configuration": _disks(data, options.key),
             "named_collections_storage": {
                 "type": "local_encrypted",
                 "path": f"{data}/named_collections/",
@@ -102,14 +102,14 @@ def config_xml(options: Options, door_port: int) -> str:
     )
 
 
-def _disks(data: Path, key: str, is_former: bool) -> Value:
-    """Describe the encrypted disk, and the place of tables made before there was one.
+def _disks(data: Path, key: str) -> Value:
+    """Describe the encrypted disk, which holds every part, and the plain one before it.
 
-    The server loads disks in the order of their names, so the plain one below comes first.
+    A table's log of deduplication tokens lies on the first disk of its policy. On an encrypted one
+    it stays in a buffer (ClickHouse 26.9), so that a killed server would forget the newest tokens;
+    the plain disk is therefore first, and too narrow for any part. The server loads disks in the
+    order of their names, so the one below the encrypted one must sort before it.
     """
-    volumes: dict[str, Value] = {"main": {"disk": "encrypted"}}
-    if is_former:
-        volumes["former"] = {"disk": "default"}
     return {
         "disks": {
             "below": {"type": "local", "path": f"{data}/disks/below/"},
@@ -121,7 +121,15 @@ def _disks(data: Path, key: str, is_former: bool) -> Value:
                 "key_hex": key,
             },
         },
-        "policies": {"encrypted": {"volumes": volumes, "move_factor": 0}},
+        "policies": {
+            "encrypted": {
+                "volumes": {
+                    "tokens": {"disk": "default", "max_data_part_size_bytes": 1},
+                    "main": {"disk": "encrypted"},
+                },
+                "move_factor": 0,
+            }
+        },
     }
 
 

@@ -1,8 +1,8 @@
 """Taking over a folder that the former embedded engine wrote, whose tables are not encrypted.
 
-The former engine kept its configuration as ``engine.xml``. While that file is there, the server
-starts with the plain disk as a second volume; every part is moved to the encrypted one, and the
-file goes last, so that a takeover that was cut goes on at the next start.
+The former engine kept its configuration as ``engine.xml``. While that file is there, every part is
+moved from the plain disk to the encrypted one. The file goes last, so that a takeover that was cut
+goes on at the next start.
 """
 
 from __future__ import annotations
