@@ -47,9 +47,14 @@ def metrics(settings: Settings) -> Iterator[None]:
             "CREATE VIEW analytics.metrics AS SELECT timestamp, metric_name, value, dimensions "
             "FROM pipeline_metrics WHERE false"
         )
+        client.command(
+            "CREATE VIEW analytics.metric_definitions AS "
+            "SELECT 'events' AS metric_name, toUInt32(60) AS grain_seconds"
+        )
     yield
     if not is_built:
         client.command("DROP VIEW analytics.metrics")
+        client.command("DROP VIEW analytics.metric_definitions")
     client.close()
 
 

@@ -13,18 +13,27 @@ from millrace.alerts.model import Rule
 from millrace.settings import Settings
 from millrace.stores import clickhouse
 
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
+
+GRAINS = {"orders": 60, "by_1min": 60, "by_5min": 300, "by_1h": 3600, "by_1d": 86400}
+"""Metrics, and how many seconds their windows are long."""
 
 
 @pytest.fixture
 def metrics(settings: Settings) -> Iterator[None]:
-    """Put a view of our own where dbt's is, and one sample a minute for ten minutes in it."""
+    """Put views of our own where dbt's are, and one sample a minute for ten minutes in them."""
     client = clickhouse.connect(settings)
     client.command("CREATE DATABASE IF NOT EXISTS analytics")
     is_built = client.command("EXISTS TABLE analytics.metrics")
     if is_built:
-        client.command("RENAME TABLE analytics.metrics TO analytics.metrics_of_dbt")
+        for view in ("metrics", "metric_definitions"):
+            client.command(f"RENAME TABLE analytics.{view} TO analytics.{view}_of_dbt")
+    definitions = ", ".join(f"('{name}', {grain})" for name, grain in GRAINS.items())
+    client.command(
+        "CREATE VIEW analytics.metric_definitions AS SELECT * FROM "
+        f"VALUES('metric_name String, grain_seconds UInt32', {definitions})"
+    )
     client.command(
         "CREATE VIEW analytics.metrics AS SELECT timestamp, value, dimensions, "
         "replaceOne(p.metric_name, 'published_', '') AS metric_name "
@@ -40,9 +49,10 @@ def metrics(settings: Settings) -> Iterator[None]:
         pipeline.write(settings, NOON + minute * MINUTE, rows)
     yield
     client.command("TRUNCATE TABLE pipeline_metrics")
-    client.command("DROP VIEW analytics.metrics")
-    if is_built:
-        client.command("RENAME TABLE analytics.metrics_of_dbt TO analytics.metrics")
+    for view in ("metrics", "metric_definitions"):
+        client.command(f"DROP VIEW analytics.{view}")
+        if is_built:
+            client.command(f"RENAME TABLE analytics.{view}_of_dbt TO analytics.{view}")
     client.close()
 
 
@@ -85,3 +95,32 @@ def test_a_selector_of_any_metric_sees_all_but_counters(settings: Settings, metr
     assert {name: result.series for name, result in found.items()} == {
         pattern: [({}, value)] for pattern, value in patterns.items()
     }
+
+
+@pytest.mark.parametrize("name", ["by_1min", "by_5min", "by_1h", "by_1d"])
+def test_a_window_is_seen_from_its_end_on(settings: Settings, metrics: None, name: str) -> None:
+    """However long windows are: never while they last, and then until the next one ends."""
+    seconds = GRAINS[name]
+    grain = timedelta(seconds=seconds)
+    whole = NOON.replace(hour=0) if grain == DAY else NOON
+    starts = [whole + n * grain for n in range(-3, 2)]
+    for value, start in enumerate(starts, 1):
+        pipeline.write(settings, start, [(f"published_{name}", float(value), {})])
+    expressions = {
+        "last": f"sum(last_over_time({name}[{seconds}s]))",
+        "count": f"count_over_time({name}[{seconds}s])",
+        "counter": f"sum({name}_total)",
+    }
+    rules = [Rule(n, f"{e} > 0", "warning", "me", "", []) for n, e in expressions.items()]
+    with Evaluator(settings) as evaluator:
+        for value, start in enumerate(starts, 1):
+            so_far = [v for v, s in enumerate(starts, 1) if s <= start and s.date() == start.date()]
+            for at in {start + grain, start + grain + grain / 2, start + 2 * grain - MINUTE}:
+                if at.second:
+                    continue
+                found = evaluator.evaluate(rules, at, at)[at]
+                assert found["last"].series == [({}, float(value))], at
+                assert found["count"].series == [({}, 1.0)], at
+                is_within_lookback = at - (start + grain) < timedelta(minutes=5)
+                counter = [({}, float(sum(so_far)))] if is_within_lookback else []
+                assert found["counter"].series == counter, at

@@ -15,7 +15,11 @@ from millrace.alerts.model import Rule, as_json, from_json
 from millrace.alerts.promql.nodes import quote
 
 GOOD = Rule("slow", "x > 1", "warning", "me", "docs/runbooks/slow.md", ["slack"])
-METRICS = {"events": "sum", "x": "gauge"}
+METRICS = {
+    "events": rules.Metric("sum", 60),
+    "x": rules.Metric("gauge", 300),
+    "hourly": rules.Metric("sum", 3600),
+}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,9 @@ def test_what_is_not_covered_is_refused_by_name(expression: str, named: str) -> 
         ({"annotations": {"summary": "{{ ''.__class__.__mro__ }}"}}, "annotations.summary"),
         ({"expression": "nosuch > 1"}, "no metric is called nosuch"),
         ({"expression": "x_total > 1"}, "no metric is called x_total"),
+        ({"expression": "sum(hourly) < 5"}, r"last_over_time\(hourly\[60m\]\)"),
+        ({"expression": "sum_over_time(hourly[59m]) < 5"}, "range of at least 60m"),
+        ({"expression": "hourly_total > 1"}, "hourly_total has a value every 60m"),
     ],
 )
 def test_a_bad_rule_is_refused_with_its_field(changes: dict[str, object], field: str) -> None:
@@ -61,7 +68,16 @@ def test_a_bad_rule_is_refused_with_its_field(changes: dict[str, object], field:
         rules.check(replace(GOOD, **changes), ["slack"], METRICS)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("expression", ["events_total > 1", "millrace_kafka_up < 1", "x > 1"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "events_total > 1",
+        "millrace_kafka_up < 1",
+        "x > 1",
+        "sum(last_over_time(hourly[1h])) < 5",
+        "avg_over_time(hourly[1d]) < 5",
+    ],
+)
 def test_known_metrics_pass(expression: str) -> None:
     rules.check(replace(GOOD, expression=expression), ["slack"], METRICS)
 

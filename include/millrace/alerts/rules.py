@@ -58,10 +58,21 @@ def seconds(key: str, value: object) -> int:
         raise RuleError(f"{key}: {value!r} is no duration; write for example 5m") from error
 
 
-def check(rule: Rule, route_names: Sequence[str], metrics: Mapping[str, str] | None = None) -> Rule:
+@dataclass(frozen=True)
+class Metric:
+    """A published metric: its kind (``sum`` or ``gauge``), and how long its windows are."""
+
+    kind: str
+    grain_seconds: int
+
+
+def check(
+    rule: Rule, route_names: Sequence[str], metrics: Mapping[str, Metric] | None = None
+) -> Rule:
     """Return the rule if it can run. Raises ``RuleError`` naming the field and the reason.
 
-    ``metrics`` maps the published metrics to their kinds; given, a rule must ask for known ones.
+    ``metrics`` are the published ones by name; given, a rule must ask for known ones, and look back
+    as far as their windows are long.
     """
     if not NAME.fullmatch(rule.name):
         raise RuleError(f"name: {rule.name!r} must be lower case letters, digits and _")
@@ -96,16 +107,25 @@ def check(rule: Rule, route_names: Sequence[str], metrics: Mapping[str, str] | N
     return rule
 
 
-def _check_metrics(rule: Rule, metrics: Mapping[str, str]) -> None:
+def _check_metrics(rule: Rule, metrics: Mapping[str, Metric]) -> None:
     for selector in rule.parsed.selectors:
         name = selector.query.name
-        if name is None or name.startswith(OWN_PREFIX) or name in metrics:
+        if name is None or name.startswith(OWN_PREFIX):
             continue
-        base = name.removesuffix(TOTAL_SUFFIX)
-        if base != name and metrics.get(base) == "sum":
-            continue
-        known = ", ".join(sorted(metrics)) or "none yet"
-        raise RuleError(f"expression: no metric is called {name} (published: {known})")
+        metric = metrics.get(name)
+        base = metrics.get(name.removesuffix(TOTAL_SUFFIX))
+        if metric is None and base is not None and base.kind == "sum":
+            metric = base
+        if metric is None:
+            known = ", ".join(sorted(metrics)) or "none yet"
+            raise RuleError(f"expression: no metric is called {name} (published: {known})")
+        if selector.window_ms < metric.grain_seconds * 1000:
+            grain = _duration(metric.grain_seconds)
+            raise RuleError(
+                f"expression: {name} has a value every {grain}, and {selector.text} looks back "
+                f"{_duration(selector.window_ms // 1000)}: most of the time it would find none. "
+                f"Write last_over_time({name}[{grain}]), or a range of at least {grain}"
+            )
 
 
 def check_route(route: Route) -> Route:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from millrace.alerts.model import Instance, Rule
     from millrace.alerts.repository import Connection
+    from millrace.alerts.rules import Metric
 
 app = typer.Typer(help="Alerts: rules in PromQL, their states, silences.", no_args_is_help=True)
 silence_app = typer.Typer(help="Silences, which have an end and an author.", no_args_is_help=True)
@@ -150,21 +151,24 @@ def add(
     typer.echo(f"{len(documents)} rules saved; judged from the next minute on")
 
 
-def _published_metrics() -> dict[str, str] | None:
-    """Return the published metrics and their kinds, or None where dbt has not run yet."""
+def _published_metrics() -> dict[str, Metric] | None:
+    """Return the published metrics by name, or None where dbt has not run yet."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
+    from millrace.alerts.rules import Metric
     from millrace.settings import Settings
     from millrace.stores import clickhouse
 
     client = clickhouse.connect(Settings(), "alerts")
     try:
-        answer = client.query("SELECT metric_name, kind FROM analytics.metric_definitions")
+        answer = client.query(
+            "SELECT metric_name, kind, grain_seconds FROM analytics.metric_definitions"
+        )
     except DatabaseError:
         return None
     finally:
         client.close()
-    return {str(name): str(kind) for name, kind in answer.result_rows}
+    return {str(name): Metric(str(kind), int(grain)) for name, kind, grain in answer.result_rows}
 
 
 @app.command()
