@@ -24,10 +24,11 @@ SYSTEMS = (
     ("linux", "Linux"),
 )
 DEVICES = (
-    ("bot", "(?i)bot|crawl|spider|slurp"),
-    ("tablet", "iPad|(?i)tablet"),
+    ("bot", "(?i)(?:^|[^u]|(?:^|[^c])u)bot|crawl|spider|slurp"),  # Cubot makes phones
+    ("tablet", "iPad|Kindle|PlayBook|(?i)tablet(?:[^ ]|$| [^p])"),  # Tablet PC is Windows
     ("mobile", "(?i)mobile|iphone|ipod"),
-    ("tv", "(?i)smart-?tv|appletv|googletv"),
+    ("tv", r"(?i)smart-?tv|appletv|googletv|androidtv|\btv\b|\bcrkey\b|\bbravia\b|\baft[a-z]+\b"),
+    ("tablet", "Android"),  # a phone's says Mobile
     ("desktop", "Windows|Macintosh|X11|CrOS|Linux"),
 )
 """Tokens of user agents, first match wins; the order is the one browsers' own tokens call for

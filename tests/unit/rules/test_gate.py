@@ -219,6 +219,38 @@ def test_user_agent_becomes_device(judge, event):
     assert row["device_info"] == {"os": "ios", "browser": "safari"}
 
 
+CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("device", "agent"),
+    [
+        ("tablet", f"Mozilla/5.0 (Linux; Android 13; SM-X900) {CHROME} Safari/537.36"),
+        ("tablet", "Mozilla/5.0 (Android 13; Tablet; rv:109.0) Gecko/118.0 Firefox/118.0"),
+        (
+            "tablet",
+            "Mozilla/5.0 (iPad; CPU OS 16_5 like Mac OS X) Version/16.5 Mobile Safari/604.1",
+        ),
+        ("mobile", f"Mozilla/5.0 (Linux; Android 11; CUBOT NOTE 20) {CHROME} Mobile Safari/537.36"),
+        ("mobile", f"Mozilla/5.0 (Linux; Android 9; Cubot_P30) {CHROME} Mobile Safari/537.36"),
+        ("bot", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"),
+        ("bot", f"Mozilla/5.0 (Linux; Android 6.0.1) {CHROME} Mobile (compatible; Googlebot/2.1)"),
+        ("bot", "Bot/1.0"),
+        ("bot", "facebot"),
+        ("tv", "Mozilla/5.0 (SMART-TV; LINUX; Tizen 6.0) Version/6.0 TV Safari/537.36"),
+        ("tv", f"Mozilla/5.0 (Linux; Android 9; AFTMM) {CHROME} Safari/537.36"),
+        ("tv", f"Mozilla/5.0 (Linux; Android 12) {CHROME} CrKey/1.56 DeviceType/AndroidTV"),
+        ("desktop", f"Mozilla/5.0 (X11; Linux x86_64) {CHROME} Safari/537.36"),
+        ("desktop", "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Tablet PC 2.0)"),
+        ("desktop", f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {CHROME} Safari/537.36"),
+    ],
+)
+def test_devices_are_told_by_their_agents(judge, event, device, agent):
+    del event["device"]
+    (row,) = judge(event | {"ua": agent}, rules=[rule(transform="user_agent", field="ua")])
+    assert row["device"] == device
+
+
 def test_a_validation_sees_what_transformations_made(judge, event):
     rules = [
         rule("upper", transform="case", field="country", to="upper"),
