@@ -87,7 +87,7 @@ class Bench:
         rows = [
             [e.event_id, e.event_time, e.event_type, e.user_id, e.page, e.country, e.device, {}, {},
              {}, [], ingested_at, ingested_at, "test", "test", 0, 0, number, batch_id]
-            for number, e in enumerate(events)
+            for number, e in enumerate(events, len(self.events))
         ]  # fmt: skip
         with publication.shared(ledger):
             for _ in range(times):
