@@ -17,6 +17,8 @@ import pyarrow as pa
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 PRODUCE, VERSION = 0, 7
 MAGIC = 2
+LZ4_FRAME = bytes.fromhex("04224d18607073")
+"""How a frame of independent blocks of up to 4 MiB begins; Kafka takes no other."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ def batch(records: Sequence[Record], codec: str = "none") -> bytes:
     body = b"".join(_record(one, at, first) for at, one in enumerate(records))
     if codec == "gzip":
         body = gzip.compress(body)
+    elif codec == "lz4":
+        block = pa.compress(body, codec="lz4_raw", asbytes=True)
+        body = LZ4_FRAME + struct.pack("<I", len(block)) + block + bytes(4)
     elif codec != "none":
         body = pa.compress(body, codec=codec, asbytes=True)
     checked = (

@@ -58,3 +58,23 @@ def test_no_stack_is_said_and_none_is_made(tmp_path: Path) -> None:
     assert code == 2
     assert "./millrace up" in said
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"name: [", "while parsing"),
+        (b"name: \xff", "can't decode"),
+        (b"a\x00b: 1", "special characters are not allowed"),
+        (b"- x\n- y\n", "entry 1 is no rule"),
+        (b"5", "entry 1 is no rule"),
+    ],
+    ids=str,
+)
+def test_a_file_that_holds_no_rules(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_bytes(content)
+    code, answer = run(tmp_path, "rules", "add", str(file))
+    assert code == 1
+    assert said in answer
+    assert str(file) in answer.replace("\n", "")

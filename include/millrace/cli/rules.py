@@ -94,8 +94,17 @@ def list_() -> None:
 def _read(path: Path) -> list[Any]:
     import yaml
 
-    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return loaded if isinstance(loaded, list) else [loaded]
+    from millrace.rules.model import RuleError
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _fail(RuleError(f"{path}: {error}")) from error
+    entries = loaded if isinstance(loaded, list) else [loaded]
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise _fail(RuleError(f"{path}: entry {number} is no rule, which is a mapping"))
+    return entries
 
 
 @app.command()

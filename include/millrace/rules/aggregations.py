@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.rules.comparisons import predicate
-from millrace.rules.expressions import CONTRACT, Fields, literal
+from millrace.rules.expressions import CONTRACT, OBJECTS, Fields, literal
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
 from millrace.stores import sql
@@ -27,7 +27,6 @@ VALUES = {
     "max": "maxIf({number}, isFinite({number}))",
     "uniq": "uniqExactIf({text}, {text} != '')",
 }
-OBJECTS = ("device_info", "geo_location")
 
 
 class EventFields(Fields):

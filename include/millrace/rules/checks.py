@@ -15,8 +15,11 @@ from millrace.rules.comparisons import (
     outside,
     predicate,
 )
-from millrace.rules.expressions import Fields, literal, text_of
+from millrace.rules.expressions import OBJECTS, Fields, literal, text_of
 from millrace.rules.model import REASONS, Rule
+from millrace.stores import sql
+
+UNIQUE_KEYS = "clickhouse/rules/unique_keys.sql"
 
 CONTRACT_RULE = "contract"
 """Name that a failure of the event contract itself carries in place of a rule's."""
@@ -119,6 +122,22 @@ def is_rounded(fields: Fields) -> str:
     return " OR ".join(rounded)
 
 
+def entries(fields: Fields, name: str) -> str:
+    """Return an object's fields as a map, the first of equal keys; empty where it is no object."""
+    text = fields.text(name)
+    parsed = fields.define(
+        f"{name}_read", f"if({text} = '', map(), JSONExtract({text}, 'Map(String, String)'))"
+    )
+    return fields.define(f"{name}_entries", sql.render(UNIQUE_KEYS, entries=parsed))
+
+
+def is_no_object(fields: Fields, name: str) -> str:
+    """Return whether a field that should be an object is there and is something else."""
+    text = fields.text(name)
+    test = f"{text} != '' AND empty({entries(fields, name)}) AND JSONType({text}) != 'Object'"
+    return fields.define(f"{name}_is_none", test)
+
+
 def _holds(fields: Fields, hint: str, expression: str) -> tuple[Test, ...]:
     """Return the test that an expression is true; equal expressions are one."""
     return (Test("holds", fields.define(hint, expression)),)
@@ -135,11 +154,22 @@ def contract_checks(fields: Fields) -> list[Check]:
     }
     missing = {name: f"{fields.text(name)} = ''" for name in REQUIRED}
     mistyped = {name: f"{fields.text(name)} != '' AND ({test})" for name, test in broken.items()}
-    return [
+    enforced = [
         Check(reason, name, CONTRACT_RULE, _holds(fields, f"{name}_{reason}", test))
         for reason, tests in (("missing_field", missing), ("invalid_type", mistyped))
         for name, test in tests.items()
     ]
+    warned = [
+        Check(
+            "invalid_type",
+            name,
+            CONTRACT_RULE,
+            (Test("holds", is_no_object(fields, name)),),
+            mode="warn",
+        )
+        for name in OBJECTS
+    ]
+    return enforced + warned
 
 
 Found = list[tuple[str, str, tuple[Test, ...]]]

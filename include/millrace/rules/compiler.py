@@ -6,14 +6,17 @@ import hashlib
 from collections.abc import Iterable
 
 from millrace.rules.checks import (
+    UNIQUE_KEYS,
     Check,
     Surroundings,
     compile_checks,
     contract_checks,
+    entries,
     event_id,
+    is_no_object,
     user_id,
 )
-from millrace.rules.expressions import CONTRACT, Fields, literal
+from millrace.rules.expressions import CONTRACT, OBJECTS, Fields, literal
 from millrace.rules.model import Rule
 from millrace.rules.transformations import TRANSFORMATIONS
 from millrace.rules.verdict import any_broken, broken
@@ -29,20 +32,24 @@ def _in_order(rules: Iterable[Rule]) -> list[Rule]:
 
 
 def _properties(fields: Fields) -> str:
-    """Return the map of every field that the contract does not name."""
+    """Return the map of every field that the contract does not name, and of objects that are none.
+
+    A ``device_info`` that is text, a list or a number has no place in its column; it is kept here.
+    """
     extra = [name for name in fields.changed if name not in CONTRACT]
     named = [fields.key(name) for name in CONTRACT] + [fields.key(name) for name in extra]
     keys = ", ".join(literal(name) for name in dict.fromkeys(named))
     kept = f"mapFilter((name, text) -> name NOT IN ({keys}), fields)"
-    if not extra:
-        return kept
-    pairs = ", ".join(f"{literal(name)}, {fields.changed[name]}" for name in extra)
-    return f"mapConcat({kept}, mapFilter((name, text) -> text != '', map({pairs})))"
-
-
-def _object(text: str) -> str:
-    """Return a nested object's fields as a map; empty where there is none."""
-    return f"if({text} = '', map(), JSONExtract({text}, 'Map(String, String)'))"
+    if extra:
+        pairs = ", ".join(f"{literal(name)}, {fields.changed[name]}" for name in extra)
+        kept = f"mapConcat({kept}, mapFilter((name, text) -> text != '', map({pairs})))"
+    strays = ", ".join(
+        f"{literal(name)}, if({is_no_object(fields, name)}, {fields.text(name)}, '')"
+        for name in OBJECTS
+    )
+    is_any = " OR ".join(is_no_object(fields, name) for name in OBJECTS)
+    strays = f"mapFilter((name, text) -> text != '', map({strays}))"
+    return f"if({is_any}, mapConcat({kept}, {strays}), {kept})"
 
 
 def compile_statement(rules: Iterable[Rule], around: Surroundings, table: str = "incoming") -> str:
@@ -74,7 +81,7 @@ def assemble(
     """Return the statement made of the fields' expressions and the checks."""
     enforced = [check for check in checks if check.mode == "enforce"]
     warned = [check for check in checks if check.mode == "warn"]
-    device_info = _object(fields.text("device_info"))
+    device_info = entries(fields, "device_info")
     for guessed in fields.device_info:
         device_info = f"mapUpdate(mapFilter((name, text) -> text != '', {guessed}), {device_info})"
     columns = {
@@ -91,13 +98,14 @@ def assemble(
         "device": fields.text("device"),
         "properties": _properties(fields),
         "device_info": device_info,
-        "geo_location": _object(fields.text("geo_location")),
+        "geo_location": entries(fields, "geo_location"),
     }
     return sql.render(
         "clickhouse/rules/gate.sql",
         stages=fields.stages(),
         message_max_bytes=around.message_max_bytes,
         table=table,
+        unique_fields=sql.render(UNIQUE_KEYS, entries="all_fields"),
         **columns,
     )
 

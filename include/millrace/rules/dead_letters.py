@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -27,7 +28,7 @@ def relay(settings: Settings) -> dict[str, int]:
     """Relay what was rejected since the last time, for every active source.
 
     Returns how many messages each source's dead-letter topic got. One that the topic does not take
-    stays in ``rejected_events``, is logged, and holds up no other. Raises
+    stays in ``rejected_events``, makes an incident, and holds up no other. Raises
     ``confluent_kafka.KafkaException``, after the other sources, when a topic can't be written to;
     run it again to go on.
     """
@@ -77,7 +78,7 @@ def _relay_source(
             first = places.get((row["topic"], row["partition"]), 0)
             if first < row["judged_offset"]:
                 items = _items(client, source_id, dead_letter_topic, partitions, first, row)
-                sent += stream.send(items, _say_refused)
+                sent += stream.send(items, partial(_say_refused, connection, source_id, row))
         return sent
     finally:
         client.close()
@@ -136,13 +137,25 @@ def _reasons(
     return [(f"{headers.PREFIX}{name}", str(value).encode()) for name, value in said.items()]
 
 
-def _say_refused(item: Item, reason: str) -> None:
+def _say_refused(
+    connection: psycopg.Connection[DictRow],
+    source_id: str,
+    row: dict[str, Any],
+    item: Item,
+    reason: str,
+) -> None:
+    """Record that the dead-letter topic does not take a message; it stays where it is."""
     place = item.place
-    log.error(
-        "%s does not take the rejected message %s/%d@%d, which stays in rejected_events: %s",
-        item.topic,
-        place.topic,
-        place.partition,
-        place.offset - 1,
-        reason,
+    said = f"{item.topic} does not take the rejected message, which stays in rejected_events"
+    log.error("%s/%d@%d: %s: %s", place.topic, place.partition, place.offset - 1, said, reason)
+    connection.execute(
+        sql.render("postgres/rules/undeliverable.sql"),
+        {
+            "source_id": source_id,
+            "topic": place.topic,
+            "incarnation": row["topic_incarnation"],
+            "partition": place.partition,
+            "offset": place.offset - 1,
+            "detail": f"{said}: {reason}",
+        },
     )

@@ -27,6 +27,9 @@ CONTRACT = {
 }
 """The fields of the event contract, and the columns of ``staged`` they become."""
 
+OBJECTS = ("device_info", "geo_location")
+"""The fields of the contract that are objects."""
+
 STAGES = 24
 """At most so many subqueries deep; an engine takes 100 (``max_subquery_depth``)."""
 
@@ -36,6 +39,10 @@ EXACT_DIGITS = 38
 PLAIN_NUMBER = rf"^[+-]?[0-9]{{0,{EXACT_DIGITS}}}(?:\.[0-9]{{0,{EXACT_DIGITS}}})?$"
 
 
+LINE_END, NO_LINE_END = "\n", "\\n"
+"""Files of several statements are split at a line that is a semicolon, which no text may make."""
+
+
 def literal(value: object) -> str:
     """Return ``value`` as a ClickHouse literal; text is quoted and escaped."""
     if isinstance(value, bool):
@@ -43,7 +50,7 @@ def literal(value: object) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = str(value).replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
-    return f"'{text}'"
+    return f"'{text.replace(LINE_END, NO_LINE_END)}'"
 
 
 def text_of(value: object) -> str:

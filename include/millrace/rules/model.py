@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
+
+from millrace.stores import postgres
 
 SCHEMA_FILE = Path(__file__).with_name("processing_rule.schema.json")
 
@@ -30,6 +35,9 @@ REASONS = (
     "unprocessable",
 )
 """The closed list of reasons in their order (docs/rejection-reasons.md)."""
+
+LARGEST = sys.float_info.max
+MOST_PRIORITY = 2**31 - 1
 
 KEY_OF_TYPE = {"validation": "check", "transformation": "transform", "aggregation": "aggregate"}
 """The key of a config that names what the rule does, by the rule's type."""
@@ -79,12 +87,54 @@ def _branches(key: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _unfit(value: Any, path: str) -> Iterator[str]:
+    """Yield what of a value neither PostgreSQL nor ClickHouse could take, with its place."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unfit(key, f"{path}, a key")
+            yield from _unfit(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _unfit(item, f"{path}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{path}: {value} is no number that a field could have"
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        yield f"{path}: the number is larger than {LARGEST:.1e}"
+    elif isinstance(value, str) and postgres.fit(value) != value:
+        yield f"{path}: {value[:40]!r} has a NUL, or half a surrogate pair, which can't be stored"
+
+
+def _check_shape(rule: Rule) -> None:
+    """Refuse a rule whose columns could not be stored. Raises ``RuleError``."""
+    types = {
+        "name": (str,),
+        "rule_type": (str,),
+        "config": (dict,),
+        "source_id": (str, type(None)),
+        "event_type": (str, type(None)),
+        "mode": (str,),
+        "priority": (int,),
+    }
+    for column, allowed in types.items():
+        value = getattr(rule, column)
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            wanted = {str: "text", dict: "a mapping", int: "a whole number"}[allowed[0]]
+            raise RuleError(f"rule {rule.name}: {column} is {value!r}, must be {wanted}")
+        for fault in _unfit(value, column):
+            raise RuleError(f"rule {postgres.fit(rule.name)}: {fault}")
+    if abs(rule.priority) > MOST_PRIORITY:
+        raise RuleError(
+            f"rule {rule.name}: priority is {rule.priority}, must lie within ±{MOST_PRIORITY}"
+        )
+
+
 def validate(rule: Rule) -> None:
-    """Check a rule's config against the published JSON Schema.
+    """Check a rule's columns, and its config against the published JSON Schema.
 
     The branch is picked by the rule's type first, so that a message speaks of the field that is
     wrong and not of every other kind of rule. Raises ``RuleError``.
     """
+    _check_shape(rule)
     if rule.rule_type not in KEY_OF_TYPE:
         raise RuleError(
             f"rule {rule.name}: rule_type is {rule.rule_type!r}, must be one of "
@@ -97,7 +147,7 @@ def validate(rule: Rule) -> None:
     key = KEY_OF_TYPE[rule.rule_type]
     branches = _branches(key)
     kind = rule.config.get(key)
-    if kind not in branches:
+    if not isinstance(kind, str) or kind not in branches:
         raise RuleError(
             f"rule {rule.name}: config.{key} is {kind!r}, must be one of {', '.join(branches)}"
         )

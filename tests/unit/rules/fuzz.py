@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,9 @@ NUMBERS = ("0", "-0", "1", "01", "+1", "1.0", "1e3", "1E400", "-1", "1000000", "
 NUMBERS += ("inf", "Infinity", "-1e-9", "0x10", "1_000", " 5", "5 ", ".5", "5.", "1e", "", "12e-1")
 NUMBERS += ("18446744073709551615", "18446744073709551616", "99999999999999999999999", "1e19")
 LITERALS = (b"NaN", b"Infinity", b"1e999", b"-1e999", b"99999999999999999999", b"01", b"1.", b"tru")
+USERS = (b"12.0", b"1e2", b"0.5e1", b"1.5", b"0.99999999999999999", b"12345678901234567.0")
+USERS += (b"12345678901234568.0", b"1.00000000000000000001", b"9007199254740993e0", b"1e-30")
+USERS += (b"1.8446744073709551615e19", b"1e19", b"123456789012345678901.5", b"-0.0", b"120E-1")
 BROKEN = (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82", b"\x80", b"\x00")
 
 
@@ -106,6 +110,10 @@ def message(rng: random.Random) -> bytes:
     if kind == 6:  # cut short, or something after the end
         at = rng.randrange(len(text))
         text = text[:at] if rng.random() < 0.5 else text + rng.choice([b" ", b"x", b"{}", b"\x00"])
+    if kind == 8:  # a user's number as a fraction, and another one in an object before it
+        user = b'"user_id": ' + rng.choice(USERS)
+        before = rng.choice([b"", b'"o": {"user_id": 7.0}, '])
+        text = re.sub(rb'"user_id": [0-9]+', lambda _: before + user, text, count=1)
     if kind == 7:  # half a surrogate pair
         text = text[:-1] + rng.choice([b',"s":"\\ud800"}', b',"s":"\\ud83d\\ude00"}'])
     return text

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 DEPTH = 1_023
@@ -25,6 +26,16 @@ DEVICES = {"mobile", "desktop", "tablet", "tv", "bot"}
 sys.setrecursionlimit(20_000)  # Python's parser would refuse what the engine's takes
 
 
+class Written(float):
+    """A fraction that remembers how it was written."""
+
+    def __new__(cls, text: str) -> Written:
+        """Read the text."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
 class UnreadableError(Exception):
     """The message is no JSON object that a strict parser takes."""
 
@@ -36,7 +47,7 @@ def parse(value: bytes) -> dict[str, Any]:
         raise UnreadableError(text)
 
     def number(text: str) -> float | str:
-        read = float(text)
+        read = Written(text)
         return text if math.isinf(read) else read
 
     def first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,7 +149,10 @@ def judge(
     if get("timestamp") and at is None:
         found.append("invalid_type|timestamp|contract")
     user = get("user_id")
-    if user and not (re.fullmatch(r"[1-9][0-9]*", user, re.ASCII) and int(user) < 2**64):
+    written = event.get("user_id")
+    is_rounded = isinstance(written, Written) and Decimal(written.text) != written
+    is_user = re.fullmatch(r"[1-9][0-9]*", user, re.ASCII) and int(user) < 2**64
+    if user and (is_rounded or not is_user):
         found.append("invalid_type|user_id|contract")
     amount = get("amount")
     number = float(amount) if NUMBER.fullmatch(amount) else math.nan

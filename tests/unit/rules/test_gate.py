@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from millrace.rules import gate
+from millrace.rules import aggregations, gate
+from millrace.rules.expressions import literal
 from millrace.rules.model import REASONS, Rule, RuleError, validate
 from millrace.settings import REPOSITORY
+from millrace.stores import sql
 from tests.unit.rules.conftest import AROUND
 
 
@@ -98,6 +101,68 @@ def test_what_cannot_be_read_has_that_one_failure(judge, value, failure):
 )
 def test_each_reason(judge, event, spoiled, failures):
     assert judge(event | spoiled)[0]["failures"] == failures
+
+
+@pytest.mark.parametrize(
+    ("written", "user"),
+    [
+        (b"12.0", "12"),
+        (b"1e2", "100"),
+        (b"12345678901234568.0", "12345678901234568"),
+        (b"12345678901234567.0", None),
+        (b"0.99999999999999999", None),
+        (b"1.00000000000000000001", None),
+        (b"9007199254740993e0", None),
+        (b"1.8446744073709551615e19", None),
+    ],
+)
+def test_a_users_number_is_never_another_users(judge, event, written, user):
+    del event["user_id"]
+    text = json.dumps(event).encode()[:-1]
+    for key in (b'"user_id"', b'"user\\u005fid"', b'"o":{"user_id":7.0},"user_id"'):
+        (row,) = judge(text + b"," + key + b" :\t" + written + b"}")
+        if row["failures"] == []:
+            assert row["user_id"] == user
+        else:
+            assert row["failures"] == ["invalid_type|user_id|contract"]
+            assert user is None or b"\\u" in key  # such a key is not searched for
+
+
+def test_an_object_that_is_none_is_kept_with_a_warning(judge, event):
+    warning = "invalid_type|{}|contract"
+    for name in ("device_info", "geo_location"):
+        for value, kept in (
+            ("iPhone 15", "iPhone 15"),
+            ([52.5, 13.4], "[52.5,13.4]"),
+            (7, "7"),
+            (True, "true"),
+            ("{no json", "{no json"),
+        ):
+            (row,) = judge(event | {name: value, "note": "x"})
+            assert (row["failures"], row["warnings"]) == ([], [warning.format(name)])
+            assert row["properties"] == {"note": "x", name: kept}
+            assert row[name] == {}
+        for value in ({}, None, "", "{}", {"a": 1}, '{"a": 1}'):
+            (row,) = judge(event | {name: value})
+            assert (row["warnings"], row["properties"]) == ([], {})
+            assert row[name] == ({"a": "1"} if value and "a" in value else {})
+    (row,) = judge(event | {"device_info": "x", "geo_location": "y"})
+    assert row["properties"] == {"device_info": "x", "geo_location": "y"}
+    assert row["warnings"] == [warning.format("device_info"), warning.format("geo_location")]
+
+
+def test_no_map_has_a_key_twice(judge, event):
+    text = json.dumps(event).encode()[:-1]
+    twice = b'{"os":"a","v":"1","os":"b"}'
+    extra = b',"utm":"a","x":1,"utm":"b","device_info":' + twice + b',"geo_location":' + twice
+    (row,) = judge(text + extra + b',"geo_location":{"os":"c"}}')
+    assert row["properties"] == {"utm": "a", "x": "1"}
+    assert row["device_info"] == row["geo_location"] == {"os": "a", "v": "1"}
+    (counted,) = judge(
+        text + b"," + b",".join(b'"k%d":1,"k%d":2' % (n, n) for n in range(20_000)) + b"}"
+    )
+    assert len(counted["properties"]) == 20_000
+    assert set(counted["properties"].values()) == {"1"}
 
 
 def test_a_warning_lets_the_event_pass(judge, event):
@@ -310,3 +375,58 @@ def test_the_reasons_are_the_documented_ones():
     text = (REPOSITORY / "docs" / "rejection-reasons.md").read_text()
     documented = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     assert tuple(documented[: len(REASONS)]) == REASONS
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"config": {"check": "range", "field": "a", "min": float("nan")}}, "config.min: nan is"),
+        ({"config": {"check": "range", "field": "a", "max": float("inf")}}, "config.max: inf is"),
+        ({"config": {"check": "range", "field": "a", "max": 10**400}}, "config.max: the number is"),
+        ({"config": {"check": "allowed_values", "field": "a", "values": ["x\0"]}}, "values.0: 'x"),
+        ({"config": {"check": "pattern", "field": "a", "pattern": "\ud800"}}, "config.pattern: "),
+        ({"config": {"check": "required", "field": "a", "b\0": 1}}, "config, a key: "),
+        ({"config": ["check"]}, "config is ['check'], must be a mapping"),
+        ({"config": {"check": ["range"]}}, "config.check is ['range'], must be one of"),
+        ({"name": "a\0"}, "name: 'a"),
+        ({"name": False}, "name is False, must be text"),
+        ({"event_type": 5}, "event_type is 5, must be text"),
+        ({"event_type": "a\0"}, "event_type: 'a"),
+        ({"priority": float("nan")}, "priority is nan, must be a whole number"),
+        ({"priority": 2**31}, "priority is 2147483648, must lie within"),
+    ],
+    ids=str,
+)
+def test_a_rule_that_could_not_be_stored_is_refused_by_name(changes, fault):
+    values = {
+        "name": "tested",
+        "rule_type": "validation",
+        "config": {"check": "required", "field": "a"},
+    }
+    with pytest.raises(RuleError) as refused:
+        validate(Rule(**values | changes))
+    assert fault in str(refused.value)
+
+
+def test_no_text_of_a_rule_splits_a_file_of_statements(engine):
+    text = "x\n;\ny 'quoted' \\ \0 end"
+    rule = Rule(
+        "counted",
+        "aggregation",
+        {"aggregate": "count", "window_minutes": 5, "meaning": text},
+    )
+    meanings = sql.render(
+        "clickhouse/rules/metric_definitions.sql",
+        aggregations=[aggregations.compile_aggregation(rule)],
+        literal=literal,
+    )
+    (row,) = engine.rows(meanings)
+    assert row["meaning"] == text
+    statements = sql.render_all(
+        "clickhouse/rules/publish_metrics.sql",
+        on_cluster="",
+        numbers="SELECT 1",
+        meanings=meanings,
+        mark="",
+    )
+    assert len(statements) == 2

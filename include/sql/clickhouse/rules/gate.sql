@@ -1,13 +1,13 @@
 WITH
-    read AS (
+    parsed AS (
         SELECT
             *,
-            JSONExtract(value, 'Map(String, String)') AS parsed,
+            JSONExtract(value, 'Map(String, String)') AS plain,
             -- The parser refuses a message for one number beyond Float64, which JSON may hold: such
             -- numbers are read as text. The first group passes over strings; a number that is the
             -- key of an object is none.
             if(
-                empty(parsed) AND match(value, '[0-9][eE][+]?[0-9]{3}|[0-9]{300}')
+                empty(plain) AND match(value, '[0-9][eE][+]?[0-9]{3}|[0-9]{300}')
                     AND position(value, '\x01') = 0,
                 JSONExtract(
                     replaceAll(
@@ -26,9 +26,13 @@ WITH
                     ),
                     'Map(String, String)'
                 ),
-                parsed
-            ) AS fields
+                plain
+            ) AS all_fields
         FROM {{ table }}
+    ),
+    read AS (
+        SELECT *, {{ unique_fields }} AS fields
+        FROM parsed
     ),
 {% for stage in stages %}
     stage_{{ loop.index }} AS (
