@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from tests.helpers.record_batches import Connection, Record, batch
+from tests.helpers.strangers import Strangers, digest
 from tests.integration.ingest_bed import Bed, event
 
+from millrace.rules import gate, store
+from millrace.rules.model import Rule
 from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres
+from millrace.verify import conservation
 
 NOW_US = 1_772_359_200_000_000
 
@@ -92,3 +98,72 @@ def test_any_number_for_a_time_is_the_messages_own_affair(bed: Bed, broker: Conn
         bed.name,
     )
     assert reached == [{"n": 0}]
+
+
+@pytest.mark.parametrize("seed", [20261128])
+def test_whatever_strangers_write_is_conserved(settings: Settings, seed: int):
+    """``STRANGERS=1000000`` (with ``--timeout 7200``) tries so many instead of 20,000."""
+    count = int(os.environ.get("STRANGERS", "20000"))
+    bed = Bed(settings, partitions=4)
+    anything = str(2**63 - 1)
+    bed.set_topic(message_timestamp_before_max_ms=anything, message_timestamp_after_max_ms=anything)
+    name = f"{bed.name}_not_too_old"
+    kept = Rule(name, "validation", {"check": "max_age"}, source_id=bed.name)
+    with postgres.connect(settings) as connection, store.change(connection):
+        store.put_rule(connection, kept)
+        gate.compile_gate(connection, settings, bed.name)
+    strangers = Strangers(settings, bed.name, 4, seed)
+    strangers.write(count // 2)
+    bed.load()
+    strangers.write(count - count // 2)
+    bed.load()
+    # Once Kafka has deleted them, nobody can tell control records from messages.
+    report = conservation.verify(settings, topics=[bed.name], wait_seconds=30)
+    found = [(check.name, one) for check in report.checks for one in check.differences]
+    assert found == []
+
+    # Retention takes what was loaded in one partition, and some of what was not in another.
+    loaded = bed.query(
+        "SELECT partition, max(offset) FROM raw_events WHERE source_id = {source} "
+        "GROUP BY partition ORDER BY partition"
+    )
+    ends = {partition: int(last) + 1 for partition, last in loaded}
+    assert sorted(ends) == [0, 1, 2, 3]
+    strangers.write(2_000)
+    strangers.delete_before(0, ends[0] // 2)
+    until = ends[1] + 37
+    gone = [place for place in strangers.delete_before(1, until) if place[1] >= ends[1]]
+    assert gone
+    bed.load()
+    strangers.close()
+
+    expected = {place: mark for place, mark in strangers.sent.items() if place not in gone}
+    assert len(expected) == count + 2_000 - len(gone)
+    assert kept_messages(bed) == expected
+    verdicts = bed.query(
+        "SELECT partition, offset, 1 FROM events WHERE source_id = {source} UNION ALL "
+        "SELECT partition, offset, 0 FROM rejected_events WHERE source_id = {source}"
+    )
+    assert sorted((partition, offset) for partition, offset, _ in verdicts) == sorted(expected)
+    accepted = {(partition, offset) for partition, offset, is_event in verdicts if is_event}
+    assert strangers.sound - set(gone) <= accepted
+    losses = [(row["partition"], row["next_offset"]) for row in bed.incidents("data_loss")]
+    assert losses == [(1, until)]
+    print(dict(strangers.written), f"{len(accepted)} events of {len(expected)}")
+
+
+def kept_messages(bed: Bed) -> dict[tuple[int, int], bytes]:
+    """Return the digest of every message in ``raw_events``."""
+    client = clickhouse.connect(bed.settings)
+    stream = client.query_row_block_stream(
+        "SELECT partition, offset, key, value, headers FROM raw_events "
+        "WHERE source_id = {s:String}",
+        parameters={"s": bed.name},
+        column_formats={"key": "bytes", "value": "bytes", "headers": "bytes"},
+    )
+    with stream:
+        return {
+            (partition, offset): digest(key, value, stored)
+            for block in stream
+            for partition, offset, key, value, stored in block
+        }
