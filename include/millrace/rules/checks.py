@@ -10,9 +10,10 @@ from typing import Any, Literal
 from millrace.rules.comparisons import (
     FLOAT_DIGITS,
     among,
+    at_limit,
     is_of_texts,
     moment,
-    outside,
+    nudged,
     predicate,
 )
 from millrace.rules.expressions import OBJECTS, Fields, literal, text_of
@@ -244,15 +245,20 @@ def _range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     name = rule.config["field"]
     text, number = fields.text(name), fields.number(name)
     # Comparisons with NaN are false, so an absent field lies outside no range.
-    limits, ties = [], []
+    limits: list[Test] = []
     for key, kind, sign in RANGE_ENDS:
-        if key in rule.config:
-            limits.append(Test(kind, number, float(rule.config[key])))
-            ties.append(outside(fields, name, sign, rule.config[key]))
+        if key not in rule.config:
+            continue
+        limit = rule.config[key]
+        tie = at_limit(fields, name, sign, limit)
+        # A limit that no Float64 is written as is compared as a decimal where both are one Float64.
+        operand = number if tie else nudged(fields, name, sign)
+        limits.append(Test(kind, operand, float(limit)))
+        limits += _holds(fields, f"{name}_at_limit", tie) if tie else ()
     broken = f"{text} != '' AND NOT isFinite({number})"
     return [
         ("invalid_type", name, _holds(fields, f"{name}_no_number", broken)),
-        ("out_of_range", name, (*limits, *_holds(fields, f"{name}_at_limit", " OR ".join(ties)))),
+        ("out_of_range", name, tuple(limits)),
     ]
 
 

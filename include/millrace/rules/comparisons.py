@@ -82,16 +82,34 @@ def compare(fields: Fields, field: str, op: str, test: dict[str, Any]) -> str:
     return f"({texts})"
 
 
-def outside(fields: Fields, field: str, sign: str, limit: float) -> str:
-    """Return whether a number that equals a limit as Float64 is exactly below or above it."""
-    edge = decimal(limit)
-    if edge is None:
-        return "0"
+def nudged(fields: Fields, field: str, sign: str) -> str:
+    """Return a number as the Float64 that is below (``<``) or above a limit exactly if it is.
+
+    It is the nearest Float64, or the next one where the number is beyond what that one is written
+    as: so one comparison with a limit that a Float64 is written as is exact, and rules stay merged.
+    """
     number, exact = fields.number(field), fields.exact(field)
-    tie = f"{number} = {literal(float(limit))} AND ifNull({exact} {sign} {edge}, 0)"
-    if len(Decimal(text_of(limit)).as_tuple().digits) > FLOAT_DIGITS:
-        return f"({tie})"
-    return f"(length({fields.text(field)}) > {FLOAT_DIGITS} AND {tie})"
+    written = f"toDecimal256OrNull(toString({number}), {EXACT_DIGITS})"
+    away = 1 if sign == ">" else -1
+    bits = f"reinterpretAsInt64({number}) + if({number} > 0, {away}, {-away})"
+    beyond = f"if({number} = 0, {away} * 5e-324, reinterpretAsFloat64({bits}))"
+    is_beyond = (
+        f"length({fields.text(field)}) > {FLOAT_DIGITS} AND ifNull({exact} {sign} {written}, 0)"
+    )
+    name = f"{field}_{'above' if sign == '>' else 'below'}"
+    return fields.define(name, f"if({is_beyond}, {beyond}, {number})")
+
+
+def at_limit(fields: Fields, field: str, sign: str, limit: float) -> str | None:
+    """Return whether a number that equals a long limit as Float64 is beyond it; nothing if short.
+
+    ``nudged`` is exact for the limits that a Float64 is written as.
+    """
+    edge = decimal(limit)
+    if edge is None or Decimal(text_of(limit)) == Decimal(text_of(float(limit))):
+        return None
+    number, exact = fields.number(field), fields.exact(field)
+    return f"({number} = {literal(float(limit))} AND ifNull({exact} {sign} {edge}, 0))"
 
 
 def among(fields: Fields, field: str, values: Iterable[object]) -> str:
