@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -207,6 +207,32 @@ def test_messages_that_were_never_loaded_are_found(scene: Scene) -> None:
     assert scene.differences()["topic: every message in Kafka is loaded"] == last - 10
 
 
+def test_only_what_was_young_enough_when_received_may_have_expired(scene: Scene) -> None:
+    """Three are in raw_events alone: one expired, one was too old at once, one is still kept."""
+    kept = timedelta(days=scene.settings.events_retention_days)
+    now = datetime.now(UTC)
+    producer = kafka.producer(scene.settings)
+    for age in (kept + timedelta(hours=1), kept + timedelta(days=2), kept - timedelta(minutes=5)):
+        value = orjson.dumps({"timestamp": now - age})
+        producer.produce(scene.topic, value, partition=3)
+    producer.flush()
+    first = scene.manifest.positions["3"][-1][1]
+    rows = [
+        [scene.topic, scene.topic, p, o, now, "", value, now - timedelta(hours=2)]
+        for p, o, value in scene.messages()
+        if p == 3 and o >= first
+    ]
+    scene.client.insert("raw_events", rows, column_names=RAW_COLUMNS)
+
+    report = conservation.verify(scene.settings, topics=[scene.topic], wait_seconds=1)
+
+    (check,) = [check for check in report.checks if check.differences]
+    assert [d.what for d in check.differences] == [
+        f"{scene.topic}/3@{first + 1}",
+        f"{scene.topic}/3@{first + 2}",
+    ]
+
+
 def test_two_simulations_share_a_topic(scene: Scene) -> None:
     first = scene.manifest
     plan = send.Plan(
@@ -244,7 +270,7 @@ def test_a_transactions_control_records_are_no_gap(scene: Scene) -> None:
     now = datetime.now(UTC)
     rows = [[scene.topic, scene.topic, p, o, now, "", b"", now] for p, o in sorted(new)]
     scene.client.insert("raw_events", rows, column_names=RAW_COLUMNS)
-    columns = ["source_id", "topic", "partition", "offset", "reason", "kafka_timestamp"]
+    columns = ["source_id", "topic", "partition", "offset", "reason", "rejected_at"]
     rejected = [[scene.topic, scene.topic, p, o, "empty_message", now] for p, o in sorted(new)]
     scene.client.insert("rejected_events", rejected, column_names=columns)
     report = conservation.verify(scene.settings, topics=[scene.topic], wait_seconds=1)

@@ -155,6 +155,13 @@ class Ledger:
 
     def open_batches(self) -> list[Batch]:
         """Return the micro-batches that were claimed and not completed, oldest first."""
+        return self._batches("open_batches")
+
+    def batches(self, batch_ids: Sequence[int]) -> list[Batch]:
+        """Return micro-batches by their numbers."""
+        return self._batches("batches", batch_ids=list(batch_ids))
+
+    def _batches(self, name: str, **values: Any) -> list[Batch]:
         return [
             Batch(
                 batch_id=r["batch_id"],
@@ -166,7 +173,7 @@ class Ledger:
                 ranges=tuple(map(Range, r["partitions"], r["firsts"], r["nexts"])),
                 views=r["views"],
             )
-            for r in self.run("open_batches")
+            for r in self.run(name, **values)
         ]
 
     def claim(

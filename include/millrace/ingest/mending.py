@@ -45,7 +45,7 @@ def mend(worker: Worker, batch: Batch, reason: str) -> Batch:
     Returns the micro-batch under a new generation. A rollup that can't be made by the day becomes
     the incident ``rollups_unproven``. Raises ``ClickHouseError`` when ClickHouse is down.
     """
-    days = worker.warehouse.staged_days()
+    days, expiring = worker.warehouse.staged_days()
     log.warning(
         "micro-batch %d: %s; making the rollups of %d days good from %s",
         batch.batch_id,
@@ -57,14 +57,17 @@ def mend(worker: Worker, batch: Batch, reason: str) -> Batch:
         worker.warehouse.await_statements(batch)
         unfit = make_good(worker, batch, days)
         mended = worker.ledger.retry(batch, rewrite=True)
-    for rollup, why in sorted(unfit.items()):
+    told = [(rollup, days, why) for rollup, why in sorted(unfit.items())]
+    if expiring:
+        told.append(("a rollup", expiring, "rollups keep these days longer than their events"))
+    for rollup, of_days, why in told:
         for span in batch.ranges:
             worker.ledger.incident(
                 "rollups_unproven",
                 span,
                 batch.incarnation,
                 f"micro-batch {batch.batch_id} was cut off, and {reason}; {rollup} may lack its "
-                f"events of {', '.join(map(str, days))} or count them twice: {why}",
+                f"events of {', '.join(map(str, of_days))} or count them twice: {why}",
             )
     worker.warehouse.find_present(mended)
     return mended

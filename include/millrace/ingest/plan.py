@@ -17,7 +17,7 @@ from millrace.ingest.model import PlanOutdatedError, Range, Source
 from millrace.ingest.reader import OffsetGoneError, Reader
 from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
-from millrace.ingest.worker import Share
+from millrace.ingest.worker import Share, Worker
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, profiles
 
@@ -53,6 +53,7 @@ def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
         topic = topics.describe(settings, source.topic)
         if topic is None:
             log.warning("source %s: Kafka has no topic %s", source.source_id, source.topic)
+            _settle(settings, source, owner, planned_at)
             continue
         keeper = Ledger(settings, source, owner)
         parts, behind = _plan_source(settings, keeper, topic, planned_at)
@@ -61,9 +62,29 @@ def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
     if keeper is not None:
         register.ensure(settings, keeper)
         register.expire(settings, keeper, register.horizon(settings, keeper, lagging))
-        keeper.run("prune", days=settings.raw_retention_days)
+        # Rows of raw_events go by the day, and verify asks the ledger of the last that is there.
+        keeper.run("prune", days=settings.raw_retention_days + 2)
         keeper.close()
     return [share.as_dict() for share in shares]
+
+
+def _settle(settings: Settings, source: Source, owner: str, planned_at: datetime) -> None:
+    """Close what is open of a topic that is gone: it would hold back what all sources publish."""
+    keeper = Ledger(settings, source, owner)
+    try:
+        partitions = tuple(row["partition"] for row in keeper.positions())
+        if not partitions or not keeper.open_batches():
+            return
+        is_back = waiting.poll(
+            lambda: topics.describe(settings, source.topic) is not None,
+            seconds=settings.ingest_lease_seconds,
+            every=1,
+        )
+        if not is_back:
+            run_id = owner.rsplit("/", 2)[0]
+            Worker(settings, Share(source, partitions, 0, planned_at), run_id).settle()
+    finally:
+        keeper.close()
 
 
 def _plan_source(
@@ -219,10 +240,16 @@ def _follow_topic(
                     "AND partition = %s",
                     [mine.source.source_id, mine.source.topic, p],
                 )
-                detail = "the new topic has no such partition"
+                detail = (
+                    f"topic id {old_id} became {topic.topic_id}, which has no such partition; "
+                    f"what it held from offset {known.next_offset} on is lost"
+                )
             elif is_new:
                 start, kind = edges[p][0], "topic_recreated"
-                detail = f"topic id {old_id} became {topic.topic_id}; read from offset {start} on"
+                detail = (
+                    f"topic id {old_id} became {topic.topic_id}; what the old one held from offset "
+                    f"{known.next_offset} on is lost, the new one is read from offset {start} on"
+                )
             elif p in cut:
                 start, kind = _resume_after_cut(settings, mine, p), "topic_truncated"
                 detail = f"Kafka lost the end of the partition; read again from offset {start} on"

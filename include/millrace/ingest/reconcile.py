@@ -73,14 +73,14 @@ def reopen_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> 
 
 
 def find_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> list[int]:
-    """Return the loaded micro-batches of which the warehouse lacks rows.
+    """Return the loaded micro-batches of which the warehouse lacks rows that it should still have.
 
     Looks at the newest ones, and farther back only if any of those is short, since a restored
-    warehouse lacks what came last.
+    warehouse lacks what came last. What has expired meanwhile is taken off what the ledger expects.
     """
     missing: list[int] = []
     before = 1 << 62
-    days = settings.raw_retention_days
+    days = min(settings.raw_retention_days, settings.events_retention_days)
     while rows := ledger.run("loaded_batches", before=before, days=days, limit=PAGE):
         before = rows[-1]["batch_id"]
         expected = {
@@ -88,11 +88,36 @@ def find_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> li
             for r in rows
         }
         since = min(r["claimed_at"] for r in rows)
-        short = planning.incomplete(expected, count_batches(warehouse, list(expected), since))
+        found = count_batches(warehouse, list(expected), since)
+        short = _without_expired(ledger, warehouse, expected, found)
         if not short:
             break
         missing += short
     return missing
+
+
+def _without_expired(
+    ledger: Ledger, warehouse: Warehouse, expected: dict[int, Held], found: dict[int, Held]
+) -> list[int]:
+    """Return the micro-batches that are short of more than what has expired.
+
+    To tell, a batch is judged again by its gate, from ``raw_events``. Once one is really short, so
+    are all that are left, unasked: loading one again leaves out what has expired.
+    """
+    short = planning.incomplete(expected, found)
+    nothing = Held(0, 0, 0)
+    batches = {batch.batch_id: batch for batch in ledger.batches(short)}
+    for place, batch_id in enumerate(short):
+        wanted, has = expected[batch_id], found.get(batch_id, nothing)
+        batch = batches.get(batch_id)
+        if batch is None or has.raw < wanted.raw:
+            return short[place:]
+        if warehouse.lacks(batch, ledger.gate(batch.gate_id)):
+            return short[place:]
+        expired = wanted.events + wanted.rejected - has.events - has.rejected
+        ledger.run("expect_fewer", batch_id=batch_id, expired=expired)
+        log.info("micro-batch %d: %d of its events have expired", batch_id, expired)
+    return []
 
 
 def count_batches(

@@ -69,11 +69,37 @@ def check_topic(worker: Worker) -> Exception | None:
     return None
 
 
-def replay(worker: Worker, batch: Batch) -> None:
-    """Load an open micro-batch again: the same ranges, gate, time and tokens."""
+def left_open(worker: Worker) -> list[Batch]:
+    """Return the open micro-batches that are this worker's to complete.
+
+    Partitions that the topic no longer has are nobody's: a batch of which some are left goes with
+    those, one of which none is left with the lowest partition that there is. Raises
+    ``PlanOutdatedError`` when a batch spans other workers' shares, or the topic was made anew since
+    the plan: its offsets would be read from another topic.
+    """
+    batches = worker.ledger.open_batches()
+    if not batches:
+        return []
+    check_topic(worker)
+    planned = {row["partition"] for row in worker.ledger.positions()}
+    mine = []
+    for batch in batches:
+        concerned = batch.partitions & planned or {min(planned)}
+        if concerned <= set(worker.partitions):
+            mine.append(batch)
+        elif concerned & set(worker.partitions):
+            raise PlanOutdatedError(f"micro-batch {batch.batch_id} spans other tasks' shares")
+    return mine
+
+
+def replay(worker: Worker, batch: Batch, *, is_deleted: bool = False) -> None:
+    """Load an open micro-batch again: the same ranges, gate, time and tokens.
+
+    Kafka is not asked for the messages where the topic ``is_deleted``.
+    """
     log.info("replaying micro-batch %d (%d ranges)", batch.batch_id, len(batch.ranges))
     batch = worker.ledger.retry(batch)
-    messages = _messages_of(worker, batch)
+    messages = _messages_of(worker, batch, is_deleted=is_deleted)
     try:
         worker.load(batch, messages)
     except RepeatIncompleteError as missing:
@@ -90,9 +116,11 @@ def prove(worker: Worker, batch: Batch, counts: Counts) -> Counts:
     present = worker.warehouse.find_present(batch)
     if present["event"] >= counts.events and present["rejected"] >= counts.rejected:
         return counts
-    if batch.generation == 0:
+    expired = worker.warehouse.count_expired(batch)
+    is_whole = present["event"] + expired >= counts.events
+    if batch.generation == 0 and not (is_whole and present["rejected"] >= counts.rejected):
         raise RepeatIncompleteError(f"micro-batch {batch.batch_id}: found only {present}")
-    log.warning("micro-batch %d: %s remain, the rest has expired", batch.batch_id, present)
+    log.warning("micro-batch %d: %s remain, %d have expired", batch.batch_id, present, expired)
     return Counts(counts.messages, present["event"], present["rejected"])
 
 
@@ -131,9 +159,12 @@ def go_on_behind(worker: Worker, partition: int) -> None:
     )
 
 
-def _messages_of(worker: Worker, batch: Batch) -> pa.Table:
+def _messages_of(worker: Worker, batch: Batch, *, is_deleted: bool) -> pa.Table:
     """Return a batch's messages from Kafka, or from ``raw_events`` where Kafka lost them."""
-    if any(worker.positions[p].incarnation == batch.incarnation for p in batch.partitions):
+    replaced = worker.ledger.run("replaced_logs", incarnation=batch.incarnation)
+    gone = {row["partition"] for row in replaced}
+    in_kafka = set() if is_deleted else batch.partitions & worker.positions.keys() - gone
+    if in_kafka == batch.partitions:
         try:
             return worker.reader.read(batch.ranges, worker.is_over)
         except OffsetGoneError as gone:
@@ -144,8 +175,8 @@ def _messages_of(worker: Worker, batch: Batch) -> pa.Table:
         parts.append(mine)
         if mine.num_rows:
             continue  # a micro-batch is kept whole or not at all
-        current = worker.positions[span.partition].incarnation == batch.incarnation
-        low = worker.reader.watermarks(span.partition)[0] if current else span.next_offset
+        is_there = span.partition in in_kafka
+        low = worker.reader.watermarks(span.partition)[0] if is_there else span.next_offset
         lost = Range(
             span.partition, span.first_offset, min(max(low, span.first_offset), span.next_offset)
         )
@@ -154,7 +185,8 @@ def _messages_of(worker: Worker, batch: Batch) -> pa.Table:
                 "data_loss",
                 lost,
                 batch.incarnation,
-                f"micro-batch {batch.batch_id} was claimed, but Kafka lost it before it was kept",
+                f"micro-batch {batch.batch_id} was claimed, but Kafka lost it before it was kept"
+                + ("" if is_there else ": the topic was deleted"),
             )
             log.error("DATA LOSS: %s %s", worker.source.topic, lost)
         rest = Range(span.partition, lost.next_offset, span.next_offset)

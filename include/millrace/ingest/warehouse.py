@@ -176,6 +176,16 @@ class Warehouse:
         found = client.query("SELECT place, count() FROM present GROUP BY place").result_rows
         return dict.fromkeys(places, 0) | {str(place): int(n) for place, n in found}
 
+    def lacks(self, batch: Batch, gate: str) -> int:
+        """Return how many kept messages of a micro-batch have no verdict and have not expired."""
+        self.stage(batch, gate, self.kept_messages(batch.ranges, batch.incarnation))
+        self.find_present(batch)
+        return int(self._run("unexpired", batch))
+
+    def count_expired(self, batch: Batch) -> int:
+        """Of what ``judge`` let pass, count the events that are gone since their time is over."""
+        return int(self._run("expired", batch))
+
     def ahead(self, positions: Iterable[Position]) -> list[Found]:
         """Return what ``raw_events`` holds at or beyond ``positions``, by batch and partition."""
         beyond = [f"partition = {p.partition} AND offset >= {p.next_offset}" for p in positions]
@@ -228,12 +238,20 @@ class Warehouse:
         """Have what is staged judged anew."""
         self.client().command("TRUNCATE TABLE refused")
 
-    def staged_days(self) -> list[date]:
-        """Return the days of the events that the staged messages may be."""
-        found = self.client().query(
-            "SELECT DISTINCT toDate(event_time) AS day FROM staged WHERE empty(failures) ORDER BY 1"
+    def staged_days(self) -> tuple[list[date], list[date]]:
+        """Return the days of the events that the staged messages may be.
+
+        The second are those of which something may have expired: ``events`` does not tell any more
+        what a rollup should hold of them.
+        """
+        rows = self.client().query(
+            sql.render("clickhouse/ingest/staged_days.sql"),
+            parameters={"retention_days": self.settings.events_retention_days},
         )
-        return [row[0] for row in found.result_rows]
+        found: tuple[list[date], list[date]] = [], []
+        for day, is_expiring in rows.result_rows:
+            found[is_expiring].append(day)
+        return found
 
     def await_statements(self, batch: Batch) -> None:
         """Have no insert of an earlier attempt run on in the server, whose client is gone.
@@ -309,6 +327,7 @@ class Warehouse:
             f"clickhouse/ingest/{name}.sql",
             target=self.source.target_table,
             source_number=self.source.source_number,
+            retention_days=self.settings.events_retention_days,
             **variables,
         )
         parameters = self._parameters(batch) | (values or {})

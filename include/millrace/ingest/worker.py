@@ -153,6 +153,25 @@ class Worker:
             raise StalledError(f"the run ended in trouble: {self._trouble}") from self._trouble
         return self.progress
 
+    def settle(self) -> None:
+        """Complete what is open without Kafka: the topic was deleted.
+
+        What ``raw_events`` kept is loaded, the rest is lost; nothing is done while others load.
+        """
+        try:
+            taken = self.ledger.acquire(self.partitions, self.predecessors, self.share.planned_at)
+            if taken is None:
+                return
+            self.positions, lease_until = taken
+            self.lease.start(lease_until)
+            self._register_instance = register.ensure(self.settings, self.ledger)
+            for batch in self.ledger.open_batches():
+                self._speak_of(batch.incarnation)
+                recovery.replay(self, batch, is_deleted=True)
+        finally:
+            self.lease.stop()
+            self._close()
+
     def is_over(self) -> bool:
         """Tell whether the time is up, or a new plan waits for the partitions or is needed."""
         self.lease.check()
@@ -216,19 +235,24 @@ class Worker:
         """Make the ledger, the warehouse and the reader agree, completing what was left open."""
         self.ahead.abandon()
         incarnation = next(iter(self.positions.values())).incarnation
-        if self.warehouse.incarnation != incarnation:
-            self.warehouse.close()
-            self._warehouse = None
+        self._speak_of(incarnation)
         recovery.check_ledger(self)
         if not self._register_instance:
             self._register_instance = register.ensure(self.settings, self.ledger)
-        self.warehouse.is_enriching = enrichment.is_ready(self.warehouse.client())
-        for batch in self.ledger.open_batches():
-            if batch.partitions <= set(self.partitions):
-                recovery.replay(self, batch)
-            elif batch.partitions & set(self.partitions):
-                raise PlanOutdatedError(f"micro-batch {batch.batch_id} spans other tasks' shares")
+        for batch in recovery.left_open(self):
+            self._speak_of(batch.incarnation)
+            recovery.replay(self, batch)
+        self._speak_of(incarnation)
         self.reader.seek({p: position.next_offset for p, position in self.positions.items()})
+
+    def _speak_of(self, incarnation: int) -> None:
+        """Have a session whose rows are of this incarnation of the topic."""
+        if self._warehouse is not None and self._warehouse.incarnation != incarnation:
+            self._warehouse.close()
+            self._warehouse = None
+        if self._warehouse is None:
+            self._warehouse = Warehouse(self.settings, self.source, incarnation)
+        self._warehouse.is_enriching = enrichment.is_ready(self._warehouse.client())
 
     def _step(self) -> None:
         """Gather one micro-batch and load it."""

@@ -31,6 +31,14 @@ NOT_A_STRING = ", ".join(str(ord(character)) for character in "-0123456789tf{[")
 WRITTEN_NUMBER = r'\s*:\s*"?([^",}\s]*)'
 """What follows a key, up to the end of the number that its value is."""
 
+EARLIEST = "toDateTime64('1970-01-01 00:00:00', 3, 'UTC')"
+LATEST = "toDateTime64('2099-12-31 23:59:59.999', 3, 'UTC')"
+"""What event tables and rollups can hold: their partitions, windows and TTLs are of types that
+begin in 1970 and end in 2106, and a TTL lies years after its event."""
+
+LONGEST_AHEAD_SECONDS = 50 * 365 * 86_400
+"""What is further ahead of its receipt is beyond ``LATEST``, or as good as."""
+
 
 @dataclass(frozen=True)
 class Test:
@@ -144,8 +152,12 @@ def _holds(fields: Fields, hint: str, expression: str) -> tuple[Test, ...]:
     return (Test("holds", fields.define(hint, expression)),)
 
 
-def contract_checks(fields: Fields) -> list[Check]:
-    """Return the checks of the event contract, which no rule can switch off."""
+def contract_checks(fields: Fields, around: Surroundings) -> list[Check]:
+    """Return the checks of the event contract, which no rule can switch off.
+
+    The last two are what the tables can hold: an event that they would drop, or put elsewhere, is
+    rejected instead.
+    """
     user = user_id(fields)
     broken = {
         "event_id": f"{event_id(fields)} IS NULL",
@@ -159,6 +171,9 @@ def contract_checks(fields: Fields) -> list[Check]:
         Check(reason, name, CONTRACT_RULE, _holds(fields, f"{name}_{reason}", test))
         for reason, tests in (("missing_field", missing), ("invalid_type", mistyped))
         for name, test in tests.items()
+    ] + [
+        Check("event_too_old", "timestamp", CONTRACT_RULE, _older(fields, around)),
+        Check("event_in_future", "timestamp", CONTRACT_RULE, _later(fields)),
     ]
     warned = [
         Check(
@@ -171,6 +186,43 @@ def contract_checks(fields: Fields) -> list[Check]:
         for name in OBJECTS
     ]
     return enforced + warned
+
+
+def bounded(fields: Fields, checks: list[Check]) -> set[str]:
+    """Return the reasons of the contract's bounds on time that rules for every event ask already.
+
+    Where they do, it is the rule that is named. A rule that came before a change of the timestamp
+    asked about another one.
+    """
+    time = re.compile(rf"\b{fields.time('timestamp')}\b")
+    return {
+        check.reason
+        for check in checks
+        if check.reason in ("event_too_old", "event_in_future")
+        and (check.mode, check.event_type) == ("enforce", None)
+        and all(time.search(fields.aliases[test.operand]) for test in check.tests)
+    }
+
+
+def _older(fields: Fields, around: Surroundings, days: float | None = None) -> tuple[Test, ...]:
+    """Return the test that an event is older than ``days``, or than what is kept, when received.
+
+    It is deletion that is asked about (the TTL of ``events``), so what counts is when the message
+    was claimed, and not the time that it, or Kafka, gives.
+    """
+    kept = around.events_retention_days
+    seconds = round(min(kept if days is None else days, kept) * 86_400)
+    oldest = f"greatest(claimed_at - toIntervalSecond({seconds}), {EARLIEST})"
+    return _holds(fields, "too_old", f"ifNull({fields.time('timestamp')} < {oldest}, 0)")
+
+
+def _later(fields: Fields, seconds: float | None = None) -> tuple[Test, ...]:
+    """Return the test that an event is so far ahead of its receipt, or beyond what can be held."""
+    latest = LATEST
+    if seconds is not None and seconds < LONGEST_AHEAD_SECONDS:
+        ahead = f"claimed_at + toIntervalMillisecond({round(seconds * 1000)})"
+        latest = f"least({ahead}, {LATEST})"
+    return _holds(fields, "in_future", f"ifNull({fields.time('timestamp')} > {latest}, 0)")
 
 
 Found = list[tuple[str, str, tuple[Test, ...]]]
@@ -305,16 +357,11 @@ def _known_user(fields: Fields, __: Rule, ___: Surroundings) -> Found:
 
 
 def _max_age(fields: Fields, rule: Rule, around: Surroundings) -> Found:
-    seconds = round(rule.config.get("days", around.events_retention_days) * 86_400)
-    limit = f"kafka_timestamp - toIntervalSecond({seconds})"
-    test = f"ifNull({fields.time('timestamp')} < {limit}, 0)"
-    return [("event_too_old", "timestamp", _holds(fields, "too_old", test))]
+    return [("event_too_old", "timestamp", _older(fields, around, rule.config.get("days")))]
 
 
 def _max_ahead(fields: Fields, rule: Rule, _: Surroundings) -> Found:
-    limit = f"kafka_timestamp + toIntervalMillisecond({round(rule.config['seconds'] * 1000)})"
-    test = f"ifNull({fields.time('timestamp')} > {limit}, 0)"
-    return [("event_in_future", "timestamp", _holds(fields, "in_future", test))]
+    return [("event_in_future", "timestamp", _later(fields, rule.config["seconds"]))]
 
 
 def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> Found:

@@ -9,6 +9,7 @@ from millrace.rules.checks import (
     UNIQUE_KEYS,
     Check,
     Surroundings,
+    bounded,
     compile_checks,
     contract_checks,
     entries,
@@ -52,13 +53,23 @@ def _properties(fields: Fields) -> str:
     return f"if({is_any}, mapConcat({kept}, {strays}), {kept})"
 
 
-def compile_statement(rules: Iterable[Rule], around: Surroundings, table: str = "incoming") -> str:
+CLAIMED_AT = "{claimed_at:DateTime64(3, 'UTC')}"
+"""When a message was received: its micro-batch's claim, which a repeat binds as the first time."""
+
+
+def compile_statement(
+    rules: Iterable[Rule],
+    around: Surroundings,
+    table: str = "incoming",
+    claimed_at: str = "kafka_timestamp",
+) -> str:
     """Return the SELECT of ``staged``'s columns from ``table``.
 
     Shadow rules are left out: they are counted over closed windows, at no cost here. ``table``
-    is an expression for FROM with ``incoming``'s columns.
+    is an expression for FROM with ``incoming``'s columns, and ``claimed_at`` tells when a message
+    was received; unless it was loaded, that is when Kafka got it.
     """
-    return assemble(*_compile(rules, around), around=around, table=table)
+    return assemble(*_compile(rules, around), around=around, table=table, claimed_at=claimed_at)
 
 
 def _compile(rules: Iterable[Rule], around: Surroundings) -> tuple[Fields, list[Check]]:
@@ -72,11 +83,18 @@ def _compile(rules: Iterable[Rule], around: Surroundings) -> tuple[Fields, list[
             TRANSFORMATIONS[rule.kind](fields, rule)
         elif rule.rule_type == "validation":
             checks += compile_checks(fields, rule, around)
-    return fields, contract_checks(fields) + checks
+    asked = bounded(fields, checks)
+    contract = [c for c in contract_checks(fields, around) if c.reason not in asked]
+    return fields, contract + checks
 
 
 def assemble(
-    fields: Fields, checks: list[Check], *, around: Surroundings, table: str = "incoming"
+    fields: Fields,
+    checks: list[Check],
+    *,
+    around: Surroundings,
+    table: str = "incoming",
+    claimed_at: str = "kafka_timestamp",
 ) -> str:
     """Return the statement made of the fields' expressions and the checks."""
     enforced = [check for check in checks if check.mode == "enforce"]
@@ -106,6 +124,7 @@ def assemble(
         message_max_bytes=around.message_max_bytes,
         table=table,
         unique_fields=sql.render(UNIQUE_KEYS, entries="all_fields"),
+        claimed_at=claimed_at,
         **columns,
     )
 

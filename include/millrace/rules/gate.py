@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from millrace.rules import aggregations, store
 from millrace.rules.checks import Surroundings
-from millrace.rules.compiler import compile_statement, fingerprint
+from millrace.rules.compiler import CLAIMED_AT, compile_statement, fingerprint
 from millrace.rules.expressions import literal
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
@@ -78,7 +78,7 @@ def compile_gate(
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('millrace.gates'))")
         rules = store.rules_of(connection, source_id)
         around = surroundings(connection, settings, source_id)
-        statement = compile_statement(rules, around)
+        statement = compile_statement(rules, around, claimed_at=CLAIMED_AT)
         mark = fingerprint(statement)
         current = current_gate(connection, source_id)
         if current is not None and current.fingerprint == mark:

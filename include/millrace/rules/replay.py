@@ -20,6 +20,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.rules import gate, repair
+from millrace.rules.compiler import CLAIMED_AT
 from millrace.rules.model import REASONS, RuleError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, headers, postgres, sql
@@ -183,6 +184,7 @@ def _judge(
         client.command("TRUNCATE TABLE trial")
         client.insert("trial", rows)
         judged = statement.replace("FROM incoming\n", "FROM trial\n", 1)
+        judged = judged.replace(CLAIMED_AT, "kafka_timestamp")
         query = sql.render("clickhouse/rules/count_verdicts.sql", statement=judged)
         for reason, count in client.query(query).result_rows:
             counts[reason] = counts.get(reason, 0) + count

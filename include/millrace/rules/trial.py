@@ -43,7 +43,10 @@ def dry_run(
         raise RuleError(f"rule {rule.name}: only a validation can be tried on the past")
     others = [other for other in rules if other.name != rule.name and other.mode != "shadow"]
     statement = compile_statement(
-        [*others, replace(rule, mode="warn")], around, table=f"({_received()})"
+        [*others, replace(rule, mode="warn")],
+        around,
+        table=f"({_received()})",
+        claimed_at="ingested_at",
     )
     bounds = {"source_id": source_id, "start": start, "end": end}
     query = sql.render("clickhouse/rules/dry_run.sql", statement=statement)

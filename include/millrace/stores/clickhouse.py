@@ -207,5 +207,29 @@ def migrate(settings: Settings) -> list[str]:
             client.command(statement)
         client.insert("schema_migrations", [[path.stem]], column_names=["name"])
         applied.append(path.stem)
+    follow_retention(client, settings)
     client.close()
     return applied
+
+
+def follow_retention(client: Client, settings: Settings) -> list[str]:
+    """Let tables of messages and events keep their rows as long as the settings say now.
+
+    The gate accepts what the settings keep, so a table that kept less would drop what was accepted.
+    One whose TTL someone took away keeps everything. Returns the tables that were changed.
+    """
+    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    tables = client.query(
+        sql.render("clickhouse/retention.sql"), parameters={"database": database(settings)}
+    ).result_rows
+    changed = []
+    for table, column, days in tables:
+        is_raw = column == "ingested_at"
+        wanted = settings.raw_retention_days if is_raw else settings.events_retention_days
+        if days != wanted:
+            client.command(
+                f"ALTER TABLE {table} {on_cluster} "
+                f"MODIFY TTL toDateTime({column}) + INTERVAL {wanted} DAY"
+            )
+            changed.append(table)
+    return changed

@@ -3,7 +3,9 @@
 It needs no manifest. For every partition of every source it holds Kafka's own offsets against
 `raw_events`, and those against `events` and `rejected_events`. An offset without a message (a
 transaction's control record, an aborted or compacted message) is told from a lost one by reading
-it from Kafka.
+it from Kafka. What Kafka no longer has, an earlier topic of the same name included, is judged by
+the claims: a micro-batch whose messages `raw_events` holds to the last had none at the offsets
+between them.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from dataclasses import dataclass, field
 
 from millrace import waiting
 from millrace.settings import Settings
-from millrace.stores import postgres
+from millrace.stores import postgres, sql
 from millrace.verify.log import Extent, Log
 from millrace.verify.report import Check, Difference, Report
-from millrace.verify.warehouse import Span, Warehouse, fingerprint
+from millrace.verify.warehouse import Misplaced, Span, Warehouse, fingerprint
 
 POLL_SECONDS = 0.5
 DAY_MS = 86_400_000
@@ -159,7 +161,7 @@ class Conservation:
     def _is_judged(self) -> bool:
         """Whether what is in raw_events is in ``events`` or ``rejected_events`` too."""
         return not any(
-            self.warehouse.misplaced(spans, incarnation)
+            self._misplaced(spans, incarnation)
             for incarnation, spans in self._spans(self._partitions()).items()
         )
 
@@ -192,19 +194,48 @@ class Conservation:
             partition=one.number,
             until=one.held.next_offset,
         )
+        floor = one.held.next_offset if one.kafka is None else one.kafka.first_offset
+        silent = self._silent(one, [gap for gap in gaps if gap[0] < floor])
         key = (one.incarnation, one.number)
         for first, after in gaps:
+            one.absent.append((first, after))
             if self._is_erased(key, first, after):
-                one.absent.append((first, after))
-            elif any(a <= first and after <= b for a, b in losses):
-                one.absent.append((first, after))  # lost, and ingest said so with these offsets
-            elif one.kafka is not None and after > one.kafka.first_offset:
-                there = self.log.messages(one.number, first, after)
+                continue
+            # What ingest reported as lost, with these offsets, is no news.
+            for start, end in without((max(first, floor), after), losses):
+                there = self.log.messages(one.number, start, end)
                 one.lost.extend(self._not_erased(key, there))
-                one.absent.append((first, after))
-            else:  # Kafka has forgotten: nobody can say that these were no messages
-                one.lost.extend(self._not_erased(key, range(first, after)))
-                one.absent.append((first, after))
+            for start, end in without((first, min(after, floor)), [*losses, *silent]):
+                one.lost.extend(self._not_erased(key, range(start, end)))
+
+    def _silent(self, one: Partition, gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the claimed ranges around ``gaps`` whose micro-batches lack no message."""
+        if not gaps:
+            return []
+        with postgres.connect(self.settings) as connection:
+            claims = connection.execute(
+                sql.render("postgres/verify/claims.sql"),
+                {
+                    "topic": self.topic,
+                    "incarnation": one.incarnation,
+                    "partition": one.number,
+                    "first": gaps[0][0],
+                    "after": gaps[-1][1],
+                },
+            ).fetchall()
+        if not claims:
+            return []
+        numbers = [claim["batch_id"] for claim in claims]
+        held = dict(
+            self.warehouse.rows(
+                "batch_messages", incarnation=one.incarnation, first=min(numbers), last=max(numbers)
+            )
+        )
+        return [
+            (claim["first_offset"], claim["next_offset"])
+            for claim in claims
+            if held.get(claim["batch_id"], 0) == claim["message_count"]
+        ]
 
     @staticmethod
     def _spans(partitions: list[Partition]) -> dict[int, list[Span]]:
@@ -241,9 +272,9 @@ class Conservation:
         count = 0
         for incarnation, spans in self._spans(partitions).items():
             count += sum(after - first for _, first, after in spans)
-            for wrong in self.warehouse.misplaced(spans, incarnation):
-                if not self._is_expired(incarnation, wrong.partition, wrong.offset):
-                    placed.differences.append(wrong.as_difference(self.topic))
+            placed.differences += [
+                wrong.as_difference(self.topic) for wrong in self._misplaced(spans, incarnation)
+            ]
         placed.compared = f"{count:,} positions"
         return [behind, gaps, placed, self._gone()]
 
@@ -277,17 +308,43 @@ class Conservation:
         )
         return self._not_erased((one.incarnation, one.number), there)
 
-    def _is_expired(self, incarnation: int, partition: int, offset: int) -> bool:
-        """Whether an event is missing only because its time came to leave ``events``."""
-        return bool(
+    def _misplaced(self, spans: list[Span], incarnation: int) -> list[Misplaced]:
+        """Return the positions that are not where they must be.
+
+        Left out are those in neither table only because their time came to leave ``events``.
+        """
+        wrong = self.warehouse.misplaced(spans, incarnation)
+        gone = [
+            (one.partition, one.offset, one.offset + 1)
+            for one in wrong
+            if one.must == one.raw == 1 and one.events + one.rejected == 0
+        ]
+        if not gone:
+            return wrong
+        expired = set(
             self.warehouse.rows(
                 "expired_positions",
+                gone,
                 incarnation=incarnation,
-                partition=partition,
-                offset=offset,
                 days=self.settings.events_retention_days,
+                timestamp_field=self.warehouse.timestamp_field,
             )
         )
+        return [one for one in wrong if (one.partition, one.offset) not in expired]
+
+
+def without(span: tuple[int, int], others: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what is left of a half-open range when other ranges are taken out of it."""
+    start, end = span
+    left = []
+    for first, after in sorted(others):
+        if first > start:
+            left.append((start, min(first, end)))
+        start = max(start, after)
+        if start >= end:
+            break
+    left.append((start, end))
+    return [(first, after) for first, after in left if first < after]
 
 
 def verify(

@@ -79,13 +79,16 @@ class Warehouse:
         self.topic = topic
         with postgres.connect(settings) as connection:
             source = connection.execute(
-                "SELECT target_table FROM data_sources WHERE topic = %s", [topic]
+                "SELECT target_table, coalesce(config -> 'fields' ->> 'timestamp', 'timestamp') "
+                "AS timestamp_field FROM data_sources WHERE topic = %s",
+                [topic],
             ).fetchone()
             if source is None:
                 raise LookupError(
                     f"no row of data_sources has the topic {topic!r}, so nothing loads it; add one"
                 )
             self.target: str = source["target_table"]
+            self.timestamp_field: str = source["timestamp_field"]
         self.client = clickhouse.connect(settings, "operator")
 
     def rows(
@@ -95,7 +98,7 @@ class Warehouse:
         *,
         table: str = "",
         rollup: object = None,
-        **values: int,
+        **values: int | str,
     ) -> Sequence[Any]:
         """Run ``clickhouse/verify/<name>.sql`` for this topic and return its rows.
 

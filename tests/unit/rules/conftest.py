@@ -68,12 +68,12 @@ def engine() -> Iterator[ChdbEngine]:
 Judge = Callable[..., list[dict[str, Any]]]
 
 
-def messages(values: list[bytes]) -> str:
+def messages(values: list[bytes], kafka_time: str = KAFKA_TIME) -> str:
     """Return a FROM expression with ``incoming``'s columns that yields these values."""
     literals = ", ".join(f"unhex('{value.hex()}')" for value in values)
     return (
         "(SELECT 'events' AS topic, 0::UInt8 AS topic_incarnation, 0::UInt32 AS partition, "
-        f"number AS offset, toDateTime64('{KAFKA_TIME}', 3, 'UTC') AS kafka_timestamp, "
+        f"number AS offset, toDateTime64('{kafka_time}', 3, 'UTC') AS kafka_timestamp, "
         f"'' AS key, [{literals}][number + 1] AS value, '' AS headers "
         f"FROM numbers({len(values)}))"
     )
@@ -87,10 +87,16 @@ def judge(engine: ChdbEngine) -> Judge:
         *values: bytes | dict[str, Any],
         rules: list[Rule] | None = None,
         around: Surroundings = AROUND,
+        kafka_time: str = KAFKA_TIME,
     ) -> list[dict]:
         encoded = [v if isinstance(v, bytes) else json.dumps(v).encode() for v in values]
         used = store.seeded_rules() if rules is None else rules
-        statement = compile_statement(used, around, table=messages(encoded))
+        statement = compile_statement(
+            used,
+            around,
+            table=messages(encoded, kafka_time),
+            claimed_at=f"toDateTime64('{KAFKA_TIME}', 3, 'UTC')",
+        )
         return engine.rows(f"SELECT * FROM ({statement}) ORDER BY offset")
 
     return run

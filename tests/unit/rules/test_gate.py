@@ -430,3 +430,75 @@ def test_no_text_of_a_rule_splits_a_file_of_statements(engine):
         mark="",
     )
     assert len(statements) == 2
+
+
+@pytest.mark.parametrize(
+    "kafka_time", ["1970-01-01 00:00:00.000", "2025-09-01 00:00:00.000", "2160-01-01 00:00:00.000"]
+)
+@pytest.mark.parametrize(
+    ("timestamp", "reasons"),
+    [
+        ("1969-12-31T23:59:59Z", ["event_too_old"]),
+        ("1970-01-01T00:00:00Z", ["event_too_old"]),
+        ("2025-10-03T11:59:59.999Z", ["event_too_old"]),
+        ("2025-10-03T12:00:00Z", []),
+        ("2026-01-01T12:10:00Z", []),
+        ("2026-01-01T12:10:00.001Z", ["event_in_future"]),
+        ("2110-01-01T00:00:00Z", ["event_in_future"]),
+        ("2200-01-01T00:00:00Z", ["event_in_future"]),
+        ("9999-12-31T23:59:59Z", ["event_in_future"]),
+    ],
+)
+def test_age_counts_from_receipt_whatever_time_kafka_gives(
+    judge, event, kafka_time, timestamp, reasons
+):
+    (row,) = judge({**event, "timestamp": timestamp}, kafka_time=kafka_time)
+    assert [failure.split("|")[0] for failure in row["failures"]] == reasons
+
+
+@pytest.mark.parametrize("mode", [None, "warn", "shadow"])
+@pytest.mark.parametrize(
+    ("timestamp", "failure"),
+    [
+        ("1969-01-01T00:00:00Z", "event_too_old|timestamp|contract"),
+        ("2025-10-03T11:59:59.999Z", "event_too_old|timestamp|contract"),
+        ("2025-10-03T12:00:00Z", None),
+        ("2099-12-31T23:59:59.999Z", None),
+        ("2100-01-01T00:00:00Z", "event_in_future|timestamp|contract"),
+        ("2200-01-01T00:00:00Z", "event_in_future|timestamp|contract"),
+    ],
+)
+def test_no_rule_lets_in_what_the_tables_can_not_hold(judge, event, mode, timestamp, failure):
+    rules = [
+        Rule("aged", "validation", {"check": "max_age", "days": 4000}, mode=mode or "warn"),
+        Rule("ahead", "validation", {"check": "max_ahead", "seconds": 4e9}, mode=mode or "warn"),
+    ]
+    (row,) = judge({**event, "timestamp": timestamp}, rules=rules if mode else [])
+    assert row["failures"] == ([failure] if failure else [])
+
+
+def test_a_rule_of_more_days_than_are_kept_does_not_keep_more(judge, event):
+    rules = [
+        Rule("aged", "validation", {"check": "max_age", "days": 4000}),
+        Rule("ahead", "validation", {"check": "max_ahead", "seconds": 4e9}),
+    ]
+    for timestamp, failure in [
+        ("2025-10-03T11:59:59.999Z", ["event_too_old|timestamp|aged"]),
+        ("2025-10-03T12:00:00Z", []),
+        ("2100-01-01T00:00:00Z", ["event_in_future|timestamp|ahead"]),
+    ]:
+        assert judge({**event, "timestamp": timestamp}, rules=rules)[0]["failures"] == failure
+
+
+def test_a_time_that_was_changed_after_a_rule_had_asked_is_asked_about_again(judge, event):
+    rules = [
+        Rule("ahead", "validation", {"check": "max_ahead", "seconds": 60}, priority=1),
+        Rule(
+            "later",
+            "transformation",
+            {"transform": "default", "field": "timestamp", "value": "2150-01-01T00:00:00Z"},
+            priority=2,
+        ),
+    ]
+    (row,) = judge({**event, "timestamp": None}, rules=rules)
+    assert row["failures"] == ["event_in_future|timestamp|contract"]

@@ -114,13 +114,16 @@ class _Rebuild:
                 sql.render("postgres/rebuild/snapshot.sql")
             ).fetchone()
         assert snapshot is not None  # noqa: S101  a SELECT without FROM has a row
+        # An id is held up to an eighth longer than the window (register.expire), by whole hours.
+        held = self.settings.duplicate_window_hours * (3_600 + 450) + 3_600
         self.session.bound = {
             "day": self.day,
             "sources": list(self.gates),
             "last_batch": snapshot["last_batch"],
             "open_batches": snapshot["open_batches"],
             "reach": self.settings.raw_retention_days,
-            "window_hours": self.settings.duplicate_window_hours,
+            "held_seconds": held,
+            "copies_days": max(self.settings.raw_retention_days, held // 86_400 + 1),
         }
         self._drop_shadows()
         for shadow, original in (
@@ -188,7 +191,8 @@ class _Rebuild:
     def _reject_duplicates(self) -> None:
         for place in self._logs(self.session.shadow):
             self.session.run("fresh", **place)
-        self.session.run("duplicates")
+        for statement in self.session.render("duplicates"):
+            self.session.command(statement, self.session.bound)
         if self.session.count(self.session.duplicates):
             for statement in self.session.render("reject_duplicates"):
                 self.session.command(statement, self.session.bound)

@@ -1,3 +1,4 @@
+{% from 'clickhouse/ingest/macros.sql.jinja' import has_expired %}
 INSERT INTO {{ target }} (
     event_id, event_time, event_type, user_id, page, country, device, properties, device_info,
     geo_location, warnings, received_at, ingested_at, source_id, topic, topic_incarnation,
@@ -19,5 +20,7 @@ WHERE NOT throwIf(now64(3) > {lease_until:DateTime64(3, 'UTC')}, 'millrace: leas
     AND (partition, offset) NOT IN (SELECT partition, offset FROM refused)
 {% endif %}
 {% if is_rewrite %}
+    -- What has expired may have been counted in rollups before it went.
+    AND NOT ({{ has_expired(retention_days) }})
     AND (partition, offset) NOT IN (SELECT partition, offset FROM present WHERE place = 'event')
 {% endif %}

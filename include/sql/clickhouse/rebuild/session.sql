@@ -36,7 +36,9 @@ ENGINE = Memory
 CREATE TEMPORARY TABLE fresh
 (
     {{ rebuild.typed_columns }},
-    event_id UUID
+    event_id UUID,
+    received_at DateTime64(3, 'UTC'),
+    ingested_at DateTime64(3, 'UTC')
 )
 ENGINE = Memory
 ;

@@ -2,6 +2,7 @@ WITH
     parsed AS (
         SELECT
             *,
+            {{ claimed_at }} AS claimed_at,
             JSONExtract(value, 'Map(String, String)') AS plain,
             -- The parser refuses a message for one number beyond Float64, which JSON may hold: such
             -- numbers are read as text. The first group passes over strings; a number that is the

@@ -1,4 +1,5 @@
-SELECT topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers
+SELECT topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,
+    ingested_at
 FROM raw_events
 WHERE
     source_id = {source_id:String}

@@ -1,10 +1,9 @@
-{# The position, if its event has outlived (or will within a day) what `events` keeps. -#}
-SELECT offset
-FROM raw_events
-WHERE topic = {topic:String}
-    AND topic_incarnation = {incarnation:UInt8}
-    AND partition = {partition:UInt32}
-    AND offset = {offset:UInt64}
-    AND parseDateTime64BestEffortOrZero(JSONExtractString(value, 'timestamp'), 3, 'UTC')
-        < now64(3) - toIntervalDay({days:UInt32}) + toIntervalDay(1)
-LIMIT 1
+{# Those of some positions whose event was young enough when it was received, and has outlived by now
+   what its table keeps. Nothing else may be missing for its age. -#}
+{% from 'clickhouse/verify/macros.sql.jinja' import scoped %}
+WITH parseDateTime64BestEffortOrZero(JSONExtractString(value, {timestamp_field:String}), 3, 'UTC')
+    AS event_time
+SELECT partition, offset
+FROM ({{ scoped('raw_events', 't.partition AS partition, t.offset AS offset, t.value AS value, t.ingested_at AS ingested_at', ranges) }})
+WHERE event_time >= ingested_at - toIntervalDay({days:UInt32})
+    AND toDateTime(event_time) + toIntervalDay({days:UInt32}) <= now()

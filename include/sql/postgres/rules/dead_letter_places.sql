@@ -1,0 +1,2 @@
+SELECT topic, topic_incarnation, partition, next_offset, superseded FROM dead_letter_places
+WHERE source_id = %s
