@@ -138,7 +138,7 @@ def test_whatever_strangers_write_is_conserved(settings: Settings, seed: int):
     strangers.close()
 
     expected = {place: mark for place, mark in strangers.sent.items() if place not in gone}
-    assert len(expected) == count + 2_000 - len(gone)
+    assert len(strangers.sent) >= count + 2_000
     assert kept_messages(bed) == expected
     verdicts = bed.query(
         "SELECT partition, offset, 1 FROM events WHERE source_id = {source} UNION ALL "
