@@ -68,7 +68,7 @@ def build_models() -> None:
         from millrace.transform import deploy as deployment
 
         try:
-            return deployment.deploy(Settings()).built
+            return deployment.deploy(Settings(), is_retry=False).built
         except deployment.DeploymentError as error:  # another try would find the same
             raise AirflowFailException(str(error)) from error
 

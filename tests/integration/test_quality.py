@@ -209,6 +209,22 @@ def test_a_warning_does_not_withhold(warehouse, own_settings):
     assert verdicts(own_settings, window) == {"events": ("published", "")}
 
 
+def test_a_table_whose_view_was_taken_out_of_ingest_is_withheld(warehouse, own_settings):
+    warehouse.load(minutes(0))
+    window = window_at("5m", HOUR.start)
+    with postgres.connect(own_settings) as connection:
+        connection.execute(
+            "INSERT INTO withdrawn_views (view, rollups, definition, error, batch_id)"
+            " VALUES ('analytics.x_mv', '{events}', '', 'Cannot parse Int64', 1)"
+        )
+        (found,) = audit.audit_window(own_settings, window, "events")
+        assert "Cannot parse Int64" in found.summary()
+        assert verdicts(own_settings, window)["events"] == ("withheld", audit.WITHDRAWN)
+        connection.execute("DELETE FROM withdrawn_views")
+    audit.audit_window(own_settings, window, "events")
+    assert verdicts(own_settings, window)["events"] == ("published", "")
+
+
 def test_what_is_made_from_a_withheld_window_is_withheld_with_it(warehouse, own_settings):
     suites = {suite.dataset: suite for suite in load_suites()}
     hour, bad = HOUR, window_at("5m", HOUR.start)

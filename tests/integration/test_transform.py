@@ -20,7 +20,15 @@ from tests.integration.transform_bed import GAP, HOUR, TODAY, Bench, check_model
 
 from millrace.settings import Settings
 from millrace.stores import objects, postgres, sql
-from millrace.transform import deploy, docs, project, sandbox, watermark
+from millrace.transform import (
+    deploy,
+    docs,
+    leftovers,
+    project,
+    sandbox,
+    standing,
+    watermark,
+)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +230,104 @@ def test_a_broken_model_is_not_deployed(
         deploy.deploy(bench.settings, source)
 
     assert bench.rows("SELECT * FROM analytics.top_pages ORDER BY ALL") == before
+    assert deploy.is_deployed(bench.settings)
+
+
+def test_a_model_that_throws_is_tried_on_a_copy_and_never_touches_ingest(
+    bench: Bench, changed: Callable[[str, str, str], Path]
+) -> None:
+    source = changed(
+        "models/marts/metrics/page_views_1min.sql", "count() as", "count() + throwIf(1) as"
+    )
+    hung: list[object] = []
+
+    def look(_said: str) -> None:
+        hung.extend(bench.rows(VIEWS_OF_THE_SHADOW))
+
+    with pytest.raises(deploy.DeploymentError, match=r"page_views_1min.* throws on the events of"):
+        deploy.deploy(bench.settings, source, say=look)
+
+    assert not [view for view in hung if view == ("page_views_1min_mv",)]
+    assert bench.rows(VIEWS_OF_THE_SHADOW) == []
+    bench.publish(bench.make(10, TODAY - timedelta(hours=1), TODAY))
+    check_rollups(bench)
+    assert deploy.is_deployed(bench.settings)
+
+
+VIEWS_OF_THE_SHADOW = (
+    "SELECT name FROM system.tables WHERE database = 'analytics_shadow' AND engine LIKE '%View'"
+)
+
+
+def test_what_a_killed_deployment_left_on_ingest_is_seen_and_removed(bench: Bench) -> None:
+    bench.client.command(f"CREATE DATABASE {project.SHADOW}")
+    bench.client.command(f"CREATE TABLE {project.SHADOW}.half (n UInt8) ENGINE = Null")
+    bench.client.command(
+        f"CREATE MATERIALIZED VIEW {project.SHADOW}.half_mv TO {project.SHADOW}.half AS"
+        " SELECT throwIf(1) AS n FROM events"
+    )
+    (left,) = leftovers.find(bench.settings)
+    assert "analytics_shadow.half_mv" in left
+    assert not deploy.is_deployed(bench.settings)
+    with postgres.connect(bench.settings) as other, leftovers.lock(other):
+        assert leftovers.find(bench.settings) == []  # a deployment is under way
+
+    said: list[str] = []
+    assert not deploy.deploy(bench.settings, say=said.append).changed
+
+    assert "half_mv" in said[0]
+    assert leftovers.find(bench.settings) == []
+    assert deploy.is_deployed(bench.settings)
+
+
+def test_a_withdrawn_rollup_is_filled_anew_by_the_next_deployment(bench: Bench) -> None:
+    bench.client.command("DROP VIEW analytics.page_views_1h_mv SYNC")
+    with postgres.connect(bench.settings) as ledger:
+        ledger.execute(
+            "INSERT INTO withdrawn_views (view, rollups, definition, error, batch_id) VALUES"
+            " ('analytics.page_views_1h_mv', %s, '', 'Cannot parse Int64', 1),"
+            " ('analytics_shadow.x_mv', '{}', '', 'an earlier deployment''s', 1)",
+            [["analytics.page_views_1h", "analytics.page_views_1d"]],
+        )
+        bench.publish(bench.make(50, TODAY - timedelta(hours=1), TODAY))
+        (left,) = leftovers.find(bench.settings)
+        assert "page_views_1h_mv" in left
+        assert "Cannot parse Int64" in left
+        assert not deploy.is_deployed(bench.settings)
+        assert standing.differences(bench.settings) == []
+        release = project.deployed(bench.settings).resolve().name
+        leftovers.note_try(ledger, release)
+        with pytest.raises(deploy.DeploymentError, match="has not changed since the last try"):
+            deploy.deploy(bench.settings, is_retry=False)
+
+        done = deploy.deploy(bench.settings)
+
+        assert {"page_views_1h", "page_views_1d"} <= set(done.built)
+        assert "page_views_1min" not in done.built
+        assert ledger.execute("SELECT FROM withdrawn_views").fetchall() == []
+    check_rollups(bench)
+    bench.publish(bench.make(50, TODAY - timedelta(hours=1), TODAY))
+    check_rollups(bench)
+    assert deploy.is_deployed(bench.settings)
+
+
+def test_a_warehouse_that_is_not_as_it_was_deployed_is_noticed(bench: Bench) -> None:
+    deployed = project.deployed(bench.settings)
+    variables = project.environment(bench.settings, project.PRODUCTION, project=deployed)
+    project.run(["run"], variables)  # as build_models does
+    assert standing.differences(bench.settings) == []
+    ((select,),) = bench.rows(
+        "SELECT as_select FROM system.tables WHERE database = 'analytics'"
+        " AND name = 'metrics_5min_mv'"
+    )
+    alter = "ALTER TABLE analytics.metrics_5min_mv MODIFY QUERY "
+    bench.client.command(alter + str(select).replace("sum(", "2 * sum("))
+    assert standing.differences(bench.settings) == ["metrics_5min_mv is not as it was deployed"]
+    assert not deploy.is_deployed(bench.settings)
+    bench.client.command(alter + str(select))
+    bench.client.command("ALTER TABLE analytics.metrics_1h ADD COLUMN more UInt8")
+    assert standing.differences(bench.settings) == ["metrics_1h is not as it was deployed"]
+    bench.client.command("ALTER TABLE analytics.metrics_1h DROP COLUMN more")
     assert deploy.is_deployed(bench.settings)
 
 

@@ -68,7 +68,10 @@ def status(
         bool, typer.Option("--slow", help="What cost ClickHouse the most in the last hour.")
     ] = False,
 ) -> None:
-    """Show each server: process, port, health and memory. Exits with 1 if one is not healthy."""
+    """Show each server: process, port, health and memory; and what a deployment left over.
+
+    Exits with 1 if a server is not healthy, or anything is left.
+    """
     from millrace.stack import costs, report
 
     console = _console()
@@ -85,7 +88,11 @@ def status(
         if any(row.name == "clickhouse" and row.is_healthy for row in rows):
             for warning in report.warnings(stack.settings):
                 console.print(f"\n[yellow]{warning}")
-    if not all(row.is_healthy for row in rows):
+    left = report.leftovers(stack, rows)
+    if not as_json:
+        for what in left:
+            console.print(f"\n[red]{what}")
+    if left or not all(row.is_healthy for row in rows):
         raise typer.Exit(1)
 
 

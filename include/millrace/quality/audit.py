@@ -17,13 +17,16 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.quality import docs, pending, publication
+from millrace.quality import docs, pending, publication, withdrawn
 from millrace.quality.suites import LIMIT, Suite, build, load_suites
 from millrace.quality.windows import KINDS, Window
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
 log = logging.getLogger(__name__)
+
+WITHDRAWN = "Ingest fills it."
+"""What is expected of a rollup, and not so while its view is taken out of the path of ingest."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -134,7 +137,12 @@ def run(
         audits = _run_checkpoints(settings, client, pairs) if pairs else []
         suites = {suite.dataset: suite for suite, _ in pairs}
         with postgres.connect(settings) as connection:
+            lacking = withdrawn.reasons(client, connection)
             for audit in audits:
+                if (reason := lacking.get(suites[audit.dataset].table)) is not None:
+                    audit.findings.append(
+                        Finding(WITHDRAWN, "critical", is_success=False, observed={"error": reason})
+                    )
                 if suites[audit.dataset].publishes:
                     publication.publish(connection, suites[audit.dataset], audit)
             publication.release(connection, load_suites())

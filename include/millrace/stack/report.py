@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psutil
+import psycopg
 from rich.table import Table
 
 from millrace.settings import Settings
@@ -73,6 +74,22 @@ def observe(stack: Stack) -> list[Row]:
 def warnings(settings: Settings) -> list[str]:
     """Return what people who write SQL must know of this ClickHouse server, if anything."""
     return [MISSES_LAST_SECOND] if clickhouse.misses_last_second(settings) else []
+
+
+def leftovers(stack: Stack, rows: list[Row]) -> list[str]:
+    """Return, in words, which views are left on ingest or were taken out of its path.
+
+    Nothing while the servers that know are not there, or were never set up.
+    """
+    from millrace.transform import leftovers  # only this command needs it
+
+    healthy = {row.name for row in rows if row.is_healthy}
+    if not {"clickhouse", "postgres"} <= healthy:
+        return []
+    try:
+        return leftovers.find(stack.settings)
+    except psycopg.errors.UndefinedTable:
+        return ["the metadata schema is not up to date; ./millrace up brings it there"]
 
 
 def memory(pid: int) -> int:

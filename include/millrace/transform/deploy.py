@@ -5,17 +5,21 @@ The last deployed project lies in ``$MILLRACE_HOME/dbt/deployed`` with its manif
 A deployment
 
 1. compares the project with the deployed manifest (dbt's ``state:modified+``);
-2. creates the changed rollups in ``analytics_shadow``, empty but already fed by ingest;
-3. draws a line, under the publication lock: empties them again, and clones the tables they read
-   (hard links, no copying). From here on ingest fills them, and what came before is in the clones;
-4. fills in history from the clones, a day at a time;
+2. creates the changed rollups in ``analytics_shadow``, and tries them on clones of the tables they
+   read (hard links, no copying), a day at a time: one that throws fails here, before a view hangs
+   on anything that ingest inserts into;
+3. draws a line, under the publication lock: empties them again, hangs their views, and clones anew.
+   From here on ingest fills them, and what came before is in the clones;
+4. fills in history from the clones;
 5. builds the other changed models beside them, with unchanged ones deferred to production, and
    tests everything that changed;
 6. swaps, under the publication lock, so that no insert falls between an old rollup and its
    successor; then remembers the project as deployed, and describes it (``docs``).
 
-A failure before the swap leaves production as it was. A swap that was cut short leaves a mark, and
-the next deployment builds everything anew.
+A failure before the swap leaves production as it was, and nothing behind. What a killed one leaves
+is removed by whoever looks next (``leftovers``). A swap that was cut short leaves a mark, and the
+next deployment builds everything anew; so it does where the warehouse is not as it was deployed. A
+rollup whose view threw, and was taken out of ingest's path, is built anew with all that it feeds.
 """
 
 from __future__ import annotations
@@ -23,19 +27,21 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, profiles, publication, sql
-from millrace.transform import docs, project, watermark
+from millrace.transform import docs, leftovers, project, standing, watermark
 from millrace.transform.ddl import Ddl
+from millrace.transform.manifest import Model, models, relations
 
 log = logging.getLogger(__name__)
 
@@ -58,33 +64,16 @@ class Deployment:
         return bool(self.built or self.removed)
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model of a manifest, as far as deploying it matters."""
-
-    unique_id: str
-    name: str
-    materialized: str
-    compiled: str
-    parents: tuple[str, ...]
-
-    @property
-    def is_rollup(self) -> bool:
-        """Whether ingest fills it, through a materialized view."""
-        return self.materialized == "materialized_view"
-
-    @property
-    def is_table(self) -> bool:
-        """Whether it holds rows of its own."""
-        return self.materialized != "view"
-
-
 def is_deployed(settings: Settings, source: Path = project.SOURCE) -> bool:
-    """Whether the project in ``source`` is, as it is now, the one that stands in the warehouse."""
+    """Whether the project in ``source`` is, as it is now, the one that stands in the warehouse.
+
+    The warehouse is asked: every table and view must be as it was deployed, and none withdrawn.
+    """
     return (
         project.deployed(settings).resolve().name == _release(settings, source)
         and not _interrupted(settings).exists()
-        and not _is_incomplete(settings)
+        and not leftovers.find(settings, of_models=True)
+        and not standing.differences(settings)
     )
 
 
@@ -98,22 +87,36 @@ def _kept(settings: Settings) -> str:
 
 
 def deploy(
-    settings: Settings, source: Path = project.SOURCE, *, say: Callable[[str], None] = log.info
+    settings: Settings,
+    source: Path = project.SOURCE,
+    *,
+    say: Callable[[str], None] = log.info,
+    is_retry: bool = True,
 ) -> Deployment:
     """Bring production to the project in ``source``; do nothing if it is there already.
 
-    ``say`` is told what goes on. Raises ``DeploymentError`` when a changed model fails to build or
-    to pass its tests.
+    ``say`` is told what goes on. A project that has failed to bring a withdrawn rollup back is
+    tried again only with ``is_retry``. Raises ``DeploymentError`` when a changed model throws on
+    what is there, fails to build or to pass its tests.
     """
     release = _release(settings, source)
-    with postgres.connect(settings) as ledger, _lock(ledger, "millrace.transform"):
+    with postgres.connect(settings) as ledger, leftovers.lock(ledger):
+        for what in leftovers.clear(settings, ledger):
+            say(f"removed what an earlier deployment left: {what}")
         if is_deployed(settings, source):
             return Deployment(release)
+        withdrawn = leftovers.withdrawn(ledger)
+        if not is_retry and any(one.tried_release == release for one in withdrawn):
+            raise DeploymentError(
+                "\n".join(map(str, withdrawn)) + "\nIts model has not changed since the last try."
+            )
         copy = settings.home / "dbt" / "releases" / release
-        project.copy(source, copy)
+        if not (copy.exists() and copy == project.deployed(settings).resolve()):
+            project.copy(source, copy)  # over the deployed one it would take the state away
         try:
             done = _Deployer(settings, ledger, copy, say).run()
-        except project.DbtError as error:
+        except (project.DbtError, DeploymentError) as error:
+            leftovers.note_try(ledger, release)
             raise DeploymentError(
                 f"{error}\nProduction still has the last good version. Mend the model, then run "
                 "`./millrace dbt deploy` again."
@@ -137,9 +140,10 @@ class _Deployer:
         self.base = clickhouse.database(settings)
         self.ddl = Ddl(settings.clickhouse_cluster)
         self.deployed = project.deployed(settings)
+        self.withdrawn = leftovers.withdrawn(ledger)
         self.anew = (
             _interrupted(settings).exists()
-            or _is_incomplete(settings)
+            or bool(standing.differences(settings))
             or not self.deployed.resolve().name.endswith(_kept(settings))  # dbt does not see this
         )
         self.state = str(self.deployed / "target")
@@ -150,7 +154,6 @@ class _Deployer:
         try:
             profiles.ensure(self.settings)
             watermark.record_published_through(self.settings)
-            self._command(self.ddl.drop_database(project.SHADOW))
             self._command(self.ddl.create_database(project.SHADOW))
             changed = self._changed()
             removed = self._removed()
@@ -159,24 +162,26 @@ class _Deployer:
                 self._build(changed)
                 self.say("tests passed, swapping")
             self._swap(changed, removed)
-            self._command(self.ddl.drop_database(project.SHADOW))
         finally:
+            leftovers.clear(self.settings, self.ledger)
             self.client.close()
         return Deployment(self.copy.name, [m.name for m in changed], [m.name for m in removed])
 
     def _changed(self) -> list[Model]:
         """Return the models to build, parents first, with the SQL they have in production."""
         options = ["--resource-type", "model", "--output", "name"]
-        options += [] if self.anew else ["--select", "state:modified+", "--state", self.state]
+        if not self.anew:
+            again = [f"{name}+" for one in self.withdrawn for name in one.models]
+            options += ["--select", "state:modified+", *again, "--state", self.state]
         chosen = set(self._dbt("ls", project.PRODUCTION, options))
         self._dbt("compile", project.PRODUCTION, ["--select", "resource_type:model"])
-        return [m for m in _models(self._manifest(project.PRODUCTION)) if m.name in chosen]
+        return [m for m in models(self._manifest(project.PRODUCTION)) if m.name in chosen]
 
     def _removed(self) -> list[Model]:
         if self.anew:
             return []
-        now = {m.unique_id for m in _models(self._manifest(project.PRODUCTION))}
-        before = _models(self.deployed / "target" / "manifest.json")
+        now = {m.unique_id for m in models(self._manifest(project.PRODUCTION))}
+        before = models(self.deployed / "target" / "manifest.json")
         return [m for m in before if m.unique_id not in now]
 
     def _build(self, changed: list[Model]) -> None:
@@ -214,11 +219,38 @@ class _Deployer:
         (self.beside / "manifest.json").write_text(json.dumps(state))
 
     def _fill(self, rollups: list[Model]) -> None:
-        """Give the shadow's rollups their history, each row once."""
+        """Try the shadow's rollups, then have ingest feed them and give them their history.
+
+        dbt makes their tables only (macro ``clickhouse__create_mv``). Raises ``DeploymentError``
+        when one throws.
+        """
         inside = {m.unique_id for m in rollups}
         first = [m for m in rollups if not inside & set(m.parents)]
-        shadow = {m.unique_id: m for m in _models(self._manifest(project.SHADOW))}
-        sources = _relations(self._manifest(project.SHADOW))
+        shadow = {m.unique_id: m for m in models(self._manifest(project.SHADOW))}
+        for model in rollups:
+            if model not in first:
+                self._hang(shadow[model.unique_id])
+        # no view hangs on what ingest inserts into yet
+        self._fill_from_clones(rollups, first, shadow, is_trial=True)
+        self._fill_from_clones(rollups, first, shadow, is_trial=False)
+
+    def _hang(self, model: Model) -> None:
+        name = f"{project.SHADOW}.{model.name}"
+        self._command(self.ddl.create_materialized_view(f"{name}_mv", name, model.compiled))
+
+    def _fill_from_clones(
+        self,
+        rollups: list[Model],
+        first: list[Model],
+        shadow: dict[str, Model],
+        *,
+        is_trial: bool,
+    ) -> None:
+        """Fill the shadow's rollups from clones of what they read, each row once.
+
+        Unless it ``is_trial``, their views are hung at the moment that the clones are of.
+        """
+        sources = relations(self._manifest(project.SHADOW))
         read = {m.unique_id: next(p for p in shadow[m.unique_id].parents) for m in first}
         clones = {
             parent: f"{project.SHADOW}.history_{number}"
@@ -234,6 +266,8 @@ class _Deployer:
             for parent, clone in clones.items():
                 for statement in self.ddl.copy(clone, origins[parent]):
                     self._command(statement)
+            for model in () if is_trial else first:
+                self._hang(shadow[model.unique_id])
         for model in first:
             parent = read[model.unique_id]
             clone = clones[parent]
@@ -248,14 +282,22 @@ class _Deployer:
             ).result_rows
             for (day,) in days:
                 only = f"{{'{clone}': '_partition_id = \\'{day}\\''}}"
-                self._command(statement, settings={"additional_table_filters": only})
-            self.say(f"filled {model.name} with {len(days)} days of history")
+                try:
+                    self._command(statement, settings={"additional_table_filters": only})
+                except ClickHouseError as error:
+                    raise DeploymentError(
+                        f"{model.name}, or a rollup that it feeds, throws on the events of {day}: "
+                        f"{str(error).splitlines()[0]}"
+                    ) from error
+            done = "tried {} on {} days" if is_trial else "filled {} with {} days of history"
+            self.say(done.format(model.name, len(days)))
         for clone in clones.values():
             self._command(self.ddl.drop_table(clone))
 
     def _swap(self, changed: list[Model], removed: list[Model]) -> None:
         mark = _interrupted(self.settings)
         with self._no_publishing():
+            leftovers.demand_none_threw(self.ledger, error=DeploymentError)
             mark.touch()
             for model in changed:
                 self._publish(model)
@@ -264,6 +306,8 @@ class _Deployer:
                 self._command(self.ddl.drop_table(f"{name}_mv"))
                 self._command(self.ddl.drop_table(name))
             self._remember()
+            names = [model.name for model in [*changed, *removed]]
+            leftovers.mended(self.ledger, self.client, self.base, names)
             mark.unlink()
 
     def _publish(self, model: Model) -> None:
@@ -287,6 +331,7 @@ class _Deployer:
         """Make the release the deployed one, and forget those before it."""
         target = self.copy / "target"
         shutil.copytree(self._target(project.PRODUCTION), target, dirs_exist_ok=True)
+        standing.record(self.client, target)
         link = self.deployed.with_name("deployed.new")
         link.unlink(missing_ok=True)
         link.symlink_to(self.copy)
@@ -312,7 +357,7 @@ class _Deployer:
         return Path(variables["DBT_TARGET_PATH"])
 
     def _production(self, unique_id: str) -> str:
-        return _relations(self.deployed / "target" / "manifest.json")[unique_id]
+        return relations(self.deployed / "target" / "manifest.json")[unique_id]
 
     def _engine(self, name: str) -> str:
         rows = self.client.query(
@@ -325,68 +370,5 @@ class _Deployer:
         self.client.command(statement, settings=settings)
 
 
-def _is_incomplete(settings: Settings) -> bool:
-    """Whether the warehouse lacks a model that was deployed (it may have been lost), or all."""
-    manifest = project.deployed(settings) / "target" / "manifest.json"
-    if not manifest.exists():
-        return True
-    models = _models(manifest)
-    expected = {m.name for m in models} | {f"{m.name}_mv" for m in models if m.is_rollup}
-    with closing(clickhouse.connect(settings, "dbt")) as client:
-        standing = client.query(
-            sql.render("clickhouse/transform/standing.sql"),
-            parameters={"database": project.PRODUCTION},
-        )
-    return not expected <= {name for (name,) in standing.result_rows}
-
-
 def _interrupted(settings: Settings) -> Path:
     return settings.home / "dbt" / "swap-under-way"
-
-
-def _models(manifest: Path) -> list[Model]:
-    """Return a manifest's models, parents before children."""
-    nodes = {
-        key: node
-        for key, node in json.loads(manifest.read_text())["nodes"].items()
-        if node["resource_type"] == "model"
-    }
-    ordered: dict[str, Model] = {}
-
-    def add(key: str) -> None:
-        if key in ordered or key not in nodes:
-            return
-        node = nodes[key]
-        for parent in node["depends_on"]["nodes"]:
-            add(parent)
-        ordered[key] = Model(
-            unique_id=key,
-            name=node["alias"],
-            materialized=node["config"]["materialized"],
-            compiled=node.get("compiled_code") or "",
-            parents=tuple(node["depends_on"]["nodes"]),
-        )
-
-    for key in nodes:
-        add(key)
-    return list(ordered.values())
-
-
-def _relations(manifest: Path) -> dict[str, str]:
-    """Return the quoted name of every model and source of a manifest, by its id."""
-    content = json.loads(manifest.read_text())
-    return {
-        key: node["relation_name"]
-        for key, node in (content["nodes"] | content["sources"]).items()
-        if node.get("relation_name")
-    }
-
-
-@contextmanager
-def _lock(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
-    """Hold an advisory lock exclusively."""
-    connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])
-    try:
-        yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [name])

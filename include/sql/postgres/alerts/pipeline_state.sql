@@ -13,6 +13,11 @@ SELECT 'millrace_ingest_recent_incidents',
     count(*) FILTER (WHERE occurred_at > clock_timestamp() - interval '10 minutes')::float8
 FROM ingest_incidents GROUP BY source_id, kind
 UNION ALL
+SELECT 'millrace_withdrawn_views', jsonb_build_object(
+        'view', view, 'rollups', array_to_string(rollups, ', '), 'error', left(error, 300)
+    ), 1
+FROM withdrawn_views
+UNION ALL
 SELECT 'millrace_published_windows_withheld', jsonb_build_object('dataset', dataset),
     count(*) FILTER (WHERE status = 'withheld')::float8
 FROM published_windows

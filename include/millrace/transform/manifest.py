@@ -1,0 +1,66 @@
+"""What dbt's manifest says of models, as far as deploying them matters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of a manifest."""
+
+    unique_id: str
+    name: str
+    materialized: str
+    compiled: str
+    parents: tuple[str, ...]
+
+    @property
+    def is_rollup(self) -> bool:
+        """Whether ingest fills it, through a materialized view."""
+        return self.materialized == "materialized_view"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it holds rows of its own."""
+        return self.materialized != "view"
+
+
+def models(manifest: Path) -> list[Model]:
+    """Return a manifest's models, parents before children."""
+    nodes = {
+        key: node
+        for key, node in json.loads(manifest.read_text())["nodes"].items()
+        if node["resource_type"] == "model"
+    }
+    ordered: dict[str, Model] = {}
+
+    def add(key: str) -> None:
+        if key in ordered or key not in nodes:
+            return
+        node = nodes[key]
+        for parent in node["depends_on"]["nodes"]:
+            add(parent)
+        ordered[key] = Model(
+            unique_id=key,
+            name=node["alias"],
+            materialized=node["config"]["materialized"],
+            compiled=node.get("compiled_code") or "",
+            parents=tuple(node["depends_on"]["nodes"]),
+        )
+
+    for key in nodes:
+        add(key)
+    return list(ordered.values())
+
+
+def relations(manifest: Path) -> dict[str, str]:
+    """Return the quoted name of every model and source of a manifest, by its id."""
+    content = json.loads(manifest.read_text())
+    return {
+        key: node["relation_name"]
+        for key, node in (content["nodes"] | content["sources"]).items()
+        if node.get("relation_name")
+    }

@@ -1,0 +1,4 @@
+SELECT concat(database, '.', name) AS view
+FROM system.tables
+WHERE database = {database:String} AND engine = 'MaterializedView'
+ORDER BY view
