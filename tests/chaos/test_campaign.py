@@ -21,13 +21,10 @@ from millrace.chaos import campaign
 from millrace.ingest import rebuild
 from millrace.simulate.manifest import Manifest
 from millrace.stack.stack import Stack
-from millrace.stores import profiles
 from millrace.transform import project, watermark
 from millrace.verify import rollups
 
 SEED = 4
-BUILD_AT = 12
-"""After so many faults the models are built a first time, so that the end builds on it."""
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +37,10 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.mark.timeout(1500)
 def test_workers_and_servers_under_fire(arena: Stack) -> None:
-    def build(number: int, _struck: campaign.Struck) -> None:
-        if number == BUILD_AT:
-            profiles.ensure(arena.settings)
-            build_models(arena)
-
-    outcome = campaign.run(arena, count=25, seed=SEED, rate=1000, on_fault=build)
+    outcome = campaign.run(arena, count=28, seed=SEED, rate=1000)
     for report in outcome.reports:
         report.print(Console())
-    assert len(outcome.struck) == 25
+    assert len(outcome.struck) == 28
     assert outcome.messages > 0
     checks = {check.name: check for report in outcome.reports for check in report.checks}
     assert all(one.table in checks[rollups.NAME].compared for one in rollups.ROLLUPS)

@@ -29,6 +29,8 @@ from millrace.transform import (
     standing,
     watermark,
 )
+from millrace.verify import models, rollups
+from millrace.verify.warehouse import Warehouse
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,43 @@ def test_dbt_leaves_the_views_of_ingest_as_they_are(bench: Bench) -> None:
     for _ in range(2):
         project.run(["run", "--select", "config.materialized:materialized_view"], variables)
     assert bench.rows(identity) == before
+
+
+def test_the_oracle_sees_a_wrong_session_and_a_wrong_minute(bench: Bench) -> None:
+    bench.publish(bench.make(300, TODAY - timedelta(hours=3), TODAY))
+    bench.build()
+    warehouse = Warehouse(bench.settings, "test")
+    names = (models.SESSIONS, models.ACTIVITY)
+
+    def differences() -> list[int]:
+        checks = {one.name: one for one in models.check(warehouse, bench.settings, 0)}
+        assert [checks[name].skipped for name in names] == ["", ""]
+        assert all(f"{len(bench.events):,} events" in one.compared for one in checks.values())
+        return [len(checks[name].differences) for name in names]
+
+    assert differences() == [0, 0]
+    bench.client.command(
+        "INSERT INTO analytics.int_session_versions SELECT * REPLACE (events + 1 AS events)"
+        " FROM analytics.int_session_versions FINAL LIMIT 1"
+    )
+    bench.client.command(
+        "INSERT INTO analytics.int_user_activity_versions SELECT * REPLACE (['x'] AS event_types)"
+        " FROM analytics.int_user_activity_versions FINAL LIMIT 1"
+    )
+    assert differences() == [2, 1]
+    rolled_up = rollups.check_all(warehouse, bench.settings, 0)
+    assert (rolled_up.differences, rolled_up.skipped) == ([], "")
+    bench.client.command(
+        "INSERT INTO analytics.metrics_1h SELECT * REPLACE (1 AS events)"
+        " FROM analytics.metrics_1h LIMIT 1"
+    )
+    (wrong,) = rollups.check_all(warehouse, bench.settings, 0).differences
+    assert wrong.what.startswith("metrics_1h ")
+    for name in ("int_session_versions", "int_user_activity_versions", "metrics_1h"):
+        bench.client.command(f"DROP TABLE analytics.{name} SYNC")
+    deploy.deploy(bench.settings)  # everything anew
+    bench.build()
+    assert differences() == [0, 0]
 
 
 def test_building_again_changes_nothing(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from millrace.chaos.crew import Crew
@@ -19,8 +20,7 @@ from millrace.simulate import faults as traffic_faults
 from millrace.simulate import send
 from millrace.simulate.manifest import Manifest
 from millrace.stack.stack import Stack
-from millrace.stores import postgres
-from millrace.transform import project
+from millrace.stores import postgres, profiles
 from millrace.verify import conservation, simulation
 from millrace.verify.report import Report
 
@@ -155,7 +155,8 @@ def run(
     kinds = order(only or sorted(actions), count, rng)
     if not with_airflow:
         _compile_rules(stack)
-        _build_rollups(stack)
+        profiles.ensure(stack.settings)
+        harm.models.deploy()
         crew.start()
     load.start()
     try:
@@ -174,6 +175,8 @@ def run(
         manifest = load.finish()
         outcome.messages = manifest.sent
         manifest.write(stack.settings.home / "manifests" / f"chaos-{seed}.json")
+        simulation.await_loaded(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
+        harm.models.build_up_to(datetime.now(UTC))
         outcome.reports = [
             simulation.verify(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS),
             conservation.verify(stack.settings, wait_seconds=CATCH_UP_SECONDS),
@@ -199,9 +202,3 @@ def _crew_environment(stack: Stack, proxy: Proxy) -> dict[str, str]:
 def _compile_rules(stack: Stack) -> None:
     with postgres.connect(stack.settings) as connection:
         gate.compile_all(connection, stack.settings)
-
-
-def _build_rollups(stack: Stack) -> None:
-    """Build the rollups that ingest feeds, so that an insert can be cut between events and them."""
-    variables = project.environment(stack.settings, project.PRODUCTION)
-    project.run(["run", "--select", "config.materialized:materialized_view"], variables)

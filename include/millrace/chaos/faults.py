@@ -10,6 +10,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,10 +20,11 @@ import psycopg
 
 from millrace import waiting
 from millrace.chaos.crew import Crew
+from millrace.chaos.models import Models
 from millrace.chaos.proxy import Proxy
 from millrace.stack import airflow
 from millrace.stack.stack import Stack
-from millrace.stores import postgres
+from millrace.stores import clickhouse, postgres
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ class Harm:
     def __init__(self, stack: Stack, rng: random.Random) -> None:
         self.stack = stack
         self.rng = rng
+        self.models = Models(stack.settings)
 
     def loaded(self) -> int:
         """Return how many micro-batches the ledger counts as loaded; -1 while it is down."""
@@ -86,10 +90,30 @@ class Harm:
         self.stack.wait_healthy(name)
         return "set back" + ("" if went_on else " (nothing had been loaded since)")
 
+    def alter_views(self) -> str:
+        """Alter every view that ingest feeds to what it is, as foreign tools do at each run.
+
+        It gives them another identity for deduplication; the next restart gives the old one back.
+        """
+        with closing(clickhouse.connect(self.stack.settings)) as client:
+            views = client.query(
+                "SELECT concat(database, '.', name), as_select FROM system.tables "
+                "WHERE engine = 'MaterializedView'"
+            ).result_rows
+            for view, select in views:
+                client.command(f"ALTER TABLE {view} MODIFY QUERY {select}")
+        restarts = self.rng.random() < 0.5
+        if restarts:
+            self.kill_server("clickhouse")
+        return f"altered {len(views)} views" + (", and restarted ClickHouse" if restarts else "")
+
     def servers(self) -> dict[str, Action]:
         """The faults that need nobody's help."""
         home = self.stack.settings.home
         return {
+            "alter_views": self.alter_views,
+            "build_models": self.models.build,
+            "deploy_models": self.models.deploy,
             "kill_clickhouse": lambda: self.kill_server("clickhouse"),
             "kill_kafka": lambda: self.kill_server("kafka"),
             "kill_postgres": lambda: self.kill_server("postgres"),
@@ -161,16 +185,24 @@ class WorkerHarm(Harm):
         self.proxy.disarm()
         return "cut" if happened else "no insert came"
 
+    def between(self, change: Action) -> str:
+        """Kill every worker in the middle of its work, and change the models before they repeat."""
+        killed = self.kill_every_worker()
+        return f"{killed}; {change()}"
+
     def actions(self) -> dict[str, Action]:
         """Every fault by its name."""
+        servers = self.servers()
+        changes = {name: servers.pop(name) for name in ("alter_views", "deploy_models")}
         return {
+            **{name: partial(self.between, change) for name, change in changes.items()},
             "kill_worker": self.kill_worker,
             "kill_every_worker": self.kill_every_worker,
             "kill_plan": self.kill_plan,
             "pause_worker": self.pause_worker,
             "cut_reply": lambda: self.cut("reply"),
             "cut_request": lambda: self.cut("request"),
-            **self.servers(),
+            **servers,
         }
 
 

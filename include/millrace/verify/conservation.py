@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from millrace import waiting
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
+from millrace.verify import models, rollups
 from millrace.verify.log import Extent, Log
 from millrace.verify.report import Check, Difference, Report
 from millrace.verify.warehouse import Misplaced, Span, Warehouse, fingerprint
@@ -372,4 +373,9 @@ def verify(
             total, repeated = proof.warehouse.repeated_event_ids(hours)
             name = f"{proof.warehouse.target}: no event_id twice"
             report.checks.append(Check(name, f"{total:,} events", repeated))
+            if proof.warehouse.target == "events":
+                soon = min(until, time.monotonic() + 15)
+                report.checks.append(rollups.check_all(proof.warehouse, settings, soon))
+                soon = max(soon, time.monotonic() + 5)
+                report.checks += models.check(proof.warehouse, settings, soon)
     return report

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millrace import waiting
+from millrace.settings import Settings
 from millrace.verify.report import Check, Difference
 from millrace.verify.warehouse import Warehouse
 
@@ -52,6 +53,15 @@ def check(warehouse: Warehouse, minutes: range, until: float) -> Check:
     found = [one for rollup in there for one in _differences(warehouse, rollup, minutes, until)]
     names = ", ".join(rollup.table for rollup in there)
     return Check(NAME, f"{names} over {len(minutes):,} minutes", found)
+
+
+def check_all(warehouse: Warehouse, settings: Settings, until: float) -> Check:
+    """Compare every rollup over all that ``events`` holds, but for days that expire soon."""
+    since = int((time.time() - (settings.events_retention_days - 2) * 86_400) * 1000)
+    ((first, last),) = warehouse.rows("minutes_held", since=since)
+    if not last:
+        return Check(NAME, skipped="there are no events")
+    return check(warehouse, range(first, last + 1), until)
 
 
 def _exists(warehouse: Warehouse, rollup: Rollup) -> bool:

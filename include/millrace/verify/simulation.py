@@ -10,7 +10,7 @@ from millrace import waiting
 from millrace.settings import Settings
 from millrace.simulate.manifest import Manifest
 from millrace.stores import postgres
-from millrace.verify import rollups
+from millrace.verify import models, rollups
 from millrace.verify.report import Check, Difference, Report, compare
 from millrace.verify.warehouse import Span, Warehouse
 
@@ -89,6 +89,17 @@ def _positions(warehouse: Warehouse, spans: list[Span], incarnation: int) -> Che
     )
 
 
+def await_loaded(manifest: Manifest, settings: Settings, *, wait_seconds: float) -> bool:
+    """Wait until ingest has judged every message of a manifest; return whether it has in time.
+
+    Raises ``LookupError`` when ingest does not know the topic at all.
+    """
+    until = time.monotonic() + wait_seconds
+    incarnation = await_incarnation(settings, manifest, until)
+    warehouse = Warehouse(settings, manifest.topic)
+    return await_ingest(warehouse, _spans(manifest), incarnation, until)
+
+
 def verify(
     manifest: Manifest,
     settings: Settings,
@@ -150,6 +161,7 @@ def verify(
             warehouse, range(min(minutes), max(minutes) + 1), min(until, time.monotonic() + 15)
         )
     )
+    report.checks += models.check(warehouse, settings, min(until, time.monotonic() + 15))
     if manifest.unconfirmed:
         report.checks.append(
             Check(
