@@ -115,7 +115,7 @@ def test_a_server_that_cannot_start_says_why_in_one_sentence(folder: Path) -> No
 def test_a_lost_or_changed_key_is_noticed_before_the_start(tmp_path: Path) -> None:
     clickhouse.check_key(tmp_path, {clickhouse.KEY: "a" * 32})
     clickhouse.check_key(tmp_path, {clickhouse.KEY: "a" * 32})
-    with pytest.raises(StackError, match=r"lost or changed.*secrets\.env.*backups restore"):
+    with pytest.raises(StackError, match=r"lost or changed.*secrets\.env.*millrace restore"):
         clickhouse.check_key(tmp_path, {clickhouse.KEY: "b" * 32})
 
 

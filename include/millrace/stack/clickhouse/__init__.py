@@ -79,5 +79,5 @@ def check_key(folder: Path, secrets: Mapping[str, str]) -> None:
             f"{KEY} in secrets.env was lost or changed: it is not the key that the tables in "
             f"{folder} are encrypted with. Put the former line back from your copy of secrets.env. "
             f"If there is none, the tables can't be read: move {folder} away, run ./millrace up, "
-            "then ./millrace backups restore."
+            "then ./millrace restore."
         )
