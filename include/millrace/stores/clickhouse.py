@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,16 @@ CLIENT_SETTINGS = {
     "max_query_size": 16 << 20,  # a gate of many rules is a long statement
     "s3_validate_etag_on_read": 0,  # rclone's ETags, and an encrypting gateway's, are no MD5
 }
+
+
+class EditedMigrationError(RuntimeError):
+    """A migration was changed after it had been applied: old and new stacks would differ."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"include/sql/{MIGRATIONS}/{name}.sql was edited after it was applied here. Put it "
+            "back as it was (git log shows when it changed); a new file takes the change."
+        )
 
 
 def connect(
@@ -177,9 +188,10 @@ def apply_accounts(settings: Settings) -> list[str]:
 def migrate(settings: Settings) -> list[str]:
     """Apply the migrations under ``include/sql/clickhouse/migrations`` that were not yet applied.
 
-    A file is applied once, in the order of its number, and recorded in ``schema_migrations``.
-    Statements inside a file must bear repetition (``IF NOT EXISTS``), since a crash may fall
-    between a file and its record. Returns the names applied now.
+    A file is applied once, in the order of its number, and recorded in ``schema_migrations`` with
+    its hash. Statements inside a file must bear repetition (``IF NOT EXISTS``), since a crash may
+    fall between a file and its record. Returns the names applied now. Raises
+    ``EditedMigrationError`` before anything is applied when an applied file has changed since.
     """
     name = database(settings)
     on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
@@ -196,19 +208,26 @@ def migrate(settings: Settings) -> list[str]:
         bootstrap.command(statement)
     bootstrap.close()
 
-    client = connect(settings)
-    done = {row[0] for row in client.query("SELECT name FROM schema_migrations").result_rows}
-    folder = settings.sql_folder / MIGRATIONS
-    applied = []
-    for path in sorted(folder.glob("*.sql")):
-        if path.stem in done:
-            continue
-        for statement in sql.render_all(f"{MIGRATIONS}/{path.name}", **variables):
-            client.command(statement)
-        client.insert("schema_migrations", [[path.stem]], column_names=["name"])
-        applied.append(path.stem)
-    follow_retention(client, settings)
-    client.close()
+    with connect(settings) as client:
+        rows = client.query(sql.render("clickhouse/applied_migrations.sql")).result_rows
+        done = {str(file): str(digest) for file, digest in rows}
+        files = {
+            path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((settings.sql_folder / MIGRATIONS).glob("*.sql"))
+        }
+        for file, digest in files.items():
+            if done.get(file, "") not in ("", digest):
+                raise EditedMigrationError(file)
+        applied = []
+        for file, digest in files.items():
+            if file not in done:
+                for statement in sql.render_all(f"{MIGRATIONS}/{file}.sql", **variables):
+                    client.command(statement)
+                applied.append(file)
+            if not done.get(file):  # new, or applied before hashes were kept
+                columns = ["name", "content_hash"]
+                client.insert("schema_migrations", [[file, digest]], column_names=columns)
+        follow_retention(client, settings)
     return applied
 
 

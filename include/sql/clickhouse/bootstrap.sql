@@ -10,3 +10,6 @@ CREATE TABLE IF NOT EXISTS {{ database }}.schema_migrations {{ on_cluster }}
 ENGINE = {{ engine('ReplacingMergeTree') }}
 ORDER BY name
 COMMENT 'Migrations of the base tables that were applied here'
+;
+ALTER TABLE {{ database }}.schema_migrations {{ on_cluster }}
+    ADD COLUMN IF NOT EXISTS content_hash String COMMENT 'SHA-256 of the file as it was applied'
