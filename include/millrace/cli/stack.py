@@ -77,6 +77,8 @@ def status(
     console = _console()
     stack = _existing_stack()
     if slow:
+        if not console.is_terminal:
+            console.width = costs.WHOLE  # whoever pipes it wants it whole
         for table in costs.tables(stack.settings):
             console.print(table)
         return

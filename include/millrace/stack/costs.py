@@ -12,6 +12,8 @@ from millrace.stores import clickhouse, sql
 
 MOST = 15
 """Rows of each table."""
+WHOLE = 500
+"""Characters that the longest line takes."""
 
 
 def tables(settings: Settings) -> list[Table]:
@@ -48,8 +50,15 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
     for name in columns:
         is_text = name in ("account", "task", "statement")
+        # A number is read whole or it misleads; a terminal cuts the statement, a pipe nothing.
+        shortest = None if name == "statement" else len(name)
         table.add_column(
-            name, justify="left" if is_text else "right", no_wrap=True, overflow="ellipsis"
+            name,
+            justify="left" if is_text else "right",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=shortest,
+            ratio=1 if name == "statement" else None,
         )
     for row in rows:
         table.add_row(*map(_cell, columns, row))

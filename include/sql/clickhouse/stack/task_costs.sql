@@ -4,7 +4,7 @@ SELECT
     any(user) AS account,
     count() AS statements,
     sum(query_duration_ms) / 1000 AS total_seconds,
-    sum(ProfileEvents['OSCPUVirtualTimeMicroseconds']) / 1e6 AS cpu_seconds,
+    sum(ProfileEvents['UserTimeMicroseconds'] + ProfileEvents['SystemTimeMicroseconds']) / 1e6 AS cpu_seconds,
     sum(read_rows) AS rows_read,
     sum(written_rows) AS rows_written,
     max(memory_usage) AS most_bytes
