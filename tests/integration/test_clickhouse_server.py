@@ -91,6 +91,15 @@ def test_files_outside_its_folder_are_out_of_reach_of_everybody(folder: Path) ->
                 assert "Permission denied" in answer.text or "ACCESS_DENIED" in answer.text
 
 
+def test_times_without_a_zone_are_utc_wherever_the_machine_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    with running(folder) as engine:
+        times = engine.text("SELECT timezone(), toDateTime(0)", database="default")
+        assert times == "UTC\t1970-01-01 00:00:00"
+
+
 def test_nobody_is_default_after_the_start(folder: Path) -> None:
     with running(folder) as engine:
         for password in ("", "default", clickhouse_server.KEY):

@@ -75,6 +75,7 @@ def serve(options: Options, known: dict[str, str]) -> None:
     lock = _lock(options.path)
     os.chdir(options.path)
     os.environ["TMPDIR"] = str(options.path)  # the one folder that it will be able to write
+    os.environ["TZ"] = "UTC"  # the library has no other setting of its time zone
     fifo = _prepare(options)
     door = ThreadingHTTPServer(("127.0.0.1", 0), _Door)
     threading.Thread(target=door.serve_forever, daemon=True).start()

@@ -43,7 +43,6 @@ def config_xml(options: Options, door_port: int) -> str:
     return _document(
         {
             "display_name": "millrace",
-            "timezone": "UTC",
             "log-level": "error",  # as for clickhouse-local, not logger.level
             "listen_host": "127.0.0.1",
             "http_port": options.http_port,
