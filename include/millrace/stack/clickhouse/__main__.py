@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -44,6 +45,9 @@ log = logging.getLogger("millrace.clickhouse")
 
 START_SECONDS = 300
 """A server with many parts takes its time to open them."""
+
+
+MOST_CONNECTIONS = 16_384
 
 
 class _Door(BaseHTTPRequestHandler):
@@ -161,6 +165,13 @@ def _run(library: ModuleType, options: Options, fifo: Path, files: dict[Path, st
     server.join()
 
 
+def _raise_file_limit() -> int:
+    """Let the server open as many files and sockets as the machine allows; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 def _lock(path: Path) -> int:
     """Hold the folder for this process, or exit saying who has it."""
     descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -241,6 +252,7 @@ def main(
             key=known.get(KEY, ""),
             is_former=takeover.is_former(path.resolve()),
             memory=memory_mib << 20,
+            connections=min(MOST_CONNECTIONS, _raise_file_limit() * 3 // 4),
         )
         serve(options, known)
     except ValidationError as error:

@@ -35,6 +35,7 @@ class Options(BaseModel):
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
     is_former: bool = Field(False, description="Whether tables lie on the plain disk, too.")
     memory: int = Field(0, ge=0, description="Most memory in bytes; 0 is 90 % of the machine's.")
+    connections: int = Field(16_384, ge=64, description="Most connections to either port.")
 
 
 def config_xml(options: Options, door_port: int) -> str:
@@ -56,6 +57,10 @@ def config_xml(options: Options, door_port: int) -> str:
             "mark_cache_size": GIB // 2,
             "uncompressed_cache_size": GIB // 16,
             "max_concurrent_queries": 200,
+            # Each connection holds a thread: those who open many and send nothing, or a byte now
+            # and then, must neither take them all nor keep them.
+            "max_connections": options.connections,
+            "handshake_timeout_milliseconds": 10_000,
             "ignore_empty_sql_security_in_create_view_query": 0,  # the profiles say whose rights
             "keep_alive_timeout": 300,  # urllib3 and others meet a connection closed under them
             "merge_tree": {
