@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from millrace.rules.comparisons import (
-    FLOAT_DIGITS,
     among,
     at_limit,
     is_of_texts,
@@ -16,11 +15,9 @@ from millrace.rules.comparisons import (
     nudged,
     predicate,
 )
+from millrace.rules.contract_fields import event_id, is_no_object, is_rounded, user_id
 from millrace.rules.expressions import OBJECTS, Fields, literal, text_of
 from millrace.rules.model import REASONS, Rule
-from millrace.stores import sql
-
-UNIQUE_KEYS = "clickhouse/rules/unique_keys.sql"
 
 CONTRACT_RULE = "contract"
 """Name that a failure of the event contract itself carries in place of a rule's."""
@@ -28,8 +25,6 @@ CONTRACT_RULE = "contract"
 REQUIRED = ("event_id", "event", "timestamp", "user_id")
 NOT_A_STRING = ", ".join(str(ord(character)) for character in "-0123456789tf{[")
 """First bytes of JSON values that are no strings (null reads as absent)."""
-WRITTEN_NUMBER = r'\s*:\s*"?([^",}\s]*)'
-"""What follows a key, up to the end of the number that its value is."""
 
 EARLIEST = "toDateTime64('1970-01-01 00:00:00', 3, 'UTC')"
 LATEST = "toDateTime64('2099-12-31 23:59:59.999', 3, 'UTC')"
@@ -93,58 +88,6 @@ class Surroundings:
     events_retention_days: int
     field_names: dict[str, str] = field(default_factory=dict)
     baselines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-
-
-def event_id(fields: Fields) -> str:
-    """Return the event's id; null where the text is no UUID."""
-    return fields.define("event_id_parsed", f"toUUIDOrNull({fields.text('event_id')})")
-
-
-def user_id(fields: Fields) -> str:
-    """Return the user's id; 0 where the text is no number of 64 bits."""
-    return fields.define("user_id_parsed", f"toUInt64OrZero({fields.text('user_id')})")
-
-
-def is_rounded(fields: Fields) -> str:
-    """Return whether the user's id is a JSON number that the parser had to round.
-
-    12.0 is 12. But 12345678901234567.0 would be read as 12345678901234568, who is someone else. The
-    message itself is asked only where what follows its first such key is not the id as it was read.
-    """
-    user, rounded = fields.text("user_id"), []
-    for key in fields.keys("user_id"):
-        name, text = f'"{key}"', fields.original(key)
-        after = f"substring(value, position(value, {literal(name)}) + {len(name.encode())}, 64)"
-        first = fields.define(f"{key}_first", f"extract({after}, {literal('^' + WRITTEN_NUMBER)})")
-        written = f"extractAll(value, {literal(re.escape(name) + WRITTEN_NUMBER)})"
-        # Up to 15 digits a Float64 keeps; and zeros after the point are none of an integer's.
-        is_exact = (
-            f"ifNull(toFloat64OrNull(w) = toFloat64OrNull({text}), 0) AND "
-            f"(length(replaceRegexpAll(w, '[eE].*$|[^0-9]', '')) <= {FLOAT_DIGITS} "
-            f"OR replaceRegexpOne(w, '[.]0*$', '') = {text})"
-        )
-        rounded.append(
-            f"if({first} = {text}, 0, {user} = {text} "
-            f"AND JSONType(value, {literal(key)}) = 'Double' "
-            f"AND NOT arrayExists(w -> {is_exact}, {written}))"
-        )
-    return " OR ".join(rounded)
-
-
-def entries(fields: Fields, name: str) -> str:
-    """Return an object's fields as a map, the first of equal keys; empty where it is no object."""
-    text = fields.text(name)
-    parsed = fields.define(
-        f"{name}_read", f"if({text} = '', map(), JSONExtract({text}, 'Map(String, String)'))"
-    )
-    return fields.define(f"{name}_entries", sql.render(UNIQUE_KEYS, entries=parsed))
-
-
-def is_no_object(fields: Fields, name: str) -> str:
-    """Return whether a field that should be an object is there and is something else."""
-    text = fields.text(name)
-    test = f"{text} != '' AND empty({entries(fields, name)}) AND JSONType({text}) != 'Object'"
-    return fields.define(f"{name}_is_none", test)
 
 
 def _holds(fields: Fields, hint: str, expression: str) -> tuple[Test, ...]:

@@ -6,17 +6,13 @@ import hashlib
 from collections.abc import Iterable
 
 from millrace.rules.checks import (
-    UNIQUE_KEYS,
     Check,
     Surroundings,
     bounded,
     compile_checks,
     contract_checks,
-    entries,
-    event_id,
-    is_no_object,
-    user_id,
 )
+from millrace.rules.contract_fields import UNIQUE_KEYS, entries, event_id, is_no_object, user_id
 from millrace.rules.expressions import CONTRACT, OBJECTS, Fields, literal
 from millrace.rules.model import Rule
 from millrace.rules.transformations import TRANSFORMATIONS
