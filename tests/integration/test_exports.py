@@ -32,12 +32,19 @@ def exporter(settings: Settings) -> Iterator[Exporter]:
     definitions.apply(settings)
     settings = settings.model_copy(update={"events_retention_days": 36500})
     client = clickhouse.connect(settings)
-    client.command("ALTER TABLE events REMOVE TTL")
-    client.command("ALTER TABLE raw_events REMOVE TTL")
+    ttls = dict(
+        client.query(
+            "SELECT name, extract(engine_full, 'TTL (.*?)(?: SETTINGS|$)') FROM system.tables "
+            "WHERE database = currentDatabase() AND name IN ('events', 'raw_events')"
+        ).result_rows
+    )
+    for table in ttls:
+        client.command(f"ALTER TABLE {table} REMOVE TTL")
     with Exporter(settings) as exporter:
         yield exporter
-    client.command("TRUNCATE TABLE events")
-    client.command("TRUNCATE TABLE raw_events")
+    for table, ttl in ttls.items():
+        client.command(f"TRUNCATE TABLE {table}")
+        client.command(f"ALTER TABLE {table} MODIFY TTL {ttl}")
     client.close()
 
 
