@@ -137,11 +137,17 @@ def watched(port: Callable[[], int]) -> Iterator[Watch]:
     urlopen = urllib3.HTTPConnectionPool.urlopen
 
     def watching(
-        pool: Any, method: str, url: str, body: Any = None, headers: Any = None, **more: Any
+        pool: Any,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        *further: Any,  # a retry gives them by place
+        **named: Any,
     ) -> Any:
         if pool.port == port() and method == "POST":
             watch.look(urlopen, pool, url, body, headers)
-        return urlopen(pool, method, url, body=body, headers=headers, **more)
+        return urlopen(pool, method, url, body, headers, *further, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(urllib3.HTTPConnectionPool, "urlopen", watching)
