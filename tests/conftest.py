@@ -15,6 +15,7 @@ import pytest
 
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
+from millrace.stores import postgres
 from tests.helpers import embedded
 
 
@@ -38,7 +39,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with embedded.running(tmp_path_factory.mktemp("stack"), with_airflow=False) as started:
         os.environ["MILLRACE_HOME"] = str(started.settings.home)
         os.environ["MILLRACE_PORT_BASE"] = str(started.settings.port_base)
+        _number_sources_in_a_circle(started.settings)
         yield started
+
+
+def _number_sources_in_a_circle(settings: Settings) -> None:
+    """Let tests make more sources than the 255 that a ledger numbers; few are used at once."""
+    with postgres.connect(settings) as connection:
+        connection.execute(
+            "ALTER TABLE data_sources DROP CONSTRAINT data_sources_source_number_key, "
+            "ALTER COLUMN source_number SET MAXVALUE 255 SET CYCLE"
+        )
 
 
 @pytest.fixture(scope="session")

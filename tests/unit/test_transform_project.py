@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from millrace.settings import Settings
 from millrace.transform import project
@@ -39,7 +40,11 @@ def test_the_fingerprint_follows_the_files_and_not_what_dbt_writes(tmp_path: Pat
 
 
 def test_a_sandbox_reads_its_own_sample_and_production_the_base_tables(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, clickhouse_url="https://me:secret@warehouse:8443/events_db")
+    settings = Settings(
+        home=tmp_path,
+        clickhouse_url="https://me:secret@warehouse:8443/events_db",
+        clickhouse_dbt_password=SecretStr(""),
+    )
     sandbox = project.profile(settings, project.SANDBOX)
     production = project.profile(settings, project.PRODUCTION)
     assert sandbox["MILLRACE_DBT_SOURCES"] == sandbox["MILLRACE_DBT_SANDBOX"]

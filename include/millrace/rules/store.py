@@ -126,9 +126,8 @@ def seed(connection: Connection, settings: Settings) -> dict[str, int]:
     added = {"data_sources": 0, "event_types": 0, "processing_rules": 0}
     with change(connection, "seed"):
         added["data_sources"] = connection.execute(
-            "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic) "
-            "VALUES ('events', 'Product events', %s, %s) ON CONFLICT DO NOTHING",
-            [settings.events_topic, settings.dead_letter_topic],
+            sql.render("postgres/rules/seed_source.sql"),
+            {"topic": settings.events_topic, "dead_letter_topic": settings.dead_letter_topic},
         ).rowcount
         for entry in seeded_event_types():
             added["event_types"] += connection.execute(
