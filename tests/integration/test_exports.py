@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg.types.json import Jsonb
 
+from millrace.contract import locks
 from millrace.exports import definitions, on_demand, retention, service, windows
 from millrace.exports.definitions import ExportError, PersonalData
 from millrace.exports.windows import Window
@@ -323,11 +324,12 @@ def test_an_open_batch_keeps_the_hour_open(exporter: Exporter) -> None:
 
 
 def test_two_runs_of_a_window_exclude_each_other(exporter: Exporter) -> None:
-    lock = f"export events {HOUR.isoformat()}"
-    with postgres.connect(exporter.settings) as other:
-        other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock])
-        with pytest.raises(ExportError, match="another run"):
-            export(exporter, "events")
+    with (
+        postgres.connect(exporter.settings) as other,
+        locks.alone(other, locks.EXPORT, "events", HOUR.isoformat()),
+        pytest.raises(ExportError, match="another run"),
+    ):
+        export(exporter, "events")
     assert export(exporter, "events")["rows"] == ROWS
 
 

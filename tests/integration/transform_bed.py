@@ -13,8 +13,9 @@ from clickhouse_connect.driver.client import Client
 from tests.helpers import plain_models
 from tests.helpers.plain_models import Event
 
+from millrace.contract import publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, publication
+from millrace.stores import clickhouse, postgres
 from millrace.transform import project
 
 MINUTE, FIVE_MINUTES = timedelta(minutes=1), timedelta(minutes=5)

@@ -12,7 +12,7 @@ import pytest
 from millrace.alerts import promql, rules, templates
 from millrace.alerts.evaluation import statement
 from millrace.alerts.model import Rule, as_json, from_json
-from millrace.alerts.promql.nodes import quote
+from millrace.stores.quoting import literal
 
 GOOD = Rule("slow", "x > 1", "warning", "me", "docs/runbooks/slow.md", ["slack"])
 METRICS = {
@@ -160,8 +160,8 @@ def test_value_and_threshold(expression: str, parts: tuple[str, str, str] | None
     "text", ["it's", "back\\slash", "\\'", "{a:Int64}", "new\nline", "--", "é"]
 )
 def test_a_string_cannot_leave_its_literal(text: str) -> None:
-    literal = quote(text)
-    inner = literal[1:-1].replace("\\\\", "").replace("\\'", "")
+    quoted = literal(text)
+    inner = quoted[1:-1].replace("\\\\", "").replace("\\'", "")
     assert "'" not in inner
     assert not inner.endswith("\\")
 

@@ -111,8 +111,9 @@ def _settle(
             "INSERT INTO alert_clock (evaluated_until) VALUES (%s) ON CONFLICT DO NOTHING",
             [minute - MINUTE],
         )
-        clock = connection.execute("SELECT evaluated_until FROM alert_clock FOR UPDATE").fetchone()
-        assert clock is not None  # noqa: S101 - the row was inserted just above
+        clock = postgres.one(
+            connection.execute("SELECT evaluated_until FROM alert_clock FOR UPDATE")
+        )
         if clock["evaluated_until"] >= minute:
             return False
         gap = minute - clock["evaluated_until"] > MINUTE
@@ -159,15 +160,12 @@ def _keep_history(settings: Settings, found: Mapping[datetime, Mapping[str, Resu
             )
     if not rows:
         return
-    client = clickhouse.connect(settings, "alerts")
-    try:
+    with clickhouse.connect(settings, "alerts") as client:
         client.insert(
             "alert_evaluations",
             rows,
             column_names=["evaluated_at", "rule_name", "labels", "status", "value", "detail"],
         )
-    finally:
-        client.close()
 
 
 __all__ = ["Notification", "Summary", "due_at", "floor_minute", "run"]

@@ -54,11 +54,8 @@ def collect(settings: Settings, at: datetime) -> int:
 def write(settings: Settings, at: datetime, samples: list[Sample]) -> None:
     """Insert samples of one moment into ``pipeline_metrics``."""
     rows: list[list[Any]] = [[at, name, value, labels] for name, value, labels in samples]
-    client = clickhouse.connect(settings, "alerts")
-    try:
+    with clickhouse.connect(settings, "alerts") as client:
         client.insert("pipeline_metrics", rows, column_names=COLUMNS)
-    finally:
-        client.close()
 
 
 def _lag(settings: Settings, positions: list[dict[str, Any]]) -> list[Sample]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from millrace.alerts.promql.nodes import quote
 from millrace.stores import sql
+from millrace.stores.quoting import literal
 
 OWN_PREFIX = "millrace_"
 """Metrics with this prefix are in ``pipeline_metrics``; all others are published by dbt."""
@@ -40,4 +40,4 @@ class StoredSamples:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(quote, names))
+    return ", ".join(map(literal, names))

@@ -16,6 +16,7 @@ from minio.error import MinioException
 from psycopg.rows import DictRow
 
 from millrace.backups.gateway import WAREHOUSE, BackupError
+from millrace.contract import locks
 from millrace.settings import Settings
 from millrace.stores import postgres
 
@@ -149,10 +150,9 @@ def alone(settings: Settings) -> Iterator[psycopg.Connection[DictRow]]:
 
     Raises ``BackupError`` when someone else has it.
     """
-    with postgres.connect(settings) as connection:
-        row = connection.execute(
-            "SELECT pg_try_advisory_lock(hashtext('millrace.backup')) AS is_mine"
-        ).fetchone()
-        if row is None or not row["is_mine"]:
-            raise BackupError("another backup, restore or expiry is running; wait for it")
+    busy = BackupError("another backup, restore or expiry is running; wait for it")
+    with (
+        postgres.connect(settings) as connection,
+        locks.at_once(connection, locks.BACKUP, error=busy),
+    ):
         yield connection

@@ -93,10 +93,9 @@ class Drill:
         self.settings = settings
         self.folder = settings.home / "drill"
         with postgres.connect(settings) as connection:
-            row = connection.execute(
-                "INSERT INTO restore_drills DEFAULT VALUES RETURNING drill_id"
-            ).fetchone()
-        assert row is not None  # noqa: S101  INSERT … RETURNING
+            row = postgres.one(
+                connection.execute("INSERT INTO restore_drills DEFAULT VALUES RETURNING drill_id")
+            )
         self.report = Report(row["drill_id"])
 
     def run(self) -> Report:

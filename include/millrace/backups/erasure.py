@@ -15,8 +15,10 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.backups.gateway import BackupError
+from millrace.contract import publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, publication, sql
+from millrace.stores import clickhouse, postgres, sql
+from millrace.stores.quoting import identifier
 
 AS_RECEIVED = ("raw_events", "rejected_events")
 """Tables whose rows name the user only inside the message."""
@@ -117,18 +119,18 @@ def _places(settings: Settings, client: Client) -> dict[str, str]:
         sql.render("clickhouse/backups/user_tables.sql"),
         parameters={"databases": [mine, "analytics"]},
     ).result_rows
-    places = {f"{database}.`{table}`": "user_id = {user:UInt64}" for database, table in rows}
+    places = {identifier(database, table): "user_id = {user:UInt64}" for database, table in rows}
     return places | dict.fromkeys(_as_received(settings), _IN_MESSAGE)
 
 
 def _as_received(settings: Settings) -> list[str]:
-    return [f"{clickhouse.database(settings)}.`{table}`" for table in AS_RECEIVED]
+    return [identifier(clickhouse.database(settings), table) for table in AS_RECEIVED]
 
 
 def _targets(settings: Settings, connection: psycopg.Connection[DictRow]) -> list[str]:
     """Return the tables that hold the events of the sources."""
     rows = connection.execute("SELECT DISTINCT target_table FROM data_sources").fetchall()
-    return [f"{clickhouse.database(settings)}.`{row['target_table']}`" for row in rows]
+    return [identifier(clickhouse.database(settings), row["target_table"]) for row in rows]
 
 
 def _count(client: Client, table: str, condition: str, user_id: int) -> int:

@@ -16,8 +16,10 @@ from millrace.backups import catalogue, gateway
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
+from millrace.contract import publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, profiles, publication, sql
+from millrace.stores import clickhouse, profiles, sql
+from millrace.stores.quoting import identifier
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +140,8 @@ def _read(client: Client, entry: Entry) -> None:
     for table in entry.tables:
         name = f"{table.database}.{table.name}"
         source = place(entry.backup_id, name)
-        restoring = (
-            f"RESTORE TABLE {table.database}.`{table.name}` AS {_beside(table)} FROM {source}"
-        )
+        origin = identifier(table.database, table.name)
+        restoring = f"RESTORE TABLE {origin} AS {_beside(table)} FROM {source}"
         run(client, f"{restoring} SETTINGS structure_only = 1")
         # a merge would sum or replace rows before they were compared
         client.command(f"SYSTEM STOP MERGES {_beside(table)}")
@@ -154,13 +155,13 @@ def _put_in_place(client: Client, entry: Entry) -> None:
         client.command(f"DROP DATABASE IF EXISTS {database} SYNC")
         client.command(f"CREATE DATABASE {database}")
     for table in entry.tables:
-        client.command(f"RENAME TABLE {_beside(table)} TO {table.database}.`{table.name}`")
+        client.command(f"RENAME TABLE {_beside(table)} TO {identifier(table.database, table.name)}")
     names = ", ".join(f"DATABASE {database}" for database in entry.databases)
     run(client, f"RESTORE {names} FROM {place(entry.backup_id, 'structure')}")
 
 
 def _beside(table: Table) -> str:
-    return f"{STAGING}.`{table.database}.{table.name}`"
+    return identifier(STAGING, f"{table.database}.{table.name}")
 
 
 def check(client: Client, entry: Entry) -> None:

@@ -19,9 +19,11 @@ from millrace import waiting
 from millrace.backups import catalogue, gateway, metrics
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import LOOK_AT_BUCKET, WAREHOUSE, BackupError
+from millrace.contract import publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, publication, sql
+from millrace.stores import clickhouse, postgres, quoting, sql
 from millrace.stores import objects as store
+from millrace.stores.quoting import identifier
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +139,7 @@ def _cut(
     of its tables. What the ledger says at that moment is where ingest goes on after a restore.
     """
     client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
-    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
     client.command(f"CREATE DATABASE {STAGING} {on_cluster}")
     databases = _databases(settings, client)
     tables = client.query(
@@ -150,13 +152,13 @@ def _cut(
     ):
         began = time.monotonic()
         for database, name in tables:
-            clone = f"{STAGING}.`{database}.{name}` {on_cluster}"
-            client.command(f"CREATE TABLE {clone} CLONE AS {database}.`{name}`")
+            clone = f"{_clone(database, name)} {on_cluster}"
+            client.command(f"CREATE TABLE {clone} CLONE AS {identifier(database, name)}")
         positions = lock.execute(sql.render("postgres/backups/positions.sql")).fetchall()
         cut_at = datetime.now(UTC)
         held = time.monotonic() - began
     for database, name in tables:
-        client.command(f"SYSTEM STOP MERGES {STAGING}.`{database}.{name}`")
+        client.command(f"SYSTEM STOP MERGES {_clone(database, name)}")
     versions = {
         "databases": databases,
         "millrace": version("millrace"),
@@ -190,8 +192,9 @@ def _write(
     objects: Minio,
     backup_id: str,
 ) -> Entry:
-    row = connection.execute("SELECT * FROM backups WHERE backup_id = %s", [backup_id]).fetchone()
-    assert row is not None  # noqa: S101  it was inserted above
+    row = postgres.one(
+        connection.execute("SELECT * FROM backups WHERE backup_id = %s", [backup_id])
+    )
     databases = row["details"]["databases"]
     base = catalogue.get(objects, row["base_id"]) if row["base_id"] else None
     based = {(table.database, table.name) for table in base.tables} if base else set()
@@ -213,12 +216,12 @@ def _write(
         database, _, name = clone.partition(".")
         if (database, name) in done:
             continue
-        rows, content_hash = measure(client, f"{STAGING}.`{clone}`")
+        rows, content_hash = measure(client, identifier(STAGING, clone))
         base_id = base.backup_id if base and (database, name) in based else None
         options = f", base_backup = {place(base_id, clone)}" if base_id else ""
         size = run(
             client,
-            f"BACKUP TABLE {STAGING}.`{clone}` AS {database}.`{name}` "
+            f"BACKUP TABLE {identifier(STAGING, clone)} AS {identifier(database, name)} "
             f"TO {place(backup_id, clone)} SETTINGS {PLAIN}{options}",
         )
         connection.execute(
@@ -272,6 +275,11 @@ def _complete(
         [size, count, backup_id],
     )
     return entry
+
+
+def _clone(database: str, name: str) -> str:
+    """Return where the clone of a table is."""
+    return identifier(STAGING, f"{database}.{name}")
 
 
 def place(backup_id: str | None, name: str) -> str:

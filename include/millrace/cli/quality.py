@@ -59,8 +59,9 @@ def metrics() -> None:
 
     settings = Settings()
     hours.judge_closed(settings)
-    client = clickhouse.connect(settings, "quality")
-    rows = client.query(sql.render("clickhouse/quality/front_metrics.sql")).named_results()
+    with clickhouse.connect(settings, "quality") as client:
+        answer = client.query(sql.render("clickhouse/quality/front_metrics.sql"))
+        rows = list(answer.named_results())
     table = Table("source", "metric", "hour", "value", "target", "worst in 7 days")
     for row in rows:
         table.add_row(
@@ -71,7 +72,6 @@ def metrics() -> None:
             f"{row['target']:.2%}",
             f"{row['worst']:.4%}",
         )
-    client.close()
     Console().print(table)
 
 
@@ -83,8 +83,9 @@ def report() -> None:
     from millrace.stores import clickhouse, postgres
 
     settings = Settings()
-    client = clickhouse.connect(settings, "quality")
-    with postgres.connect(settings) as connection:
+    with (
+        clickhouse.connect(settings, "quality") as client,
+        postgres.connect(settings) as connection,
+    ):
         front, _ = docs.write_overview(settings, client, connection)
-    client.close()
     typer.echo(f"{docs.link(settings, front.name)}\n{front}")

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import clickhouse, postgres, sql
+from millrace.stores.quoting import identifier
 
 SEEDS = REPOSITORY / "include" / "seeds" / "exports.yaml"
 FORMATS = {"Parquet": "Parquet", "CSV": "CSVWithNames", "JSONEachRow": "JSONEachRow"}
@@ -114,7 +115,7 @@ class Definition:
     def order(self, treatment: PersonalData) -> str:
         """Return the list to sort by: columns that are in the export."""
         kept = self.kept(treatment)
-        return ", ".join(f"`{name}`" for name in self.order_by if name in kept) or "ALL"
+        return ", ".join(identifier(name) for name in self.order_by if name in kept) or "ALL"
 
     def kept(self, treatment: PersonalData) -> list[str]:
         """Return the names of the columns that an export has."""
@@ -214,7 +215,7 @@ def _column(entry: str | dict[str, Any]) -> Column:
         entry = {"name": entry}
     return Column(
         name=entry["name"],
-        expression=entry.get("expression") or f"source.`{entry['name']}`",
+        expression=entry.get("expression") or f"source.{identifier(entry['name'])}",
         is_personal=bool(entry.get("is_personal")),
         is_binary=bool(entry.get("is_binary")),
     )

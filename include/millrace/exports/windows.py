@@ -12,6 +12,7 @@ from psycopg.rows import DictRow
 from millrace.exports.definitions import Definition, ExportError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
+from millrace.stores.postgres import one
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ def snapshot(connection: psycopg.Connection[DictRow]) -> datetime:
     """
     with connection.transaction():
         connection.execute("LOCK TABLE ingest_batches IN SHARE MODE")
-        row = connection.execute(
-            "SELECT coalesce(min(claimed_at), clock_timestamp()) AS moment "
-            "FROM ingest_batches WHERE state = 'claimed'"
-        ).fetchone()
-    assert row is not None  # noqa: S101  an aggregate always has a row
+        row = one(
+            connection.execute(
+                "SELECT coalesce(min(claimed_at), clock_timestamp()) AS moment "
+                "FROM ingest_batches WHERE state = 'claimed'"
+            )
+        )
     moment: datetime = row["moment"].astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
@@ -52,10 +54,9 @@ def snapshot(connection: psycopg.Connection[DictRow]) -> datetime:
 def gate(connection: psycopg.Connection[DictRow], dataset: str, window: Window) -> Gate:
     """Return what the quality gate says: published only if passed windows cover all of it."""
     query = sql.render("postgres/exports/gate.sql")
-    row = connection.execute(
-        query, {"dataset": dataset, "start": window.start, "end": window.end}
-    ).fetchone()
-    assert row is not None  # noqa: S101  an aggregate always has a row
+    row = one(
+        connection.execute(query, {"dataset": dataset, "start": window.start, "end": window.end})
+    )
     if row["withheld"]:
         return Gate("withheld", row["withheld"])
     if row["is_covered"]:

@@ -6,20 +6,22 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 from clickhouse_connect.driver.client import Client
-from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from millrace.contract import locks
 from millrace.exports import windows
 from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
 from millrace.exports.windows import Window
 from millrace.settings import Settings
 from millrace.stores import clickhouse, objects, postgres, sql
+from millrace.stores.postgres import one
+from millrace.stores.quoting import identifier, literal
 
 ROWS_PER_FILE = 5_000_000
 """About how many rows of a window share a file."""
@@ -238,9 +240,10 @@ class Exporter:
         return [{"name": row[0], "type": row[1]} for row in rows.result_rows]
 
     def _structure(self, columns: list[dict[str, str]]) -> str:
-        """Return a schema as the table function ``s3`` takes it, ready for single quotes."""
-        text = ", ".join(f"`{column['name']}` {column['type']}" for column in columns)
-        return text.replace("\\", "\\\\").replace("'", "\\'")
+        """Return a schema as the table function ``s3`` takes it."""
+        return literal(
+            ", ".join(f"{identifier(column['name'])} {column['type']}" for column in columns)
+        )
 
     def _hash_key(self, definition: Definition, treatment: PersonalData) -> str:
         key = self.settings.export_hash_key.get_secret_value()
@@ -267,23 +270,26 @@ class Exporter:
             suffix=definition.suffix,
             format=FORMATS[definition.format],
             structure=self._structure(columns),
-            columns=[f"`{column['name']}`" for column in columns],
+            columns=[identifier(column["name"]) for column in columns],
         )
         return [
             {"key": prefix + name, "bytes": size, "rows": rows, "content_hash": str(content_hash)}
             for name, size, rows, content_hash in self.clickhouse.query(query).result_rows
         ]
 
-    def _alone(self, definition: Definition, window: Window) -> _Alone:
-        return _Alone(self.postgres, f"export {definition.name} {window.start.isoformat()}")
+    def _alone(self, definition: Definition, window: Window) -> AbstractContextManager[None]:
+        start = window.start.isoformat()
+        busy = f"export {definition.name} {start} is being made by another run; wait for it"
+        return locks.at_once(
+            self.postgres, locks.EXPORT, definition.name, start, error=ExportError(busy)
+        )
 
     def _begin(self, name: str, window: Window, requested_by: str) -> int:
-        row = self.postgres.execute(
+        begun = self.postgres.execute(
             sql.render("postgres/exports/begin_run.sql"),
             {"name": name, "start": window.start, "end": window.end, "requested_by": requested_by},
-        ).fetchone()
-        assert row is not None  # noqa: S101  INSERT … RETURNING
-        return int(row["run_id"])
+        )
+        return int(one(begun)["run_id"])
 
     def _end(self, run_id: int, state: str, reason: str) -> None:
         self.postgres.execute(
@@ -403,23 +409,6 @@ class Exporter:
         self.objects.put_object(
             self.settings.s3_bucket, key, io.BytesIO(data), len(data), content_type=kind
         )
-
-
-class _Alone:
-    """Holds a session's advisory lock for the length of a ``with``; a crash frees it."""
-
-    def __init__(self, connection: psycopg.Connection[DictRow], what: str) -> None:
-        self.connection = connection
-        self.what = what
-
-    def __enter__(self) -> None:
-        query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS is_mine"
-        row = self.connection.execute(query, [self.what]).fetchone()
-        if not row or not row["is_mine"]:
-            raise ExportError(f"{self.what} is being made by another run; wait for it")
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [self.what])
 
 
 def folder(definition: Definition, window: Window) -> str:

@@ -7,6 +7,8 @@ import logging
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from millrace.stores.errors import first_line
+
 log = logging.getLogger(__name__)
 
 
@@ -15,7 +17,8 @@ def is_ready(client: Client) -> bool:
     try:
         client.command("SELECT dictGetOrDefault('user_profiles', 'country', 0::UInt64, '')")
     except ClickHouseError as error:
-        reason = str(error).split("\n")[0][:200]
-        log.warning("no enrichment: the dictionary user_profiles does not answer: %s", reason)
+        log.warning(
+            "no enrichment: the dictionary user_profiles does not answer: %s", first_line(error)
+        )
         return False
     return True

@@ -11,6 +11,7 @@ import psycopg
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import LeaseLostError, Source
 from millrace.settings import Settings
+from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,6 @@ class Lease:
                 self._lost = lost
                 self._stopped.set()
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                log.warning("could not prolong the lease: %s", str(error).split("\n")[0])
+                log.warning("could not prolong the lease: %s", first_line(error))
                 self._ledger.close()
         self._ledger.close()

@@ -9,12 +9,12 @@ holds, and what is missing there is written under a new generation, as something
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from typing import TYPE_CHECKING
 
+from millrace.contract import publication
 from millrace.ingest.model import Batch
 from millrace.ingest.rebuild.rollups import Rollups, replace_partition
-from millrace.stores import clickhouse, publication
+from millrace.stores import clickhouse
 
 if TYPE_CHECKING:
     from datetime import date
@@ -80,7 +80,7 @@ def make_good(worker: Worker, batch: Batch, days: list[date]) -> dict[str, str]:
     """
     target = worker.source.target_table
     suffix = f"__mend_{batch.batch_id}"
-    with closing(clickhouse.connect(worker.settings, "loader")) as client:
+    with clickhouse.connect(worker.settings, "loader") as client:
         rollups = Rollups(client, clickhouse.database(worker.settings), suffix, is_lenient=True)
         copy = f"{target}{suffix}"
         try:

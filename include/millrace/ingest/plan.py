@@ -165,9 +165,8 @@ def _reconcile(
 
 
 def _ensure_target(settings: Settings, source: Source) -> None:
-    client = clickhouse.connect(settings, "loader")
-    client.command(f"CREATE TABLE IF NOT EXISTS {source.target_table} AS events")
-    client.close()
+    with clickhouse.connect(settings, "loader") as client:
+        client.command(f"CREATE TABLE IF NOT EXISTS {source.target_table} AS events")
 
 
 def _add_partitions(mine: Ledger, topic: Topic, edges: dict[int, tuple[int, int]]) -> None:

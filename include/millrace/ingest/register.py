@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 from clickhouse_connect.driver.client import Client
 
+from millrace.contract import publication
 from millrace.ingest.ledger import Ledger, sources
 from millrace.ingest.model import Source
 from millrace.ingest.warehouse import moment
 from millrace.settings import Settings
-from millrace.stores import clickhouse, publication, sql
+from millrace.stores import clickhouse, sql
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +32,19 @@ def ensure(settings: Settings, ledger: Ledger) -> int:
 
     Holds the publication lock alone while it fills, so that nobody judges by half a register.
     """
-    client = clickhouse.connect(settings, "loader")
-    try:
-        with publication.alone(ledger.connection):
-            expected = instance(ledger)
-            if int(str(client.command(SENTINEL))) == expected:
-                return expected
-            fresh = expected + 1
-            since = _held_since(settings, ledger)
-            _fill(client, sources(ledger.connection), since, fresh)
-            ledger.connection.execute(
-                "UPDATE ingest_register SET instance = %s, filled_at = clock_timestamp(), "
-                "horizon = %s, expired_at = clock_timestamp()",
-                [fresh, since],
-            )
-            return fresh
-    finally:
-        client.close()
+    with clickhouse.connect(settings, "loader") as client, publication.alone(ledger.connection):
+        expected = instance(ledger)
+        if int(str(client.command(SENTINEL))) == expected:
+            return expected
+        fresh = expected + 1
+        since = _held_since(settings, ledger)
+        _fill(client, sources(ledger.connection), since, fresh)
+        ledger.connection.execute(
+            "UPDATE ingest_register SET instance = %s, filled_at = clock_timestamp(), "
+            "horizon = %s, expired_at = clock_timestamp()",
+            [fresh, since],
+        )
+        return fresh
 
 
 def _held_since(settings: Settings, ledger: Ledger) -> datetime:
@@ -112,14 +109,11 @@ def expire(settings: Settings, ledger: Ledger, since: datetime) -> bool:
     ).fetchall()
     if not rows:
         return False
-    client = clickhouse.connect(settings, "loader")
-    try:
+    with clickhouse.connect(settings, "loader") as client:
         client.command(
             "ALTER TABLE event_id_register DELETE WHERE ingested_hour < {hour:UInt32}",
             parameters={"hour": int(since.timestamp() // 3600)},
             settings={"mutations_sync": 1},
         )
-    finally:
-        client.close()
     log.info("register of event ids: let go of what arrived before %s", since)
     return True

@@ -89,15 +89,12 @@ def warehouse_totals(settings: Settings) -> dict[str, float]:
 
     Raises ``clickhouse_connect.driver.exceptions.ClickHouseError`` when it does not answer.
     """
-    client = clickhouse.connect(settings, "loader")
-    try:
+    with clickhouse.connect(settings, "loader") as client:
         rows = client.query(
             sql.render("clickhouse/ingest/totals.sql"),
             parameters={"database": clickhouse.database(settings)},
         ).result_rows
         return {str(name): float(value) for name, value in rows}
-    finally:
-        client.close()
 
 
 def _ends(settings: Settings, topic: str, partitions: list[int]) -> dict[int, int]:

@@ -27,6 +27,7 @@ from millrace.ingest.model import (
 )
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
+from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -381,11 +382,6 @@ def arrow_stream(messages: pa.Table) -> Generator[bytes, None, None]:
 def _is_of_the_statement(error: ClickHouseError) -> bool:
     """Tell whether the server ran the statement and refused, for other than the loader's guard."""
     return getattr(error, "code", None) is not None and "millrace: incoming" not in str(error)
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says first, short enough for a column or a log."""
-    return str(error).strip().split("\n")[0][:300]
 
 
 def moment(value: datetime) -> str:

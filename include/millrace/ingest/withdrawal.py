@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import logging
 import re
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from millrace.contract import publication
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import Batch
 from millrace.ingest.rebuild.rollups import target_of
-from millrace.stores import clickhouse, publication, sql
+from millrace.stores import clickhouse, quoting, sql
+from millrace.stores.errors import first_line
 
 if TYPE_CHECKING:
     from millrace.ingest.worker import Worker
@@ -47,7 +48,7 @@ def withdraw_if_at_fault(worker: Worker, batch: Batch, error: ClickHouseError) -
     message = str(error)
     if getattr(error, "code", None) in PASSING_CODES and batch.attempts < PATIENCE:
         return
-    with closing(clickhouse.connect(worker.settings, "loader")) as client:
+    with clickhouse.connect(worker.settings, "loader") as client:
         for view in _at_fault(client, message):
             with publication.alone(worker.ledger.connection):
                 withdraw(worker.ledger, client, batch, view, message)
@@ -73,7 +74,7 @@ def withdraw(ledger: Ledger, client: Client, batch: Batch, view: str, message: s
     if not found:
         return  # another worker did
     ((definition,),) = found
-    said = message.strip().split("\n")[0].replace("\0", "")[:1000]
+    said = first_line(message, 1000)
     with ledger.connection.transaction():
         ledger.run(
             "withdraw_view",
@@ -86,9 +87,8 @@ def withdraw(ledger: Ledger, client: Client, batch: Batch, view: str, message: s
         ledger.incident(
             "view_withdrawn", batch.ranges[0], batch.incarnation, f"{view} threw: {said}"
         )
-    cluster = ledger.settings.clickhouse_cluster
-    on_cluster = f" ON CLUSTER {cluster}" if cluster else ""
-    client.command(f"DROP VIEW IF EXISTS {view}{on_cluster} SYNC")
+    on_cluster = quoting.on_cluster(ledger.settings.clickhouse_cluster)
+    client.command(f"DROP VIEW IF EXISTS {view} {on_cluster} SYNC")
     log.error("the view %s threw and was taken out of the path of ingest: %s", view, said)
 
 

@@ -15,6 +15,7 @@ import urllib3
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
+from millrace.contract import publication
 from millrace.ingest import enrichment, mending, recovery, register, withdrawal
 from millrace.ingest.ahead import Ahead
 from millrace.ingest.lease import Lease
@@ -32,9 +33,9 @@ from millrace.ingest.model import (
 )
 from millrace.ingest.progress import Progress, compact
 from millrace.ingest.reader import OffsetGoneError, Reader
-from millrace.ingest.warehouse import Warehouse, first_line
+from millrace.ingest.warehouse import Warehouse
 from millrace.settings import Settings
-from millrace.stores import publication
+from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 

@@ -102,24 +102,18 @@ def audit_closed(settings: Settings, now: datetime | None = None) -> list[Audit]
     Raises what the stores raise; windows whose audit was cut are audited anew.
     """
     moment = now or datetime.now(UTC)
-    client = clickhouse.connect(settings, "quality")
-    try:
+    with clickhouse.connect(settings, "quality") as client:
         suites = pending.existing(settings, client, load_suites())
         with postgres.connect(settings) as connection:
             waiting = [pending.find(client, connection, suites, kind, moment) for kind in KINDS]
-    finally:
-        client.close()
     pairs = [pair for one in waiting for pair in one.pairs]
     return run(settings, pairs, covers_until=min(one.covers_until for one in waiting))
 
 
 def audit_window(settings: Settings, window: Window, dataset: str = "") -> list[Audit]:
     """Audit one window again, of one dataset or of all that have windows of its kind."""
-    client = clickhouse.connect(settings, "quality")
-    try:
+    with clickhouse.connect(settings, "quality") as client:
         suites = pending.existing(settings, client, load_suites())
-    finally:
-        client.close()
     chosen = [s for s in suites if window.kind in s.windows and dataset in ("", s.dataset)]
     return run(settings, [(suite, window) for suite in sorted(chosen, key=pending.order)])
 
@@ -132,8 +126,7 @@ def run(
     ``covers_until`` says up to when late events are covered by these audits; without it they are
     looked for from where the audits before left off.
     """
-    client = clickhouse.connect(settings, "quality")
-    try:
+    with clickhouse.connect(settings, "quality") as client:
         audits = _run_checkpoints(settings, client, pairs) if pairs else []
         suites = {suite.dataset: suite for suite, _ in pairs}
         with postgres.connect(settings) as connection:
@@ -152,8 +145,6 @@ def run(
             pages += docs.write_overview(settings, client, connection)
         docs.upload(settings, pages)
         docs.forget_old(settings)
-    finally:
-        client.close()
     return audits
 
 

@@ -26,8 +26,7 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
     moment = now or datetime.now(UTC)
     with postgres.connect(settings) as connection:
         until = ingested_until(connection)
-    client = clickhouse.connect(settings, "quality")
-    try:
+    with clickhouse.connect(settings, "quality") as client:
         hours = _waiting(client, moment, until)
         oldest = moment - timedelta(days=settings.raw_retention_days)
         for hour in hours:
@@ -41,8 +40,6 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
                 [[hour.start, until, moment] for hour in hours],
                 column_names=["hour", "covers_until", "measured_at"],
             )
-    finally:
-        client.close()
     return hours
 
 

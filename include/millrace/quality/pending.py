@@ -14,6 +14,7 @@ from millrace.quality.suites import Suite
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
+from millrace.stores.postgres import one
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,7 @@ class Pending:
 
 def ingested_until(connection: psycopg.Connection[DictRow]) -> datetime:
     """Return the moment before which all that was claimed is in the warehouse."""
-    row = connection.execute(sql.render("postgres/quality/ingested_until.sql")).fetchone()
-    assert row is not None  # noqa: S101  an aggregate always has a row
+    row = one(connection.execute(sql.render("postgres/quality/ingested_until.sql")))
     moment: datetime = row["moment"].astimezone(UTC)
     return moment
 

@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 
 from millrace.quality.suites import Suite
 from millrace.settings import Settings
-from millrace.stores import clickhouse, profiles, sql
+from millrace.stores import clickhouse, profiles, quoting, sql
 
 if TYPE_CHECKING:
     from millrace.quality.audit import Audit
@@ -50,8 +50,7 @@ def release(connection: psycopg.Connection[DictRow], suites: Iterable[Suite]) ->
 
 def show(settings: Settings, client: Client, suites: Iterable[Suite]) -> None:
     """Bring the database ``published`` up to date with the verdicts and with the tables."""
-    cluster = settings.clickhouse_cluster
-    variables = {"on_cluster": f"ON CLUSTER {cluster}" if cluster else ""}
+    variables = {"on_cluster": quoting.on_cluster(settings.clickhouse_cluster)}
     profiles.ensure(settings)  # and the named collection that reads PostgreSQL
     client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} {variables['on_cluster']}")
     client.command(

@@ -15,10 +15,12 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.rules.comparisons import predicate
-from millrace.rules.expressions import CONTRACT, OBJECTS, Fields, literal
+from millrace.rules.expressions import CONTRACT, OBJECTS, Fields
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
-from millrace.stores import sql
+from millrace.stores import quoting, sql
+from millrace.stores.errors import first_line
+from millrace.stores.quoting import literal
 
 VALUES = {
     "sum": "sumIf({number}, isFinite({number}))",
@@ -122,7 +124,7 @@ def publish(client: Client, settings: Settings, rules: list[Rule]) -> bool:
     if found and mark in found[0][0]:
         return False
     _try(client, wanted)
-    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
     for statement in sql.render_all(
         "clickhouse/rules/publish_metrics.sql",
         on_cluster=on_cluster,
@@ -144,7 +146,7 @@ def _try(client: Client, aggregations: list[Aggregation]) -> None:
         try:
             client.command(f"SELECT count() FROM (\n{statement}\n) WHERE timestamp = 0")  # noqa: S608
         except ClickHouseError as error:
-            reason = str(error).strip().splitlines()[0][:500]
+            reason = first_line(error, 500)
             raise RuleError(f"rule {one.name}: config: ClickHouse refuses it: {reason}") from error
 
 

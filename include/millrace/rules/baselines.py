@@ -31,38 +31,37 @@ def refresh(
     have to be compiled afterwards.
     """
     moment = now or datetime.now(UTC)
-    client = clickhouse.connect(settings, "loader")
     names = []
-    try:
-        with postgres.connect(settings) as connection:
-            rows = connection.execute("SELECT * FROM rule_baselines").fetchall()
-            known = {row["rule_name"]: row for row in rows}
-            for rule, active in store.all_rules(connection):
-                before, check = known.get(rule.name), rule.config.get("check")
-                if not active or check not in ("outlier", "user_rate"):
+    with (
+        clickhouse.connect(settings, "loader") as client,
+        postgres.connect(settings) as connection,
+    ):
+        rows = connection.execute("SELECT * FROM rule_baselines").fetchall()
+        known = {row["rule_name"]: row for row in rows}
+        for rule, active in store.all_rules(connection):
+            before, check = known.get(rule.name), rule.config.get("check")
+            if not active or check not in ("outlier", "user_rate"):
+                continue
+            if check == "outlier":
+                if before is not None and before["computed_at"] > moment - older_than:
                     continue
-                if check == "outlier":
-                    if before is not None and before["computed_at"] > moment - older_than:
-                        continue
-                    found = baseline(client, rule, moment)
-                else:
-                    found = user_rates.judge(
-                        client,
-                        rule,
-                        held=before["baselines"] if before else [],
-                        keys=_user_keys(connection),
-                        since=before["computed_at"] if before else None,
-                        now=moment,
-                    )
-                connection.execute(
-                    "INSERT INTO rule_baselines (rule_name, baselines, computed_at) "
-                    "VALUES (%s, %s, %s) ON CONFLICT (rule_name) DO UPDATE SET "
-                    "baselines = EXCLUDED.baselines, computed_at = EXCLUDED.computed_at",
-                    [rule.name, Jsonb(found), moment],
+                found = baseline(client, rule, moment)
+            else:
+                found = user_rates.judge(
+                    client,
+                    rule,
+                    held=before["baselines"] if before else [],
+                    keys=_user_keys(connection),
+                    since=before["computed_at"] if before else None,
+                    now=moment,
                 )
-                names.append(rule.name)
-    finally:
-        client.close()
+            connection.execute(
+                "INSERT INTO rule_baselines (rule_name, baselines, computed_at) "
+                "VALUES (%s, %s, %s) ON CONFLICT (rule_name) DO UPDATE SET "
+                "baselines = EXCLUDED.baselines, computed_at = EXCLUDED.computed_at",
+                [rule.name, Jsonb(found), moment],
+            )
+            names.append(rule.name)
     return names
 
 

@@ -16,8 +16,9 @@ from millrace.rules.comparisons import (
     predicate,
 )
 from millrace.rules.contract_fields import event_id, is_no_object, is_rounded, user_id
-from millrace.rules.expressions import OBJECTS, Fields, literal, text_of
+from millrace.rules.expressions import OBJECTS, Fields, text_of
 from millrace.rules.model import REASONS, Rule
+from millrace.stores.quoting import literal
 
 CONTRACT_RULE = "contract"
 """Name that a failure of the event contract itself carries in place of a rule's."""

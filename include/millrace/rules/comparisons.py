@@ -15,10 +15,10 @@ from millrace.rules.expressions import (
     EXACT_DIGITS,
     TIMESTAMP_PATTERN,
     Fields,
-    literal,
     nanoseconds,
     text_of,
 )
+from millrace.stores.quoting import literal
 
 SIGNS = {
     "equals": "=",

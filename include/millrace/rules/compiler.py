@@ -13,11 +13,12 @@ from millrace.rules.checks import (
     contract_checks,
 )
 from millrace.rules.contract_fields import UNIQUE_KEYS, entries, event_id, is_no_object, user_id
-from millrace.rules.expressions import CONTRACT, OBJECTS, Fields, literal
+from millrace.rules.expressions import CONTRACT, OBJECTS, Fields
 from millrace.rules.model import Rule
 from millrace.rules.transformations import TRANSFORMATIONS
 from millrace.rules.verdict import any_broken, broken
 from millrace.stores import sql
+from millrace.stores.quoting import literal
 
 
 def _in_order(rules: Iterable[Rule]) -> list[Rule]:

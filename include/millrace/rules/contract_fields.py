@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from millrace.rules.comparisons import FLOAT_DIGITS
-from millrace.rules.expressions import Fields, literal
+from millrace.rules.expressions import Fields
 from millrace.stores import sql
+from millrace.stores.quoting import literal
 
 UNIQUE_KEYS = "clickhouse/rules/unique_keys.sql"
 """Of a map's entries, the first of each key."""

@@ -59,8 +59,7 @@ def _relay_source(
     source_id: str,
     dead_letter_topic: str,
 ) -> int:
-    client = clickhouse.connect(settings, "loader")
-    try:
+    with clickhouse.connect(settings, "loader") as client:
         judged = connection.execute(
             sql.render("postgres/rules/judged_positions.sql"), [source_id]
         ).fetchall()
@@ -76,8 +75,6 @@ def _relay_source(
         partitions = len(metadata.topics[dead_letter_topic].partitions)
         relayed = _Relay(settings, connection, client, source_id, dead_letter_topic, partitions)
         return relayed.earlier() + relayed.current(judged)
-    finally:
-        client.close()
 
 
 class _Relay:

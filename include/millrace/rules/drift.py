@@ -25,8 +25,7 @@ def record(settings: Settings, now: datetime | None = None) -> int:
     recorded as ``postgres.shortened`` makes it.
     """
     moment = now or datetime.now(UTC)
-    client = clickhouse.connect(settings, "loader")
-    try:
+    with clickhouse.connect(settings, "loader") as client:
         bounds = {"start": moment - LOOKBACK, "end": moment}
         fields = [
             (_name(event_type), _name(field), *seen)
@@ -40,8 +39,6 @@ def record(settings: Settings, now: datetime | None = None) -> int:
                 sql.render("clickhouse/rules/event_types_refused.sql"), parameters=bounds
             ).result_rows
         ]
-    finally:
-        client.close()
     new = 0
     with postgres.connect(settings) as connection, connection.transaction():
         rows = connection.execute("SELECT event_type, field, value_type FROM event_fields")

@@ -6,6 +6,8 @@ import math
 import re
 from decimal import Decimal
 
+from millrace.stores.quoting import literal
+
 TIMESTAMP_PATTERN = (
     r"^[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[T ](?:[01]\d|2[0-3]):[0-5]\d"
     r"(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
@@ -37,20 +39,6 @@ EXACT_DIGITS = 38
 """Digits on either side of the point with which numbers are compared as decimals."""
 
 PLAIN_NUMBER = rf"^[+-]?[0-9]{{0,{EXACT_DIGITS}}}(?:\.[0-9]{{0,{EXACT_DIGITS}}})?$"
-
-
-LINE_END, NO_LINE_END = "\n", "\\n"
-"""Files of several statements are split at a line that is a semicolon, which no text may make."""
-
-
-def literal(value: object) -> str:
-    """Return ``value`` as a ClickHouse literal; text is quoted and escaped."""
-    if isinstance(value, bool):
-        return literal("true" if value else "false")
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
-    return f"'{text.replace(LINE_END, NO_LINE_END)}'"
 
 
 def text_of(value: object) -> str:

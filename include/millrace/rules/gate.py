@@ -13,13 +13,15 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from millrace.contract import locks
 from millrace.rules import aggregations, store
 from millrace.rules.checks import Surroundings
 from millrace.rules.compiler import CLAIMED_AT, compile_statement, fingerprint
-from millrace.rules.expressions import literal
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
+from millrace.stores.errors import first_line
+from millrace.stores.quoting import literal
 
 Connection = psycopg.Connection[DictRow]
 
@@ -75,7 +77,7 @@ def compile_gate(
     stays.
     """
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('millrace.gates'))")
+        locks.until_commit(connection, locks.GATES)
         rules = store.rules_of(connection, source_id)
         around = surroundings(connection, settings, source_id)
         statement = compile_statement(rules, around, claimed_at=CLAIMED_AT)
@@ -121,12 +123,9 @@ def compile_all(
         "SELECT source_id FROM data_sources WHERE is_active ORDER BY source_id"
     ).fetchall()
     gates = [compile_gate(connection, settings, row["source_id"], engine) for row in found]
-    client = clickhouse.connect(settings, "loader")
-    try:
+    with clickhouse.connect(settings, "loader") as client:
         rules = [rule for rule, active in store.all_rules(connection) if active]
         aggregations.publish(client, settings, rules)
-    finally:
-        client.close()
     return gates
 
 
@@ -163,7 +162,7 @@ def _attempt(engine: Engine, statement: str) -> str | None:
         engine.command(statement)
     # Whatever driver stands behind the engine, its complaint is the answer wanted here.
     except Exception as error:
-        return str(error).strip().splitlines()[0][:500]
+        return first_line(error, 500)
     return None
 
 

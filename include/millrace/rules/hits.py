@@ -21,9 +21,8 @@ def count_closed(settings: Settings, now: datetime | None = None) -> int:
     seconds = int(WINDOW.total_seconds())
     end = datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
     start = end - LOOKBACK
-    client = clickhouse.connect(settings, "loader")
     counted = 0
-    try:
+    with clickhouse.connect(settings, "loader") as client:
         client.command(
             sql.render("clickhouse/rules/count_hits.sql"),
             parameters={"start": start, "end": end, "seconds": seconds, "now": moment},
@@ -50,6 +49,4 @@ def count_closed(settings: Settings, now: datetime | None = None) -> int:
                 counted += len(rows)
                 if rows:
                     client.insert("rule_hits", rows)
-    finally:
-        client.close()
     return counted

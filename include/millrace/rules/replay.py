@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from confluent_kafka import TopicPartition
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from millrace.contract import locks
 from millrace.rules import gate, repair
 from millrace.rules.compiler import CLAIMED_AT
 from millrace.rules.model import REASONS, RuleError
@@ -76,30 +78,29 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
     """
     repair.check(steps)
     fixed = criteria.fixed()
-    client = clickhouse.connect(
-        settings, "loader", session_id=f"replay-{datetime.now(UTC).timestamp()}"
-    )
-    try:
-        with postgres.connect(settings) as connection:
-            current = gate.current_gate(connection, fixed.source_id)
-            if current is None:
-                raise RuleError(f"source {fixed.source_id!r} has no gate; compile the rules")
-            positions = _fresh(connection, client, fixed)
-            found = _judge(client, current.statement, fixed, positions[:PREVIEWED], steps)
-            result: dict[str, Any] = {
-                "criteria": {name: value for name, value in asdict(fixed).items() if value},
-                "repair": steps,
-                "selected": len(positions),
-                "judged": sum(found.values()),
-                "would_pass": found.pop("", 0),
-                "would_fail": found,
-                "example": _example(client, fixed.source_id, positions, steps),
-            }
-            if not positions:
-                return {"replay_id": None, **result}
-            replay_id = _record(connection, fixed, steps, result, positions)
-    finally:
-        client.close()
+    with (
+        clickhouse.connect(
+            settings, "loader", session_id=f"replay-{datetime.now(UTC).timestamp()}"
+        ) as client,
+        postgres.connect(settings) as connection,
+    ):
+        current = gate.current_gate(connection, fixed.source_id)
+        if current is None:
+            raise RuleError(f"source {fixed.source_id!r} has no gate; compile the rules")
+        positions = _fresh(connection, client, fixed)
+        found = _judge(client, current.statement, fixed, positions[:PREVIEWED], steps)
+        result: dict[str, Any] = {
+            "criteria": {name: value for name, value in asdict(fixed).items() if value},
+            "repair": steps,
+            "selected": len(positions),
+            "judged": sum(found.values()),
+            "would_pass": found.pop("", 0),
+            "would_fail": found,
+            "example": _example(client, fixed.source_id, positions, steps),
+        }
+        if not positions:
+            return {"replay_id": None, **result}
+        replay_id = _record(connection, fixed, steps, result, positions)
     return {"replay_id": replay_id, **result}
 
 
@@ -116,12 +117,13 @@ def _record(
     """Record a preview with its selection; forget the selections of those nobody approved."""
     with connection.transaction():
         connection.execute(sql.render("postgres/rules/forget_previews.sql"))
-        row = connection.execute(
-            "INSERT INTO replays (source_id, criteria, repair, preview) "
-            "VALUES (%s, %s, %s, %s) RETURNING replay_id",
-            [criteria.source_id, Jsonb(asdict(criteria)), Jsonb(steps), Jsonb(result)],
-        ).fetchone()
-        assert row is not None  # noqa: S101  INSERT … RETURNING yields its row
+        row = postgres.one(
+            connection.execute(
+                "INSERT INTO replays (source_id, criteria, repair, preview) "
+                "VALUES (%s, %s, %s, %s) RETURNING replay_id",
+                [criteria.source_id, Jsonb(asdict(criteria)), Jsonb(steps), Jsonb(result)],
+            )
+        )
         with (
             connection.cursor() as cursor,
             cursor.copy(
@@ -207,36 +209,34 @@ def send(settings: Settings, replay_id: int) -> int:
     Run again, it goes on where it stopped; once all went, it sends nothing. Raises ``RuleError``
     when there is no such replay.
     """
-    stream = Stream(settings, f"millrace.replays.{replay_id}")
-    client = clickhouse.connect(settings, "loader")
-    try:
-        with postgres.connect(settings) as connection:
-            replay = _claim(connection, replay_id)
-            topic = connection.execute(
-                "SELECT topic FROM data_sources WHERE source_id = %s", [replay["source_id"]]
-            ).fetchone()
-            if topic is None:
-                raise RuleError(f"source {replay['source_id']!r} is gone")
-            place = TopicPartition(topic["topic"], 0)
-            first = stream.places([place]).get((place.topic, 0), 0)
-            sent = stream.send(
-                _items(connection, client, replay, topic["topic"], first),
-                lambda item, reason: _say_refused(connection, replay_id, item, reason),
-            )
-            connection.execute(
-                "UPDATE replays SET state = 'sent' WHERE replay_id = %s AND state = 'claimed'",
-                [replay_id],
-            )
-        return sent
-    finally:
-        client.close()
-        stream.close()
+    with (
+        closing(Stream(settings, f"millrace.replays.{replay_id}")) as stream,
+        clickhouse.connect(settings, "loader") as client,
+        postgres.connect(settings) as connection,
+    ):
+        replay = _claim(connection, replay_id)
+        topic = connection.execute(
+            "SELECT topic FROM data_sources WHERE source_id = %s", [replay["source_id"]]
+        ).fetchone()
+        if topic is None:
+            raise RuleError(f"source {replay['source_id']!r} is gone")
+        place = TopicPartition(topic["topic"], 0)
+        first = stream.places([place]).get((place.topic, 0), 0)
+        sent = stream.send(
+            _items(connection, client, replay, topic["topic"], first),
+            lambda item, reason: _say_refused(connection, replay_id, item, reason),
+        )
+        connection.execute(
+            "UPDATE replays SET state = 'sent' WHERE replay_id = %s AND state = 'claimed'",
+            [replay_id],
+        )
+    return sent
 
 
 def _claim(connection: Connection, replay_id: int) -> dict[str, Any]:
     """Make the approved messages the replay's own, once, but for those that another has sent."""
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('millrace.replays'))")
+        locks.until_commit(connection, locks.REPLAYS)
         replay = connection.execute(
             "SELECT * FROM replays WHERE replay_id = %s", [replay_id]
         ).fetchone()
@@ -332,42 +332,41 @@ def settle(settings: Settings, replay_id: int) -> dict[str, int]:
     Returns counts by outcome (``accepted``, a reason, or why it was not sent), with ``pending``
     for the rest.
     """
-    client = clickhouse.connect(settings, "loader")
-    try:
-        with postgres.connect(settings) as connection:
-            replay = connection.execute(
-                "SELECT source_id, created_at FROM replays WHERE replay_id = %s", [replay_id]
-            ).fetchone()
-            if replay is None:
-                raise RuleError(f"there is no replay {replay_id}")
-            rows = client.query(
-                sql.render("clickhouse/rules/replay_outcomes.sql"),
-                parameters={
-                    "source_id": replay["source_id"],
-                    "since": replay["created_at"],
-                    "replay_id": str(replay_id),
-                    "name": HEADER_REPLAY,
-                    "origin": HEADER_ORIGIN,
-                },
-            ).result_rows
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.executemany(
-                    "UPDATE replayed_events SET outcome = %s WHERE replay_id = %s "
-                    "AND topic = %s AND topic_incarnation = %s AND partition = %s "
-                    'AND "offset" = %s AND outcome IS NULL',
-                    [(outcome, replay_id, *origin.rsplit("/", 3)) for origin, outcome in rows],
-                )
-            counts = connection.execute(
-                "SELECT coalesce(outcome, 'pending') AS outcome, count(*) AS events "
-                "FROM replayed_events WHERE replay_id = %s GROUP BY 1",
+    with (
+        clickhouse.connect(settings, "loader") as client,
+        postgres.connect(settings) as connection,
+    ):
+        replay = connection.execute(
+            "SELECT source_id, created_at FROM replays WHERE replay_id = %s", [replay_id]
+        ).fetchone()
+        if replay is None:
+            raise RuleError(f"there is no replay {replay_id}")
+        rows = client.query(
+            sql.render("clickhouse/rules/replay_outcomes.sql"),
+            parameters={
+                "source_id": replay["source_id"],
+                "since": replay["created_at"],
+                "replay_id": str(replay_id),
+                "name": HEADER_REPLAY,
+                "origin": HEADER_ORIGIN,
+            },
+        ).result_rows
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(
+                "UPDATE replayed_events SET outcome = %s WHERE replay_id = %s "
+                "AND topic = %s AND topic_incarnation = %s AND partition = %s "
+                'AND "offset" = %s AND outcome IS NULL',
+                [(outcome, replay_id, *origin.rsplit("/", 3)) for origin, outcome in rows],
+            )
+        counts = connection.execute(
+            "SELECT coalesce(outcome, 'pending') AS outcome, count(*) AS events "
+            "FROM replayed_events WHERE replay_id = %s GROUP BY 1",
+            [replay_id],
+        ).fetchall()
+        found = {row["outcome"]: row["events"] for row in counts}
+        if not found.get("pending"):
+            connection.execute(
+                "UPDATE replays SET state = 'settled' WHERE replay_id = %s AND state = 'sent'",
                 [replay_id],
-            ).fetchall()
-            found = {row["outcome"]: row["events"] for row in counts}
-            if not found.get("pending"):
-                connection.execute(
-                    "UPDATE replays SET state = 'settled' WHERE replay_id = %s AND state = 'sent'",
-                    [replay_id],
-                )
-    finally:
-        client.close()
+            )
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from millrace.rules.expressions import Fields, literal, text_of
+from millrace.rules.expressions import Fields, text_of
 from millrace.rules.model import Rule
+from millrace.stores.quoting import literal
 
 BROWSERS = (
     ("edge", "Edg"),

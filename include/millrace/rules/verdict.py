@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from millrace.rules.checks import Check
-from millrace.rules.expressions import literal
+from millrace.stores.quoting import literal
 
 BITS = 64
 """As many different lists of values of a field are asked as one, a bit for each."""

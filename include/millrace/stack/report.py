@@ -15,6 +15,7 @@ from rich.table import Table
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse
+from millrace.stores.errors import first_line
 
 MISSES_LAST_SECOND = (
     "This ClickHouse can miss rows where a DateTime64 column, such as event_time, is compared with "
@@ -55,7 +56,7 @@ def observe(stack: Stack) -> list[Row]:
                 stack.check(name)
                 health = "healthy"
             except Exception as error:  # each client has its own; the person reads the text
-                health = str(error).strip().splitlines()[0][:80]
+                health = first_line(error, 80)
         return Row(
             name=name,
             state=str(info.get("statename", "stopped")).lower(),

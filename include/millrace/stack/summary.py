@@ -18,10 +18,10 @@ from millrace.stores import sql
 def show(look: FirstLook, console: Console) -> None:
     """Print what the warehouse holds, and the addresses and credentials to look further."""
     stack = look.stack
-    client = clickhouse_store.connect(stack.settings, "operator")
 
     def rows(name: str) -> Sequence[Sequence[Any]]:
-        return client.query(sql.render(f"clickhouse/stack/{name}.sql")).result_rows
+        with clickhouse_store.connect(stack.settings, "operator") as client:
+            return client.query(sql.render(f"clickhouse/stack/{name}.sql")).result_rows
 
     loaded, rejected = rows("totals")[0]
     console.print()
@@ -44,7 +44,6 @@ def show(look: FirstLook, console: Console) -> None:
         console.print(f"{name:<11} {address}{login}", markup=False)
     for warning in report.warnings(stack.settings):
         console.print(f"\n[yellow]{warning}")
-    client.close()
 
 
 def addresses(stack: Stack) -> list[tuple[str, str, str, str]]:

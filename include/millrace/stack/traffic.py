@@ -54,17 +54,16 @@ class FirstLook:
         """
         if self.path.exists():
             return
-        client = clickhouse.connect(self.stack.settings, "operator")
-        with self._simulator():
-            self._await(lambda: _first(client, "rollup_total") > 0)
-            self._await(lambda: _first(client, "newest_event_age") < CAUGHT_UP_SECONDS)
-            end = time.monotonic() + WATCH_SECONDS
-            while time.monotonic() < end:
-                self.ages.append(_first(client, "newest_event_age"))
-                time.sleep(0.2)
-        sent = Manifest.read(self.path)
-        self._await(lambda: _loaded(client, sent) >= sent.sent)
-        client.close()
+        with clickhouse.connect(self.stack.settings, "operator") as client:
+            with self._simulator():
+                self._await(lambda: _first(client, "rollup_total") > 0)
+                self._await(lambda: _first(client, "newest_event_age") < CAUGHT_UP_SECONDS)
+                end = time.monotonic() + WATCH_SECONDS
+                while time.monotonic() < end:
+                    self.ages.append(_first(client, "newest_event_age"))
+                    time.sleep(0.2)
+            sent = Manifest.read(self.path)
+            self._await(lambda: _loaded(client, sent) >= sent.sent)
 
     @property
     def freshness(self) -> float | None:

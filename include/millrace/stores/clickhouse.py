@@ -8,12 +8,11 @@ import uuid
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.driver.binding import format_str
 from clickhouse_connect.driver.client import Client
 from pydantic import SecretStr
 
 from millrace.settings import Settings
-from millrace.stores import accounts, sql
+from millrace.stores import accounts, quoting, sql
 
 MIGRATIONS = "clickhouse/migrations"
 
@@ -128,14 +127,11 @@ def misses_last_second(settings: Settings) -> bool:
     ClickHouse from 26.3 takes ``key < 13:00:00`` for ``key <= 12:59:59`` when it chooses parts and
     granules by a ``DateTime64`` key and the bound is a ``DateTime`` or a whole number.
     """
-    client = connect(settings, "operator", session_id=f"last-second-{uuid.uuid4()}")
-    try:
+    with connect(settings, "operator", session_id=f"last-second-{uuid.uuid4()}") as client:
         *preparation, question = sql.render_all("clickhouse/stack/last_second.sql")
         for statement in preparation:
             client.command(statement)
         return int(client.query(question).result_rows[0][0]) == 0
-    finally:
-        client.close()
 
 
 def object_collection(settings: Settings) -> str:
@@ -154,8 +150,8 @@ def named_collection(settings: Settings, name: str, endpoint: str, bucket: str =
         "access_key_id": settings.s3_access_key.get_secret_value(),
         "secret_access_key": settings.s3_secret_key.get_secret_value(),
     }
-    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
-    pairs = ", ".join(f"{key} = {format_str(value)}" for key, value in values.items())
+    on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
+    pairs = ", ".join(f"{key} = {quoting.literal(value)}" for key, value in values.items())
     with connect(settings, database="default") as client:
         client.command(f"CREATE NAMED COLLECTION IF NOT EXISTS {name} {on_cluster} AS {pairs}")
         client.command(f"ALTER NAMED COLLECTION {name} {on_cluster} SET {pairs}")
@@ -176,9 +172,7 @@ def apply_accounts(settings: Settings) -> list[str]:
         if not account.is_owner and password_variable(account) in by_variable
     }
     if passwords:
-        on_cluster = (
-            f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
-        )
+        on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
         with connect(settings, database="default") as client:
             for statement in table.statements(passwords, database(settings), on_cluster):
                 client.command(statement)
@@ -194,7 +188,7 @@ def migrate(settings: Settings) -> list[str]:
     ``EditedMigrationError`` before anything is applied when an applied file has changed since.
     """
     name = database(settings)
-    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
     variables: dict[str, object] = {
         "database": name,
         "on_cluster": on_cluster,
@@ -203,10 +197,9 @@ def migrate(settings: Settings) -> list[str]:
         "raw_retention_days": settings.raw_retention_days,
         "events_retention_days": settings.events_retention_days,
     }
-    bootstrap = connect(settings, database="default")
-    for statement in sql.render_all("clickhouse/bootstrap.sql", **variables):
-        bootstrap.command(statement)
-    bootstrap.close()
+    with connect(settings, database="default") as bootstrap:
+        for statement in sql.render_all("clickhouse/bootstrap.sql", **variables):
+            bootstrap.command(statement)
 
     with connect(settings) as client:
         rows = client.query(sql.render("clickhouse/applied_migrations.sql")).result_rows
@@ -237,7 +230,7 @@ def follow_retention(client: Client, settings: Settings) -> list[str]:
     The gate accepts what the settings keep, so a table that kept less would drop what was accepted.
     One whose TTL someone took away keeps everything. Returns the tables that were changed.
     """
-    on_cluster = f"ON CLUSTER {settings.clickhouse_cluster}" if settings.clickhouse_cluster else ""
+    on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
     tables = client.query(
         sql.render("clickhouse/retention.sql"), parameters={"database": database(settings)}
     ).result_rows

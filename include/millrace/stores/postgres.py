@@ -51,6 +51,17 @@ def connect(settings: Settings, **options: Any) -> psycopg.Connection[DictRow]:
     return connection
 
 
+def one(cursor: psycopg.Cursor[DictRow]) -> DictRow:
+    """Return the row of a statement that always has one: an aggregate, INSERT … RETURNING.
+
+    Raises ``LookupError`` where it has none.
+    """
+    row = cursor.fetchone()
+    if row is None:
+        raise LookupError("PostgreSQL gave no row for a statement that always has one")
+    return row
+
+
 SUBSTITUTE = "\ufffd"
 """Stands for a character that PostgreSQL does not hold."""
 

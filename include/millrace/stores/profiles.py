@@ -16,8 +16,7 @@ def ensure(settings: Settings) -> None:
 
     A collection that an administrator has configured is left as it is.
     """
-    client = clickhouse.connect(settings)
-    try:
+    with clickhouse.connect(settings) as client:
         url = urlsplit(settings.postgres_url)
         client.command(
             sql.render("clickhouse/ingest/named_collection.sql", collection=COLLECTION),
@@ -30,5 +29,3 @@ def ensure(settings: Settings) -> None:
             },
         )
         client.command(sql.render("clickhouse/ingest/user_profiles.sql", collection=COLLECTION))
-    finally:
-        client.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from millrace.stores import quoting
+
 
 @dataclass(frozen=True)
 class Ddl:
@@ -14,7 +16,7 @@ class Ddl:
     @property
     def on(self) -> str:
         """The clause that makes a statement reach every replica, with a space before it."""
-        return f" ON CLUSTER {self.cluster}" if self.cluster else ""
+        return f" {quoting.on_cluster(self.cluster)}".rstrip()
 
     def create_database(self, name: str) -> str:
         """Create a database unless it is there."""

@@ -37,8 +37,11 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from millrace.contract import publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, profiles, publication, sql
+from millrace.stores import clickhouse, postgres, profiles, sql
+from millrace.stores.errors import first_line
+from millrace.stores.quoting import identifier
 from millrace.transform import docs, leftovers, project, standing, watermark
 from millrace.transform.ddl import Ddl
 from millrace.transform.manifest import Model, models, relations
@@ -213,7 +216,7 @@ class _Deployer:
             if model.unique_id in state["nodes"]:
                 state["nodes"][model.unique_id] |= {
                     "schema": project.SHADOW,
-                    "relation_name": f"`{project.SHADOW}`.`{model.name}`",
+                    "relation_name": identifier(project.SHADOW, model.name),
                 }
         self.beside.mkdir(parents=True, exist_ok=True)
         (self.beside / "manifest.json").write_text(json.dumps(state))
@@ -287,7 +290,7 @@ class _Deployer:
                 except ClickHouseError as error:
                     raise DeploymentError(
                         f"{model.name}, or a rollup that it feeds, throws on the events of {day}: "
-                        f"{str(error).splitlines()[0]}"
+                        f"{first_line(error)}"
                     ) from error
             done = "tried {} on {} days" if is_trial else "filled {} with {} days of history"
             self.say(done.format(model.name, len(days)))

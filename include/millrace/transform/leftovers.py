@@ -7,7 +7,7 @@ for them. ``withdrawn_views`` is where ingest keeps a view that it took out of i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,11 @@ from typing import Any
 import psycopg
 from clickhouse_connect.driver.client import Client
 
+from millrace.contract import locks, publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, publication, sql
+from millrace.stores import clickhouse, postgres, sql
 from millrace.transform import project
 from millrace.transform.ddl import Ddl
-
-LOCK = "hashtext('millrace.transform')"
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,8 @@ class Withdrawn:
 @contextmanager
 def lock(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Be the only deployment; the lock goes with the connection of a process that dies."""
-    connection.execute(f"SELECT pg_advisory_lock({LOCK})")
-    try:
+    with locks.alone(connection, locks.DEPLOYMENT):
         yield
-    finally:
-        connection.execute(f"SELECT pg_advisory_unlock({LOCK})")
 
 
 def find(settings: Settings, *, of_models: bool = False) -> list[str]:
@@ -65,8 +61,8 @@ def find(settings: Settings, *, of_models: bool = False) -> list[str]:
     """
     with postgres.connect(settings) as connection:
         found = [str(one) for one in withdrawn(connection) if one.models or not of_models]
-        row = connection.execute(f"SELECT pg_try_advisory_lock({LOCK}) AS is_free").fetchone()
-    if row and row["is_free"]:  # and given back with the connection
+        is_deploying = not locks.is_free(connection, locks.DEPLOYMENT)
+    if not is_deploying:
         found += [
             f"{view} is left of a deployment that died and still hangs on ingest; "
             "./millrace dbt deploy removes it"
@@ -81,7 +77,7 @@ def clear(settings: Settings, connection: psycopg.Connection[Any]) -> list[str]:
     The caller is the only deployment. Ingest notices that its views have changed.
     """
     views = _shadow_views(settings)
-    with closing(clickhouse.connect(settings, "dbt")) as client:
+    with clickhouse.connect(settings, "dbt") as client:
         if client.command(f"EXISTS DATABASE {project.SHADOW}"):
             with publication.alone(connection):
                 client.command(Ddl(settings.clickhouse_cluster).drop_database(project.SHADOW))
@@ -137,7 +133,7 @@ def note_try(connection: psycopg.Connection[Any], release: str) -> None:
 
 
 def _shadow_views(settings: Settings) -> list[str]:
-    with closing(clickhouse.connect(settings, "dbt")) as client:
+    with clickhouse.connect(settings, "dbt") as client:
         rows = client.query(
             sql.render("clickhouse/transform/shadow_views.sql"),
             parameters={"database": project.SHADOW},

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from millrace.settings import Settings
-from millrace.stores import clickhouse, sql
+from millrace.stores import clickhouse, quoting, sql
 from millrace.transform import project
-from millrace.transform.ddl import Ddl
 
 
 def ensure(settings: Settings) -> None:
     """Take a sample unless the sandbox has one."""
-    client = clickhouse.connect(settings, "dbt")
-    try:
+    with clickhouse.connect(settings, "dbt") as client:
         found = client.command(f"EXISTS TABLE {project.sandbox_database()}.events")
-    finally:
-        client.close()
     if not found:
         sample(settings)
 
@@ -27,8 +23,7 @@ def sample(settings: Settings) -> str:
     deployed project, built on them, so that a test never holds the sample against production.
     """
     database, base = project.sandbox_database(), clickhouse.database(settings)
-    client = clickhouse.connect(settings, "dbt")
-    try:
+    with clickhouse.connect(settings, "dbt") as client:
         recent = int(
             client.query(
                 sql.render("clickhouse/transform/count_recent.sql", base=base),
@@ -40,7 +35,7 @@ def sample(settings: Settings) -> str:
             "clickhouse/transform/sample.sql",
             base=base,
             database=database,
-            on_cluster=Ddl(settings.clickhouse_cluster).on,
+            on_cluster=quoting.on_cluster(settings.clickhouse_cluster),
             engine=clickhouse.engine(settings),
         ):
             client.command(statement, parameters={"days": settings.sandbox_days, "one_in": one_in})
@@ -50,8 +45,6 @@ def sample(settings: Settings) -> str:
                 parameters={"days": settings.sandbox_days},
             ).result_rows[0][0]
         )
-    finally:
-        client.close()
     _build_models(settings)
     return (
         f"{database}: {taken:,} events of one user in {one_in}, last {settings.sandbox_days} days"

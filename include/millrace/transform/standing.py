@@ -7,7 +7,6 @@ keys and columns, a view's statement. A warehouse restored from before, or chang
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
@@ -37,7 +36,7 @@ def differences(settings: Settings) -> list[str]:
     expected = {m.name for m in deployed} | {f"{m.name}_mv" for m in deployed if m.is_rollup}
     with postgres.connect(settings) as connection:
         expected -= {one.view.split(".", 1)[1] for one in leftovers.withdrawn(connection)}
-    with closing(clickhouse.connect(settings, "dbt")) as client:
+    with clickhouse.connect(settings, "dbt") as client:
         stands = _describe(client)
     found = [f"{name} is not there" for name in sorted(expected - stands.keys())]
     if (folder / FILE).exists():  # releases from before have none

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import datetime
 
 from millrace.settings import Settings
@@ -20,7 +19,7 @@ def record_published_through(settings: Settings) -> datetime:
     if row is None:
         raise RuntimeError("the ledger gave no watermark")
     moment: datetime = row["published_through"]
-    with closing(clickhouse.connect(settings, "dbt")) as client:
+    with clickhouse.connect(settings, "dbt") as client:
         client.command(
             sql.render("clickhouse/transform/record_published_through.sql"),
             parameters={"moment": _milliseconds(moment)},
@@ -30,14 +29,14 @@ def record_published_through(settings: Settings) -> datetime:
 
 def is_anything_new(settings: Settings) -> bool:
     """Whether models have anything to be built from: events, rejections, or days swapped."""
-    with closing(clickhouse.connect(settings, "dbt")) as client:
+    with clickhouse.connect(settings, "dbt") as client:
         found = client.query(sql.render("clickhouse/transform/is_anything_new.sql"))
     return bool(found.result_rows[0][0])
 
 
 def record_build(settings: Settings, built_through: datetime) -> None:
     """Remember that every model was built and tested up to a watermark."""
-    with closing(clickhouse.connect(settings, "dbt")) as client:
+    with clickhouse.connect(settings, "dbt") as client:
         client.command(
             sql.render("clickhouse/transform/record_build.sql"),
             parameters={"moment": _milliseconds(built_through)},

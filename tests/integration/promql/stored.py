@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from clickhouse_connect.driver.client import Client
 from tests.integration.promql.samples import samples
 
-from millrace.alerts.promql.nodes import quote
 from millrace.settings import Settings
 from millrace.stores import clickhouse
+from millrace.stores.quoting import literal
 
 
 class TestSamples:
@@ -20,7 +20,7 @@ class TestSamples:
 
     def select(self, names: Sequence[str] | None, condition: str, since: str, until: str) -> str:
         """Return the SELECT of samples that the compiler asks for."""
-        named = "1" if names is None else f"name IN ({', '.join(map(quote, names))})"
+        named = "1" if names is None else f"name IN ({', '.join(map(literal, names))})"
         return (
             f"SELECT labels, ts, value FROM promql_samples WHERE {named} AND {condition} "
             f"AND ts >= {since} AND ts <= {until}"

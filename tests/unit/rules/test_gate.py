@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from millrace.rules import aggregations, gate
-from millrace.rules.expressions import literal
 from millrace.rules.model import REASONS, Rule, RuleError, validate
 from millrace.settings import REPOSITORY
 from millrace.stores import sql
+from millrace.stores.quoting import literal
 from tests.unit.rules.conftest import AROUND
 
 

@@ -16,10 +16,10 @@ from millrace.alerts.promql.nodes import (
     Text,
     Vector,
     number,
-    quote,
     template,
 )
 from millrace.alerts.promql.shape import Query
+from millrace.stores.quoting import literal
 
 if TYPE_CHECKING:
     from millrace.alerts.promql.compiler import _Compiler
@@ -105,7 +105,7 @@ def _absent_labels(query: Query) -> str:
     kept = {k: v for k, v in sorted(pinned.items()) if k not in ambiguous and k != "__name__" and v}
     if not kept:
         return EMPTY_LABELS
-    return "map(" + ", ".join(f"{quote(k)}, {quote(v)}" for k, v in kept.items()) + ")"
+    return "map(" + ", ".join(f"{literal(k)}, {literal(v)}" for k, v in kept.items()) + ")"
 
 
 def _scalar(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
@@ -184,8 +184,8 @@ def _relabelled(vector: Vector, target: str, value: str) -> Vector:
     if not LABEL_NAME.fullmatch(target):
         raise UnsupportedError(f"invalid label name {target!r}")
     labels = (
-        f"mapSort(mapFilter((k, l) -> l != '', mapConcat(mapFilter((k, l) -> k != {quote(target)}, "
-        f"x.labels), map({quote(target)}, {value}))))"
+        "mapSort(mapFilter((k, l) -> l != '', mapConcat("
+        f"mapFilter((k, l) -> k != {literal(target)}, x.labels), map({literal(target)}, {value}))))"
     )
     select = f"SELECT x.t AS t, {labels} AS labels, x.v AS v FROM ({vector.select}) AS x"
     return Vector(template("unique_series", vector=select), True, False)
@@ -198,9 +198,9 @@ def _label_replace(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
         groups = re.compile(pattern)
     except re.error as error:
         raise UnsupportedError(f"label_replace: invalid pattern {pattern!r}: {error}") from error
-    anchored = quote(f"^(?:{pattern})$")
-    current, old = f"x.labels[{quote(source)}]", f"x.labels[{quote(target)}]"
-    template_ = quote(_replacement(replacement, groups))
+    anchored = literal(f"^(?:{pattern})$")
+    current, old = f"x.labels[{literal(source)}]", f"x.labels[{literal(target)}]"
+    template_ = literal(_replacement(replacement, groups))
     replaced = f"replaceRegexpOne({current}, {anchored}, {template_})"
     value = f"if(match({current}, {anchored}), {replaced}, {old})"
     return _relabelled(vector, target, value)
@@ -222,8 +222,8 @@ def _replacement(text: str, pattern: re.Pattern[str]) -> str:
 def _label_join(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
     vector = compiler.vector(tree.args[0], grid)
     target, separator, *sources = _texts(compiler, tree, grid)
-    parts = ", ".join(f"x.labels[{quote(source)}]" for source in sources)
-    joined = f"arrayStringConcat([{parts}], {quote(separator)})" if sources else "''"
+    parts = ", ".join(f"x.labels[{literal(source)}]" for source in sources)
+    joined = f"arrayStringConcat([{parts}], {literal(separator)})" if sources else "''"
     return _relabelled(vector, target, joined)
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from millrace.alerts.promql.lanes import Lanes
 from millrace.stores import sql
+from millrace.stores.quoting import literal
 
 EMPTY_LABELS = "CAST(map(), 'Map(String, String)')"
 
@@ -111,15 +112,6 @@ def template(name: str, **variables: object) -> str:
     return sql.render(f"clickhouse/alerts/promql/{name}.sql", **variables)
 
 
-def quote(text: str) -> str:
-    r"""Return a ClickHouse string literal.
-
-    Only a backslash and a quote end or escape a literal there
-    (https://clickhouse.com/docs/sql-reference/syntax#string).
-    """
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def number(value: float) -> str:
     """Return a Float64 as SQL."""
     if value != value:
@@ -131,4 +123,4 @@ def number(value: float) -> str:
 
 def array(labels: list[str]) -> str:
     """Return an array of strings as SQL."""
-    return f"CAST([{', '.join(map(quote, labels))}], 'Array(String)')"
+    return f"CAST([{', '.join(map(literal, labels))}], 'Array(String)')"

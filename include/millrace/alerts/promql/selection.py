@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from millrace.alerts.promql.lanes import WIDTH
-from millrace.alerts.promql.nodes import Samples, array, quote, template
+from millrace.alerts.promql.nodes import Samples, array, template
 from millrace.alerts.promql.shape import Query
+from millrace.stores.quoting import literal
 
 
 def read(samples: Samples, queries: Sequence[Query], since: str, until: str) -> str:
@@ -51,12 +52,12 @@ def _condition(query: Query) -> str:
     """Return a query's matchers as SQL."""
     parts = []
     for label, operator, value in query.matchers:
-        subject = f"labels[{quote(label)}]"
+        subject = f"labels[{literal(label)}]"
         # Prometheus anchors its patterns at both ends.
-        pattern = quote(f"^(?:{value})$")
+        pattern = literal(f"^(?:{value})$")
         forms = {
-            "=": f"{subject} = {quote(value)}",
-            "!=": f"{subject} != {quote(value)}",
+            "=": f"{subject} = {literal(value)}",
+            "!=": f"{subject} != {literal(value)}",
             "=~": f"match({subject}, {pattern})",
             "!~": f"NOT match({subject}, {pattern})",
         }

@@ -19,13 +19,14 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
+from millrace.contract import locks, publication
 from millrace.ingest import enrichment
 from millrace.ingest.rebuild.messages import Messages
 from millrace.ingest.rebuild.rollups import replace_partition
 from millrace.ingest.rebuild.session import RebuildError, Report, Session
 from millrace.ingest.warehouse import moment
 from millrace.settings import Settings
-from millrace.stores import postgres, publication, sql
+from millrace.stores import postgres, sql
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,11 @@ def rebuild(settings: Settings, day: date, target: str = "events") -> Report:
     Raises ``RebuildError`` when the day can't be rebuilt or its audit fails; live tables are then
     as they were. A rebuild that was killed is cleaned up by the next one of the same day.
     """
-    with postgres.connect(settings) as connection:
-        key = f"millrace.rebuild.{target}.{day}"
-        row = connection.execute(
-            "SELECT pg_try_advisory_lock(hashtext(%s)) AS is_mine", [key]
-        ).fetchone()
-        if row is None or not row["is_mine"]:
-            raise RebuildError(f"another rebuild of {day} is under way; wait for it to end")
+    busy = RebuildError(f"another rebuild of {day} is under way; wait for it to end")
+    with (
+        postgres.connect(settings) as connection,
+        locks.at_once(connection, locks.REBUILD, target, day, error=busy),
+    ):
         return _Rebuild(settings, connection, day, target).run()
 
 
@@ -110,10 +109,9 @@ class _Rebuild:
         with self.connection.transaction():
             # Waits for claims under way, which would otherwise commit with an earlier number.
             self.connection.execute("LOCK TABLE ingest_batches IN SHARE MODE")
-            snapshot = self.connection.execute(
-                sql.render("postgres/rebuild/snapshot.sql")
-            ).fetchone()
-        assert snapshot is not None  # noqa: S101  a SELECT without FROM has a row
+            snapshot = postgres.one(
+                self.connection.execute(sql.render("postgres/rebuild/snapshot.sql"))
+            )
         # An id is held up to an eighth longer than the window (register.expire), by whole hours.
         held = self.settings.duplicate_window_hours * (3_600 + 450) + 3_600
         self.session.bound = {

@@ -10,6 +10,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.stores import sql
+from millrace.stores.errors import first_line
+from millrace.stores.quoting import identifier
 
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
@@ -88,7 +90,7 @@ class Rollups:
                     raise
                 target = target_of(definition) or f"{view_database}.{view}"
                 self.shadows.pop(target, None)
-                self.unfit[target] = str(error).split("\n", 1)[0][:300]
+                self.unfit[target] = first_line(error)
 
     def _fill_by(self, view: str, select: str, definition: str, origin: str, filled: str) -> None:
         """Run one view on ``filled`` into its target's shadow, and those that read its target."""
@@ -102,7 +104,7 @@ class Rollups:
         shadow = self._shadow(target)
         self._command(f"DROP TABLE IF EXISTS {part} SYNC")
         self._command(f"CREATE TABLE {part} AS {target}")
-        columns = ", ".join(f"`{name}`" for name in self._columns(select))
+        columns = ", ".join(map(identifier, self._columns(select)))
         self._command(f"INSERT INTO {part} ({columns}) {self._with_origin(select, origin, filled)}")
         self._command(f"INSERT INTO {shadow} SELECT * FROM {part}")  # noqa: S608
         self._fill(target, part)

@@ -21,9 +21,8 @@ def server(settings: Settings, secrets: dict[str, str]) -> Server:
     http, native = settings.port("clickhouse"), settings.port("clickhouse_native")
 
     def check() -> None:
-        client = clickhouse.connect(settings, database="default")
-        client.command("SELECT 1")
-        client.close()
+        with clickhouse.connect(settings, database="default") as client:
+            client.command("SELECT 1")
 
     return Server(
         name="clickhouse",

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from landlock import FSAccess, LandlockError, Ruleset
 
+from millrace.stores.errors import first_line
+
 READ_FOLDERS = (
     "/usr", "/lib", "/lib64", "/sys/fs/cgroup", "/sys/devices", "/etc/ssl", "/etc/ld.so.cache",
     "/etc/localtime", "/etc/timezone", "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf",
@@ -41,7 +43,7 @@ def confine(folder: Path) -> str:
         rules.allow(folder, rules=FSAccess.all())
         rules.apply()
     except (LandlockError, OSError) as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     return ""
 
 

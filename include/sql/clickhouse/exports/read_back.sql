@@ -5,7 +5,7 @@ SELECT
     sum(cityHash64({{ columns | join(', ') }})) AS content_hash
 FROM s3(
     {{ collection }}, filename = '{{ prefix }}*.{{ suffix }}', format = '{{ format }}',
-    structure = '{{ structure }}'
+    structure = {{ structure }}
 )
 GROUP BY _file
 ORDER BY _file

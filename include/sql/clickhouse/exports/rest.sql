@@ -1,6 +1,6 @@
 SELECT *
 FROM s3(
     {{ collection }}, filename = '{{ prefix }}*.{{ suffix }}', format = '{{ format }}',
-    structure = '{{ structure }}'
+    structure = {{ structure }}
 ) AS source
 WHERE NOT ({{ condition }})

@@ -15,9 +15,9 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 
 from millrace import waiting
+from millrace.contract import locks
 from millrace.stores import sql
 
-LOCK = "hashtext('millrace.publish')"
 OPEN_BATCH_DEADLINE_SECONDS = 300
 
 
@@ -25,18 +25,15 @@ OPEN_BATCH_DEADLINE_SECONDS = 300
 def shared(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Publish beside others; the lock goes with the commit of what is done inside."""
     with connection.transaction():
-        connection.execute(f"SELECT pg_advisory_xact_lock_shared({LOCK})")
+        locks.shared_until_commit(connection, locks.PUBLICATION)
         yield
 
 
 @contextmanager
 def alone(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Have nobody register or publish meanwhile."""
-    connection.execute(f"SELECT pg_advisory_lock({LOCK})")
-    try:
+    with locks.alone(connection, locks.PUBLICATION):
         yield
-    finally:
-        connection.execute(f"SELECT pg_advisory_unlock({LOCK})")
 
 
 @contextmanager

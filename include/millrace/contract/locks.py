@@ -1,0 +1,92 @@
+"""Advisory locks of PostgreSQL: what only one process may do at a time, by name.
+
+They go with the connection of a process that dies, so nobody has to clean up after a crash. A lock
+is known by a name; PostgreSQL knows it by a number of 64 bits, which ``key`` makes of the name: the
+first eight bytes of its SHA-256, as a signed big-endian integer. Processes of one deployment must
+run the same version of this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from millrace.stores.postgres import one
+
+PUBLICATION = "millrace.publication"
+"""Shared by loaders that publish; alone for who clones, swaps, erases or restores tables."""
+
+BACKUP = "millrace.backup"
+"""Backups, restores, and the expiry of backups."""
+
+DEPLOYMENT = "millrace.deployment"
+"""Deployments of the dbt project."""
+
+GATES = "millrace.gates"
+"""The compilation of a source's gate."""
+
+REPLAYS = "millrace.replays"
+"""The claim of rejected messages by a replay."""
+
+REBUILD = "millrace.rebuild"
+"""The rebuild of one day of one table."""
+
+EXPORT = "millrace.export"
+"""The export of one window."""
+
+
+def key(name: str, *parts: object) -> int:
+    """Return the number of a lock: of ``name``, or of the one of its kind that ``parts`` tell."""
+    whole = ":".join([name, *map(str, parts)])
+    return int.from_bytes(hashlib.sha256(whole.encode()).digest()[:8], "big", signed=True)
+
+
+@contextmanager
+def alone(connection: psycopg.Connection[Any], name: str, *parts: object) -> Iterator[None]:
+    """Wait for the lock and hold it for the length of a ``with``."""
+    number = key(name, *parts)
+    connection.execute("SELECT pg_advisory_lock(%s)", [number])
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", [number])
+
+
+@contextmanager
+def at_once(
+    connection: psycopg.Connection[Any], name: str, *parts: object, error: Exception
+) -> Iterator[None]:
+    """Hold the lock for the length of a ``with``; raise ``error`` if another process has it."""
+    if not _try(connection, key(name, *parts)):
+        raise error
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", [key(name, *parts)])
+
+
+def until_commit(connection: psycopg.Connection[Any], name: str, *parts: object) -> None:
+    """Wait for the lock; the end of the transaction that this is called in gives it back."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key(name, *parts)])
+
+
+def shared_until_commit(connection: psycopg.Connection[Any], name: str) -> None:
+    """Wait until nobody has the lock alone, and share it until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [key(name)])
+
+
+def is_free(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Tell whether nobody has the lock."""
+    if not _try(connection, key(name)):
+        return False
+    connection.execute("SELECT pg_advisory_unlock(%s)", [key(name)])
+    return True
+
+
+def _try(connection: psycopg.Connection[Any], number: int) -> bool:
+    row = one(connection.execute("SELECT pg_try_advisory_lock(%s) AS is_mine", [number]))
+    return bool(row["is_mine"])
