@@ -51,12 +51,13 @@ def check_quality() -> None:
         from airflow.sdk.exceptions import AirflowFailException
 
         from millrace.quality import audit as auditing
+        from millrace.quality.model import QualityError
         from millrace.settings import Settings
 
         audits = auditing.audit_closed(Settings())
         try:
             return auditing.demand(audits)
-        except auditing.QualityError as error:
+        except QualityError as error:
             # The verdict is written; a retry would find nothing left to audit and turn green.
             raise AirflowFailException(str(error)) from error
 

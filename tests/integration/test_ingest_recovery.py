@@ -110,7 +110,7 @@ def test_a_paused_worker_that_wakes_beside_its_successor_writes_nothing(
     keep = Warehouse.keep
 
     def paused(self: Warehouse, *args: Any, **options: Any) -> None:
-        if self is zombie.warehouse and not bed.query("SELECT 1 FROM raw_events LIMIT 0"):
+        if self is zombie.loader.warehouse and not bed.query("SELECT 1 FROM raw_events LIMIT 0"):
             monkeypatch.setattr(Warehouse, "keep", keep)
             time.sleep(2.5)  # its lease ends, and with nobody to prolong it that takes real time
             bed.load()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.helpers.own_warehouse import own
 
-from millrace.quality import anomalies, audit, docs, hours, metrics, pending, publication
+from millrace.quality import anomalies, audit, docs, hours, metrics, model, pending, publication
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
@@ -230,8 +230,8 @@ def test_what_is_made_from_a_withheld_window_is_withheld_with_it(warehouse, own_
     hour, bad = HOUR, window_at("5m", HOUR.start)
 
     def judge(dataset: str, window: Window, *, fails: bool = False) -> None:
-        failed = [audit.Finding("It is so.", "critical", is_success=not fails, observed={})]
-        made = audit.Audit(dataset, window, "", "", NOW, failed)
+        failed = [model.Finding("It is so.", "critical", is_success=not fails, observed={})]
+        made = model.Audit(dataset, window, "", "", NOW, failed)
         with postgres.connect(own_settings) as connection:
             publication.publish(connection, suites[dataset], made)
             publication.release(connection, suites.values())

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.ingest import planning
-from millrace.ingest.model import Batch, Found, Range, ranges_condition
-from millrace.ingest.planning import Held
+from millrace.ingest.model import Batch, Range, StoredRange, ranges_condition
+from millrace.ingest.planning import RowCounts
 from millrace.ingest.progress import compact
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,7 +75,7 @@ def test_a_ledger_restored_to_any_moment_is_moved_over_all_that_was_kept(
     for ranges in batches[:restored_to]:
         ledger |= {r.partition: r.next_offset for r in ranges}
     found = [
-        Found(
+        StoredRange(
             batch_id=i,
             partition=r.partition,
             first_offset=r.first_offset,
@@ -110,24 +110,24 @@ def test_a_ledger_restored_to_any_moment_is_moved_over_all_that_was_kept(
 
 
 def test_what_the_ledger_knows_is_not_adopted_again() -> None:
-    found = [Found(1, 0, 0, 10, 10, START), Found(2, 0, 10, 20, 10, START)]
+    found = [StoredRange(1, 0, 0, 10, 10, START), StoredRange(2, 0, 10, 20, 10, START)]
     adopted = planning.adopt(found, {0: 10})
     assert [(a.batch_id, a.first_offset, a.next_offset) for a in adopted] == [(2, 10, 20)]
     assert planning.adopt(found, {0: 20}) == []
     assert planning.adopt(found, {1: 0}) == []
 
 
-counts = st.builds(Held, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+counts = st.builds(RowCounts, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
 
 
 @given(st.dictionaries(st.integers(1, 20), counts), st.dictionaries(st.integers(1, 20), counts))
 def test_a_batch_is_loaded_anew_exactly_if_rows_are_missing(
-    expected: dict[int, Held], found: dict[int, Held]
+    expected: dict[int, RowCounts], found: dict[int, RowCounts]
 ) -> None:
     lacking = planning.incomplete(expected, found)
     assert lacking == sorted(set(lacking))
     for batch_id, wanted in expected.items():
-        has = found.get(batch_id, Held(0, 0, 0))
+        has = found.get(batch_id, RowCounts(0, 0, 0))
         whole = has.raw >= wanted.raw and (
             has.events + has.rejected >= wanted.events + wanted.rejected
         )
@@ -135,7 +135,7 @@ def test_a_batch_is_loaded_anew_exactly_if_rows_are_missing(
 
 
 def test_verdicts_that_a_rebuild_moved_are_not_missing() -> None:
-    assert planning.incomplete({1: Held(10, 8, 2)}, {1: Held(10, 3, 7)}) == []
+    assert planning.incomplete({1: RowCounts(10, 8, 2)}, {1: RowCounts(10, 3, 7)}) == []
 
 
 def test_new_partitions_start_at_the_first_offset_there_is() -> None:

@@ -22,6 +22,7 @@ def audit(
     from datetime import UTC
 
     from millrace.quality import audit as auditing
+    from millrace.quality.model import QualityError
     from millrace.quality.suites import load_suites
     from millrace.quality.windows import KINDS, window_at
     from millrace.settings import Settings
@@ -42,7 +43,7 @@ def audit(
         audits = auditing.audit_window(Settings(), window, dataset)
     try:
         typer.echo(auditing.demand(audits))
-    except auditing.QualityError as error:
+    except QualityError as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from error
 

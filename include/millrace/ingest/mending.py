@@ -9,79 +9,76 @@ holds, and what is missing there is written under a new generation, as something
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from datetime import date
 
 from millrace.contract import publication
+from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import Batch
 from millrace.ingest.rebuild.rollups import Rollups, replace_partition
+from millrace.ingest.warehouse import Warehouse
 from millrace.stores import clickhouse
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    from millrace.ingest.worker import Worker
 
 log = logging.getLogger(__name__)
 
 
-def trust_or_mend(worker: Worker, batch: Batch) -> Batch:
+def trust_or_mend(ledger: Ledger, warehouse: Warehouse, batch: Batch) -> Batch:
     """Decide how a repeat avoids doubles: by its old tokens, or by leaving out what is there.
 
     The old tokens serve while the tables know them and the views are those of the first attempt;
     they also complete rollups of an insert that was cut between a table and its views. Otherwise
     the rollups are mended, and the micro-batch returned has a new generation.
     """
-    worker.warehouse.find_present(batch)
+    warehouse.find_present(batch)
     if batch.views == "":  # nothing of this generation was published
         return batch
-    if batch.generation == 0 and worker.warehouse.remembers(batch):
+    if batch.generation == 0 and warehouse.remembers(batch):
         return batch  # whether the views are the same is asked under the lock
-    return mend(worker, batch, "its tokens may be forgotten")
+    return mend(ledger, warehouse, batch, "its tokens may be forgotten")
 
 
-def mend(worker: Worker, batch: Batch, reason: str) -> Batch:
+def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Batch:
     """Make rollups agree with ``events`` where a micro-batch may be half published.
 
     Returns the micro-batch under a new generation. A rollup that can't be made by the day becomes
     the incident ``rollups_unproven``. Raises ``ClickHouseError`` when ClickHouse is down.
     """
-    days, expiring = worker.warehouse.staged_days()
+    days, expiring = warehouse.staged_days()
     log.warning(
         "micro-batch %d: %s; making the rollups of %d days good from %s",
         batch.batch_id,
         reason,
         len(days),
-        worker.source.target_table,
+        ledger.source.target_table,
     )
-    with publication.alone(worker.ledger.connection):
-        worker.warehouse.await_statements(batch)
-        unfit = make_good(worker, batch, days)
-        mended = worker.ledger.retry(batch, rewrite=True)
+    with publication.alone(ledger.connection):
+        warehouse.await_statements(batch)
+        unfit = make_good(ledger, batch, days)
+        mended = ledger.retry(batch, rewrite=True)
     told = [(rollup, days, why) for rollup, why in sorted(unfit.items())]
     if expiring:
         told.append(("a rollup", expiring, "rollups keep these days longer than their events"))
     for rollup, of_days, why in told:
         for span in batch.ranges:
-            worker.ledger.incident(
+            ledger.incident(
                 "rollups_unproven",
                 span,
                 batch.incarnation,
                 f"micro-batch {batch.batch_id} was cut off, and {reason}; {rollup} may lack its "
                 f"events of {', '.join(map(str, of_days))} or count them twice: {why}",
             )
-    worker.warehouse.find_present(mended)
+    warehouse.find_present(mended)
     return mended
 
 
-def make_good(worker: Worker, batch: Batch, days: list[date]) -> dict[str, str]:
+def make_good(ledger: Ledger, batch: Batch, days: list[date]) -> dict[str, str]:
     """Compute days of every rollup anew from the target table, and swap them in.
 
     The caller holds the publication lock alone. Returns the rollups that could not be, with why.
     """
-    target = worker.source.target_table
+    target = ledger.source.target_table
     suffix = f"__mend_{batch.batch_id}"
-    with clickhouse.connect(worker.settings, "loader") as client:
-        rollups = Rollups(client, clickhouse.database(worker.settings), suffix, is_lenient=True)
+    with clickhouse.connect(ledger.settings, "loader") as client:
+        rollups = Rollups(client, clickhouse.database(ledger.settings), suffix, is_lenient=True)
         copy = f"{target}{suffix}"
         try:
             rollups.drop()

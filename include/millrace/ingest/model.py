@@ -77,7 +77,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredRange:
     """What ``raw_events`` holds of one partition of a micro-batch."""
 
     batch_id: int

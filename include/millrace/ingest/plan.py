@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,8 @@ import pyarrow as pa
 from psycopg.rows import DictRow
 
 from millrace import waiting
-from millrace.ingest import ledger, planning, reconcile, register, topics
+from millrace.ingest import ledger as ledgers
+from millrace.ingest import planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
 from millrace.ingest.model import PlanOutdatedError, Range, Source
 from millrace.ingest.reader import OffsetGoneError, Reader
@@ -44,36 +46,35 @@ def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, An
 def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
     profiles.ensure(settings)
     with postgres.connect(settings) as connection:
-        sources = ledger.sources(connection)
-        planned_at = ledger.plan_time(connection)
+        sources = ledgers.sources(connection)
+        planned_at = ledgers.plan_time(connection)
     shares: list[Share] = []
     lagging: dict[str, list[int]] = {}
-    keeper = None
     for source in sources:
         topic = topics.describe(settings, source.topic)
         if topic is None:
             log.warning("source %s: Kafka has no topic %s", source.source_id, source.topic)
             _settle(settings, source, owner, planned_at)
             continue
-        keeper = Ledger(settings, source, owner)
-        parts, behind = _plan_source(settings, keeper, topic, planned_at)
+        with closing(Ledger(settings, source, owner)) as ledger:
+            parts, behind = _plan_source(settings, ledger, topic, planned_at)
         lagging[source.source_id] = behind
         shares += [Share(source, part, len(shares) + i, planned_at) for i, part in enumerate(parts)]
-    if keeper is not None:
-        register.ensure(settings, keeper)
-        register.expire(settings, keeper, register.horizon(settings, keeper, lagging))
-        # Rows of raw_events go by the day, and verify asks the ledger of the last that is there.
-        keeper.run("prune", days=settings.raw_retention_days + 2)
-        keeper.close()
+    if shares:
+        # These are about all sources; a ledger of any of them asks.
+        with closing(Ledger(settings, shares[-1].source, owner)) as ledger:
+            register.ensure(settings, ledger)
+            register.expire(settings, ledger, register.horizon(settings, ledger, lagging))
+            # Rows of raw_events go by the day, and verify asks the ledger of the last one there is.
+            ledger.run("prune", days=settings.raw_retention_days + 2)
     return [share.as_dict() for share in shares]
 
 
 def _settle(settings: Settings, source: Source, owner: str, planned_at: datetime) -> None:
     """Close what is open of a topic that is gone: it would hold back what all sources publish."""
-    keeper = Ledger(settings, source, owner)
-    try:
-        partitions = tuple(row["partition"] for row in keeper.positions())
-        if not partitions or not keeper.open_batches():
+    with closing(Ledger(settings, source, owner)) as ledger:
+        partitions = tuple(row["partition"] for row in ledger.positions())
+        if not partitions or not ledger.open_batches():
             return
         is_back = waiting.poll(
             lambda: topics.describe(settings, source.topic) is not None,
@@ -83,61 +84,59 @@ def _settle(settings: Settings, source: Source, owner: str, planned_at: datetime
         if not is_back:
             run_id = owner.rsplit("/", 2)[0]
             Worker(settings, Share(source, partitions, 0, planned_at), run_id).settle()
-    finally:
-        keeper.close()
 
 
 def _plan_source(
-    settings: Settings, mine: Ledger, topic: Topic, planned_at: datetime
+    settings: Settings, ledger: Ledger, topic: Topic, planned_at: datetime
 ) -> tuple[list[tuple[int, ...]], list[int]]:
     """Plan one source; return its shares, and the partitions that lag."""
-    source = mine.source
-    gate = mine.connection.execute(
+    source = ledger.source
+    gate = ledger.connection.execute(
         "SELECT FROM current_gates WHERE source_id = %s", [source.source_id]
     ).fetchone()
     if gate is None:
-        raise LookupError(ledger.no_gate(source))
+        raise LookupError(ledgers.no_gate(source))
     _ensure_target(settings, source)
-    rows = mine.positions()
-    edges = topics.offsets(settings, source.topic, topic.partitions)
+    rows = ledger.positions()
+    watermarks = topics.offsets(settings, source.topic, topic.partitions)
     together: list[frozenset[int]] = []
-    if not _goes_well(settings, mine, topic, rows, edges):
-        _reconcile(settings, mine, topic, edges, planned_at)
-        together = [batch.partitions for batch in mine.open_batches()]
+    if not _is_in_line(settings, ledger, topic, rows, watermarks):
+        _reconcile(settings, ledger, topic, watermarks, planned_at)
+        together = [batch.partitions for batch in ledger.open_batches()]
     parts = planning.share_out(topic.partitions, settings.ingest_tasks, together)
-    stands = {row["partition"]: row["next_offset"] for row in mine.positions()}
-    behind = [p for p, (_, high) in edges.items() if stands[p] < high]
+    stands = {row["partition"]: row["next_offset"] for row in ledger.positions()}
+    behind = [p for p, (_, high) in watermarks.items() if stands[p] < high]
     return parts, behind
 
 
-def _goes_well(
+def _is_in_line(
     settings: Settings,
-    mine: Ledger,
+    ledger: Ledger,
     topic: Topic,
     rows: list[DictRow],
-    edges: dict[int, tuple[int, int]],
+    watermarks: dict[int, tuple[int, int]],
 ) -> bool:
     """Tell whether workers hold every partition and there is nothing to bring into line.
 
     They load meanwhile, so what is read first must not be ahead of what is read later: ``rows``,
-    the ledger's positions, are older than ``edges``, Kafka's.
+    the ledger's positions, are older than ``watermarks``, Kafka's.
     """
     positions = {row["partition"]: position_of(row) for row in rows}
     if not (
         positions.keys() == set(topic.partitions)
         and all(row["is_held"] and is_worker(row["owner"]) for row in rows)
         and {position.topic_id for position in positions.values()} == {topic.topic_id}
-        and all(position.next_offset <= edges[p][1] for p, position in positions.items())
+        and all(position.next_offset <= watermarks[p][1] for p, position in positions.items())
     ):
         return False
-    warehouse = Warehouse(settings, mine.source, next(iter(positions.values())).incarnation)
+    warehouse = Warehouse(settings, ledger.source, next(iter(positions.values())).incarnation)
     try:
-        ahead = warehouse.ahead(positions.values())
-        claimed = {row["partition"]: row["next_offset"] for row in mine.positions()}
+        ahead = warehouse.stored_beyond(positions.values())
+        claimed = {row["partition"]: row["next_offset"] for row in ledger.positions()}
         return (
             all(found.next_offset <= claimed[found.partition] for found in ahead)
-            and not reconcile.find_missing(settings, mine, warehouse)
-            and not _overwritten(settings, mine, edges, positions)
+            and not reconcile.find_missing(settings, ledger, warehouse)
+            and not _overwritten(settings, ledger, watermarks, positions)
         )
     finally:
         warehouse.close()
@@ -145,21 +144,21 @@ def _goes_well(
 
 def _reconcile(
     settings: Settings,
-    mine: Ledger,
+    ledger: Ledger,
     topic: Topic,
-    edges: dict[int, tuple[int, int]],
+    watermarks: dict[int, tuple[int, int]],
     planned_at: datetime,
 ) -> None:
     """Take every partition, follow the topic, and bring ledger and warehouse into line."""
-    _add_partitions(mine, topic, edges)
-    positions = _take_all(mine, planned_at)
+    _add_partitions(ledger, topic, watermarks)
+    positions = _take_all(ledger, planned_at)
     # Workers may have gone beyond the ends that were read before they let go.
-    edges = topics.offsets(settings, mine.source.topic, topic.partitions)
-    positions = _follow_topic(settings, mine, topic, edges, positions)
-    warehouse = Warehouse(settings, mine.source, next(iter(positions.values())).incarnation)
+    watermarks = topics.offsets(settings, ledger.source.topic, topic.partitions)
+    positions = _follow_topic(settings, ledger, topic, watermarks, positions)
+    warehouse = Warehouse(settings, ledger.source, next(iter(positions.values())).incarnation)
     try:
-        reconcile.adopt_unknown(mine, warehouse, positions)
-        reconcile.reopen_missing(settings, mine, warehouse)
+        reconcile.adopt_unknown(ledger, warehouse, positions)
+        reconcile.reopen_missing(settings, ledger, warehouse)
     finally:
         warehouse.close()
 
@@ -169,15 +168,15 @@ def _ensure_target(settings: Settings, source: Source) -> None:
         client.command(f"CREATE TABLE IF NOT EXISTS {source.target_table} AS events")
 
 
-def _add_partitions(mine: Ledger, topic: Topic, edges: dict[int, tuple[int, int]]) -> None:
-    rows = mine.positions()
-    fresh = planning.start_offsets([row["partition"] for row in rows], edges)
+def _add_partitions(ledger: Ledger, topic: Topic, watermarks: dict[int, tuple[int, int]]) -> None:
+    rows = ledger.positions()
+    fresh = planning.start_offsets([row["partition"] for row in rows], watermarks)
     if not fresh:
         return
     incarnation = max((row["topic_incarnation"] for row in rows), default=0)
     topic_id = rows[0]["topic_id"] if rows else topic.topic_id
-    with mine.connection.transaction():
-        mine.run(
+    with ledger.connection.transaction():
+        ledger.run(
             "add_partitions",
             topic_id=topic_id,
             incarnation=incarnation,
@@ -186,27 +185,27 @@ def _add_partitions(mine: Ledger, topic: Topic, edges: dict[int, tuple[int, int]
         )
         for partition, offset in fresh.items() if rows else ():
             span = Range(partition, offset, offset)
-            mine.incident("partitions_added", span, incarnation, f"read from offset {offset} on")
+            ledger.incident("partitions_added", span, incarnation, f"read from offset {offset} on")
 
 
-def _take_all(mine: Ledger, planned_at: datetime) -> dict[int, Position]:
+def _take_all(ledger: Ledger, planned_at: datetime) -> dict[int, Position]:
     """Own every partition of the source; an earlier worker that is still alive is asked to end.
 
     Raises ``SupersededError`` when a later plan did so already.
     """
-    partitions = [row["partition"] for row in mine.positions()]
-    predecessor = mine.owner.rsplit("/", 1)[0]
+    partitions = [row["partition"] for row in ledger.positions()]
+    predecessor = ledger.owner.rsplit("/", 1)[0]
 
     def taken() -> tuple[dict[int, Position], datetime] | None:
-        found = mine.acquire(partitions, [predecessor], planned_at)
+        found = ledger.acquire(partitions, [predecessor], planned_at)
         if found is None:
-            mine.request_handover(partitions, planned_at)
+            ledger.request_handover(partitions, planned_at)
         return found
 
     positions, _ = waiting.until(
         taken,
-        f"the partitions of source {mine.source.source_id}",
-        seconds=10 * mine.settings.ingest_lease_seconds,
+        f"the partitions of source {ledger.source.source_id}",
+        seconds=10 * ledger.settings.ingest_lease_seconds,
         every=0.2,
         hint="another ingest keeps its lease; stop it, or see ./millrace ingest status",
         error=PlanOutdatedError,
@@ -216,70 +215,74 @@ def _take_all(mine: Ledger, planned_at: datetime) -> dict[int, Position]:
 
 def _follow_topic(
     settings: Settings,
-    mine: Ledger,
+    ledger: Ledger,
     topic: Topic,
-    edges: dict[int, tuple[int, int]],
+    watermarks: dict[int, tuple[int, int]],
     positions: dict[int, Position],
 ) -> dict[int, Position]:
     """Begin a new incarnation if the topic was made anew, or lost its end, since the last plan."""
     old_id = next(iter(positions.values())).topic_id
     is_new = old_id != topic.topic_id
-    cut = [p for p, known in positions.items() if p in edges and known.next_offset > edges[p][1]]
+    cut = [
+        p
+        for p, known in positions.items()
+        if p in watermarks and known.next_offset > watermarks[p][1]
+    ]
     if not is_new:
-        cut += _overwritten(settings, mine, edges, positions)
+        cut += _overwritten(settings, ledger, watermarks, positions)
     if not is_new and not cut:
         return positions
     incarnation = max(known.incarnation for known in positions.values()) + 1
-    with mine.connection.transaction():
+    with ledger.connection.transaction():
         for p, known in positions.items():
-            if p not in edges:
+            if p not in watermarks:
                 start, kind = 0, "topic_recreated"
-                mine.connection.execute(
+                ledger.connection.execute(
                     "DELETE FROM ingest_positions WHERE source_id = %s AND topic = %s "
                     "AND partition = %s",
-                    [mine.source.source_id, mine.source.topic, p],
+                    [ledger.source.source_id, ledger.source.topic, p],
                 )
                 detail = (
                     f"topic id {old_id} became {topic.topic_id}, which has no such partition; "
                     f"what it held from offset {known.next_offset} on is lost"
                 )
             elif is_new:
-                start, kind = edges[p][0], "topic_recreated"
+                start, kind = watermarks[p][0], "topic_recreated"
                 detail = (
                     f"topic id {old_id} became {topic.topic_id}; what the old one held from offset "
                     f"{known.next_offset} on is lost, the new one is read from offset {start} on"
                 )
             elif p in cut:
-                start, kind = _resume_after_cut(settings, mine, p), "topic_truncated"
+                start, kind = _resume_after_cut(settings, ledger, p), "topic_truncated"
                 detail = f"Kafka lost the end of the partition; read again from offset {start} on"
             else:
                 start, kind, detail = known.next_offset, "", ""
             span = Range(p, known.next_offset, start)
-            mine.skip(span, incarnation=incarnation, topic_id=topic.topic_id)
+            ledger.skip(span, incarnation=incarnation, topic_id=topic.topic_id)
             if kind:
-                mine.incident(kind, span, incarnation, detail)
+                ledger.incident(kind, span, incarnation, detail)
                 log.error("%s: %s partition %d: %s", kind, topic.name, p, detail)
-    return {row["partition"]: position_of(row) for row in mine.positions()}
+    return {row["partition"]: position_of(row) for row in ledger.positions()}
 
 
 def _overwritten(
     settings: Settings,
-    mine: Ledger,
-    edges: dict[int, tuple[int, int]],
+    ledger: Ledger,
+    watermarks: dict[int, tuple[int, int]],
     positions: dict[int, Position],
 ) -> list[int]:
     """Return the partitions that lost their end and grew beyond the position again.
 
     Kafka then has another message where the last one was that ``raw_events`` kept.
     """
-    warehouse = Warehouse(settings, mine.source, 0)
-    reader = Reader(settings, mine.source)
+    warehouse = Warehouse(settings, ledger.source, 0)
+    reader = Reader(settings, ledger.source)
     until = time.monotonic() + 10 * settings.ingest_lease_seconds
     found = []
     try:
         for p, known in positions.items():
             last = Range(p, known.next_offset - 1, known.next_offset)
-            low, high = edges.get(p, (0, 0))
+            low, high = watermarks.get(p, (0, 0))
             if not low <= last.first_offset < high:
                 continue
             kept = warehouse.kept_messages([last], known.incarnation)
@@ -303,10 +306,10 @@ def _differs(reader: Reader, last: Range, kept: pa.Table, until: float) -> bool:
     )
 
 
-def _resume_after_cut(settings: Settings, mine: Ledger, partition: int) -> int:
+def _resume_after_cut(settings: Settings, ledger: Ledger, partition: int) -> int:
     """Return the first offset written after what was read; copies are caught by their event_id."""
-    reached = next(r["reached_at"] for r in mine.positions() if r["partition"] == partition)
-    reader = Reader(settings, mine.source)
+    reached = next(r["reached_at"] for r in ledger.positions() if r["partition"] == partition)
+    reader = Reader(settings, ledger.source)
     try:
         if reached is None:
             return reader.watermarks(partition)[0]

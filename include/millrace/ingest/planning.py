@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from millrace.ingest.model import Found
+from millrace.ingest.model import StoredRange
 
 
 def share_out(
@@ -50,7 +50,7 @@ class Adoption:
     claimed_at: datetime
 
 
-def adopt(found: Iterable[Found], positions: Mapping[int, int]) -> list[Adoption]:
+def adopt(found: Iterable[StoredRange], positions: Mapping[int, int]) -> list[Adoption]:
     """Lay the batches that the warehouse holds beyond the ledger end to end.
 
     Ranges of a partition follow one another without gap or overlap from the ledger's position on;
@@ -70,7 +70,7 @@ def adopt(found: Iterable[Found], positions: Mapping[int, int]) -> list[Adoption
 
 
 @dataclass(frozen=True)
-class Held:
+class RowCounts:
     """How many rows of a micro-batch the warehouse, or the ledger, counts."""
 
     raw: int
@@ -78,13 +78,13 @@ class Held:
     rejected: int
 
 
-def incomplete(expected: Mapping[int, Held], found: Mapping[int, Held]) -> list[int]:
+def incomplete(expected: Mapping[int, RowCounts], found: Mapping[int, RowCounts]) -> list[int]:
     """Return the loaded micro-batches of which the warehouse lacks rows.
 
     Kept messages are compared by themselves, verdicts by their sum: a rebuild under newer rules
     may move rows between ``events`` and ``rejected_events``.
     """
-    nothing = Held(0, 0, 0)
+    nothing = RowCounts(0, 0, 0)
     lacking = []
     for batch_id, wanted in expected.items():
         has = found.get(batch_id, nothing)
@@ -93,14 +93,16 @@ def incomplete(expected: Mapping[int, Held], found: Mapping[int, Held]) -> list[
     return sorted(lacking)
 
 
-def is_complete(has: Held) -> bool:
+def is_complete(has: RowCounts) -> bool:
     """Tell whether every kept message of a micro-batch has its verdict."""
     return has.raw > 0 and has.events + has.rejected == has.raw
 
 
-def start_offsets(known: Sequence[int], edges: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+def start_offsets(
+    known: Sequence[int], watermarks: Mapping[int, tuple[int, int]]
+) -> dict[int, int]:
     """Return where partitions that the ledger does not know begin: at the first offset there is."""
-    return {p: low for p, (low, _) in sorted(edges.items()) if p not in set(known)}
+    return {p: low for p, (low, _) in sorted(watermarks.items()) if p not in set(known)}
 
 
 def ended_as_planned(shares: Sequence[object] | None, done: Iterable[Mapping[str, Any]]) -> bool:

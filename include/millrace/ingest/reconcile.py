@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from millrace.ingest import planning
 from millrace.ingest.ledger import Ledger, Position
-from millrace.ingest.planning import Held
+from millrace.ingest.planning import RowCounts
 from millrace.ingest.warehouse import Warehouse, moment
 from millrace.settings import Settings
 from millrace.stores import sql
@@ -23,7 +23,7 @@ def adopt_unknown(ledger: Ledger, warehouse: Warehouse, positions: dict[int, Pos
 
     Returns how many micro-batches were entered.
     """
-    found = warehouse.ahead(positions.values())
+    found = warehouse.stored_beyond(positions.values())
     if not found:
         return 0
     ranges = planning.adopt(found, {p: known.next_offset for p, known in positions.items()})
@@ -33,7 +33,7 @@ def adopt_unknown(ledger: Ledger, warehouse: Warehouse, positions: dict[int, Pos
     # been cut between a table and its rollups.
     last = {r.partition: r.batch_id for r in sorted(ranges, key=lambda r: r.next_offset)}
     checked = set(ids) - set(last.values())
-    held = {i: counts.get(i, Held(0, 0, 0)) for i in ids}
+    held = {i: counts.get(i, RowCounts(0, 0, 0)) for i in ids}
     with ledger.connection.transaction():
         ledger.run(
             "adopt",
@@ -84,7 +84,7 @@ def find_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> li
     while rows := ledger.run("loaded_batches", before=before, days=days, limit=PAGE):
         before = rows[-1]["batch_id"]
         expected = {
-            r["batch_id"]: Held(r["message_count"], r["event_count"], r["rejected_count"])
+            r["batch_id"]: RowCounts(r["message_count"], r["event_count"], r["rejected_count"])
             for r in rows
         }
         since = min(r["claimed_at"] for r in rows)
@@ -97,7 +97,10 @@ def find_missing(settings: Settings, ledger: Ledger, warehouse: Warehouse) -> li
 
 
 def _without_expired(
-    ledger: Ledger, warehouse: Warehouse, expected: dict[int, Held], found: dict[int, Held]
+    ledger: Ledger,
+    warehouse: Warehouse,
+    expected: dict[int, RowCounts],
+    found: dict[int, RowCounts],
 ) -> list[int]:
     """Return the micro-batches that are short of more than what has expired.
 
@@ -105,7 +108,7 @@ def _without_expired(
     are all that are left, unasked: loading one again leaves out what has expired.
     """
     short = planning.incomplete(expected, found)
-    nothing = Held(0, 0, 0)
+    nothing = RowCounts(0, 0, 0)
     batches = {batch.batch_id: batch for batch in ledger.batches(short)}
     for place, batch_id in enumerate(short):
         wanted, has = expected[batch_id], found.get(batch_id, nothing)
@@ -122,7 +125,7 @@ def _without_expired(
 
 def count_batches(
     warehouse: Warehouse, batch_ids: Sequence[int], since: datetime
-) -> dict[int, Held]:
+) -> dict[int, RowCounts]:
     """Return what the warehouse holds of micro-batches claimed at or after ``since``."""
     if not batch_ids:
         return {}
@@ -142,4 +145,6 @@ def count_batches(
         )
         .result_rows
     )
-    return {int(b): Held(int(raw), int(events), int(rejected)) for b, raw, events, rejected in rows}
+    return {
+        int(b): RowCounts(int(raw), int(events), int(rejected)) for b, raw, events, rejected in rows
+    }

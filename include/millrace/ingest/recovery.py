@@ -1,4 +1,4 @@
-"""What a worker does when things are not as it left them: replay, skip what is lost, or give up.
+"""What to do when things are not as a worker left them: replay, skip what is lost, or give up.
 
 docs/exactly-once.md lists the cases.
 """
@@ -6,145 +6,106 @@ docs/exactly-once.md lists the cases.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pyarrow as pa
 from confluent_kafka import KafkaException
 
 from millrace.ingest import topics
-from millrace.ingest.ledger import Position
-from millrace.ingest.model import (
-    Batch,
-    Counts,
-    LeaseLostError,
-    PlanOutdatedError,
-    Range,
-    RepeatIncompleteError,
-)
-from millrace.ingest.reader import OffsetGoneError
-
-if TYPE_CHECKING:
-    from millrace.ingest.worker import Worker
+from millrace.ingest.ledger import Ledger, Position
+from millrace.ingest.model import Batch, LeaseLostError, PlanOutdatedError, Range
+from millrace.ingest.reader import OffsetGoneError, Reader
+from millrace.ingest.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
 
 
-def check_ledger(worker: Worker) -> None:
-    """Take the positions from the ledger, after seeing that it is the ledger this worker knows.
+def check_ledger(
+    ledger: Ledger, warehouse: Warehouse, known: Mapping[int, Position]
+) -> dict[int, Position]:
+    """Return the positions that the ledger has, after seeing that it is the ledger that we know.
 
     Raises ``LeaseLostError`` when a partition has another owner, ``PlanOutdatedError`` when the
     ledger went back (it was restored) or the warehouse is ahead of it.
     """
-    rows = {row["partition"]: row for row in worker.ledger.positions()}
-    for partition, known in worker.positions.items():
+    rows = {row["partition"]: row for row in ledger.positions()}
+    positions = {}
+    for partition, before in known.items():
         row = rows.get(partition)
-        if row is None or row["next_offset"] < known.next_offset:
+        if row is None or row["next_offset"] < before.next_offset:
             raise PlanOutdatedError(
                 f"partition {partition}: the ledger is behind this worker, so it was restored"
             )
-        if row["owner"] != worker.ledger.owner or row["epoch"] != known.epoch:
+        if row["owner"] != ledger.owner or row["epoch"] != before.epoch:
             raise LeaseLostError(f"partition {partition} belongs to {row['owner']!r} now")
-        worker.positions[partition] = Position(
-            partition, known.epoch, row["next_offset"], row["topic_id"], row["topic_incarnation"]
+        positions[partition] = Position(
+            partition, before.epoch, row["next_offset"], row["topic_id"], row["topic_incarnation"]
         )
-    if worker.warehouse.ahead(worker.positions.values()):
+    if warehouse.stored_beyond(positions.values()):
         raise PlanOutdatedError("raw_events holds offsets that the ledger has not claimed")
+    return positions
 
 
-def check_topic(worker: Worker) -> Exception | None:
+def check_topic(ledger: Ledger, planned_id: str) -> Exception | None:
     """Raise ``PlanOutdatedError`` when the topic was made anew or has more partitions.
 
     Returns why Kafka could not be asked, or ``None``.
     """
+    name = ledger.source.topic
     try:
-        topic = topics.describe(worker.settings, worker.source.topic, timeout=3)
+        topic = topics.describe(ledger.settings, name, timeout=3)
     except KafkaException as error:
         log.warning("could not ask Kafka for the topic: %s", error)
         return RuntimeError(f"Kafka does not answer: {error}")
-    planned = next(iter(worker.positions.values())).topic_id
-    if topic is None or topic.topic_id != planned:
-        raise PlanOutdatedError(f"topic {worker.source.topic} was deleted or made anew")
-    if len(topic.partitions) != len(worker.ledger.positions()):
-        raise PlanOutdatedError(f"topic {worker.source.topic} has another number of partitions")
+    if topic is None or topic.topic_id != planned_id:
+        raise PlanOutdatedError(f"topic {name} was deleted or made anew")
+    if len(topic.partitions) != len(ledger.positions()):
+        raise PlanOutdatedError(f"topic {name} has another number of partitions")
     return None
 
 
-def left_open(worker: Worker) -> list[Batch]:
-    """Return the open micro-batches that are this worker's to complete.
+def left_open(ledger: Ledger, partitions: Collection[int], planned_id: str) -> list[Batch]:
+    """Return the open micro-batches that the worker of ``partitions`` is to complete.
 
     Partitions that the topic no longer has are nobody's: a batch of which some are left goes with
     those, one of which none is left with the lowest partition that there is. Raises
     ``PlanOutdatedError`` when a batch spans other workers' shares, or the topic was made anew since
     the plan: its offsets would be read from another topic.
     """
-    batches = worker.ledger.open_batches()
+    batches = ledger.open_batches()
     if not batches:
         return []
-    check_topic(worker)
-    planned = {row["partition"] for row in worker.ledger.positions()}
-    mine = []
+    check_topic(ledger, planned_id)
+    planned = {row["partition"] for row in ledger.positions()}
+    own = []
     for batch in batches:
         concerned = batch.partitions & planned or {min(planned)}
-        if concerned <= set(worker.partitions):
-            mine.append(batch)
-        elif concerned & set(worker.partitions):
+        if concerned <= set(partitions):
+            own.append(batch)
+        elif concerned & set(partitions):
             raise PlanOutdatedError(f"micro-batch {batch.batch_id} spans other tasks' shares")
-    return mine
+    return own
 
 
-def replay(worker: Worker, batch: Batch, *, is_deleted: bool = False) -> None:
-    """Load an open micro-batch again: the same ranges, gate, time and tokens.
-
-    Kafka is not asked for the messages where the topic ``is_deleted``.
-    """
-    log.info("replaying micro-batch %d (%d ranges)", batch.batch_id, len(batch.ranges))
-    batch = worker.ledger.retry(batch)
-    messages = _messages_of(worker, batch, is_deleted=is_deleted)
-    try:
-        worker.load(batch, messages)
-    except RepeatIncompleteError as missing:
-        log.warning("%s; writing it under new tokens", missing)
-        worker.load(worker.ledger.retry(batch, rewrite=True), messages)
-
-
-def prove(worker: Worker, batch: Batch, counts: Counts) -> Counts:
-    """After a repeat, see that everything is where it should be.
-
-    Returns the counts, less what has expired since. Raises ``RepeatIncompleteError`` when rows
-    are missing that tokens should have let in: a swap of partitions took them meanwhile.
-    """
-    present = worker.warehouse.find_present(batch)
-    if present["event"] >= counts.events and present["rejected"] >= counts.rejected:
-        return counts
-    expired = worker.warehouse.count_expired(batch)
-    is_whole = present["event"] + expired >= counts.events
-    if batch.generation == 0 and not (is_whole and present["rejected"] >= counts.rejected):
-        raise RepeatIncompleteError(f"micro-batch {batch.batch_id}: found only {present}")
-    log.warning("micro-batch %d: %s remain, %d have expired", batch.batch_id, present, expired)
-    return Counts(counts.messages, present["event"], present["rejected"])
-
-
-def go_on_behind(worker: Worker, partition: int) -> None:
+def skip_lost(ledger: Ledger, reader: Reader, position: Position) -> None:
     """Record exactly which offsets Kafka lost before they were loaded, and go on after them.
 
     Raises ``PlanOutdatedError`` when it is not retention that took them.
     """
-    low, high = worker.reader.watermarks(partition)
-    position = worker.positions[partition]
-    check_topic(worker)
+    partition = position.partition
+    low, high = reader.watermarks(partition)
+    check_topic(ledger, position.topic_id)
     if position.next_offset > high:
         raise PlanOutdatedError(
             f"partition {partition} ends at {high}, before the position {position.next_offset}"
         )
+    if low <= position.next_offset:
+        return  # it is there after all
     lost = Range(partition, position.next_offset, low)
-    if len(lost) <= 0:
-        return
-    with worker.ledger.connection.transaction():
-        if not worker.ledger.skip(
-            lost, incarnation=position.incarnation, topic_id=position.topic_id
-        ):
+    with ledger.connection.transaction():
+        if not ledger.skip(lost, incarnation=position.incarnation, topic_id=position.topic_id):
             raise LeaseLostError(f"partition {partition} belongs to another worker")
-        worker.ledger.incident(
+        ledger.incident(
             "data_loss",
             lost,
             position.incarnation,
@@ -152,44 +113,76 @@ def go_on_behind(worker: Worker, partition: int) -> None:
         )
     log.error(
         "DATA LOSS: %s partition %d, offsets %d to %d were removed by Kafka's retention",
-        worker.source.topic,
+        ledger.source.topic,
         partition,
         lost.first_offset,
         lost.next_offset - 1,
     )
 
 
-def _messages_of(worker: Worker, batch: Batch, *, is_deleted: bool) -> pa.Table:
-    """Return a batch's messages from Kafka, or from ``raw_events`` where Kafka lost them."""
-    replaced = worker.ledger.run("replaced_logs", incarnation=batch.incarnation)
+def messages_of(
+    batch: Batch,
+    ledger: Ledger,
+    warehouse: Warehouse,
+    reader: Reader | None,
+    partitions: Collection[int],
+    is_over: Callable[[], bool],
+) -> pa.Table:
+    """Return a batch's messages from Kafka, or from ``raw_events`` where Kafka lost them.
+
+    Args:
+        batch: An open micro-batch.
+        ledger: Gets an incident for what is in neither.
+        warehouse: A session of the batch's source.
+        reader: Kafka's side; none where the topic was deleted.
+        partitions: Those that the reader may read.
+        is_over: Ends the wait for Kafka, with ``TimeoutError``.
+    """
+    replaced = ledger.run("replaced_logs", incarnation=batch.incarnation)
     gone = {row["partition"] for row in replaced}
-    in_kafka = set() if is_deleted else batch.partitions & worker.positions.keys() - gone
-    if in_kafka == batch.partitions:
+    in_kafka = batch.partitions & set(partitions) - gone if reader is not None else frozenset()
+    if reader is not None and in_kafka == batch.partitions:
         try:
-            return worker.reader.read(batch.ranges, worker.is_over)
-        except OffsetGoneError as gone:
-            log.warning("%s; taking what raw_events kept", gone)
-    parts, kept = [], worker.warehouse.kept_messages(batch.ranges, batch.incarnation)
+            return reader.read(batch.ranges, is_over)
+        except OffsetGoneError as lost:
+            log.warning("%s; taking what raw_events kept", lost)
+    kept = warehouse.kept_messages(batch.ranges, batch.incarnation)
+    parts = []
     for span in batch.ranges:
-        mine = kept.filter(pa.compute.equal(kept["partition"], span.partition))
-        parts.append(mine)
-        if mine.num_rows:
+        of_span = kept.filter(pa.compute.equal(kept["partition"], span.partition))
+        parts.append(of_span)
+        if of_span.num_rows:
             continue  # a micro-batch is kept whole or not at all
-        is_there = span.partition in in_kafka
-        low = worker.reader.watermarks(span.partition)[0] if is_there else span.next_offset
-        lost = Range(
-            span.partition, span.first_offset, min(max(low, span.first_offset), span.next_offset)
-        )
-        if len(lost):
-            worker.ledger.incident(
-                "data_loss",
-                lost,
-                batch.incarnation,
-                f"micro-batch {batch.batch_id} was claimed, but Kafka lost it before it was kept"
-                + ("" if is_there else ": the topic was deleted"),
-            )
-            log.error("DATA LOSS: %s %s", worker.source.topic, lost)
-        rest = Range(span.partition, lost.next_offset, span.next_offset)
-        if len(rest):
-            parts.append(worker.reader.read([rest], worker.is_over))
+        available = reader if span.partition in in_kafka else None
+        rest = _left_in_kafka(batch, ledger, span, available)
+        if available is not None and len(rest):
+            parts.append(available.read([rest], is_over))
     return pa.concat_tables(parts)
+
+
+def _left_in_kafka(batch: Batch, ledger: Ledger, span: Range, reader: Reader | None) -> Range:
+    """Return what Kafka still has of a range; what it has lost becomes an incident."""
+    low = reader.watermarks(span.partition)[0] if reader is not None else span.next_offset
+    end = min(max(low, span.first_offset), span.next_offset)
+    lost = Range(span.partition, span.first_offset, end)
+    if len(lost):
+        ledger.incident(
+            "data_loss",
+            lost,
+            batch.incarnation,
+            f"micro-batch {batch.batch_id} was claimed, but Kafka lost it before it was kept"
+            + ("" if reader is not None else ": the topic was deleted"),
+        )
+        log.error("DATA LOSS: %s %s", ledger.source.topic, lost)
+    return Range(span.partition, end, span.next_offset)
+
+
+def advanced(positions: Mapping[int, Position], ranges: Sequence[Range]) -> dict[int, Position]:
+    """Return positions after ``ranges`` were claimed."""
+    moved = dict(positions)
+    for r in ranges:
+        before = positions[r.partition]
+        moved[r.partition] = Position(
+            r.partition, before.epoch, r.next_offset, before.topic_id, before.incarnation
+        )
+    return moved

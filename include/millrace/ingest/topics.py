@@ -43,8 +43,8 @@ def offsets(
     """Return each partition's first offset and the one after its last."""
     admin = kafka.admin(settings)
     asked = [TopicPartition(topic, partition) for partition in partitions]
-    edges = []
+    watermarks = []
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
         answer = admin.list_offsets(dict.fromkeys(asked, spec), request_timeout=timeout)
-        edges.append({p.partition: f.result().offset for p, f in answer.items()})
-    return {p: (edges[0][p], edges[1][p]) for p in edges[0]}
+        watermarks.append({p.partition: f.result().offset for p, f in answer.items()})
+    return {p: (watermarks[0][p], watermarks[1][p]) for p in watermarks[0]}

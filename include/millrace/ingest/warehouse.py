@@ -18,10 +18,10 @@ from millrace.ingest.ledger import Position
 from millrace.ingest.model import (
     Batch,
     Counts,
-    Found,
     Range,
     RegisterLostError,
     Source,
+    StoredRange,
     any_of,
     ranges_condition,
 )
@@ -187,7 +187,7 @@ class Warehouse:
         """Of what ``judge`` let pass, count the events that are gone since their time is over."""
         return int(self._run("expired", batch))
 
-    def ahead(self, positions: Iterable[Position]) -> list[Found]:
+    def stored_beyond(self, positions: Iterable[Position]) -> list[StoredRange]:
         """Return what ``raw_events`` holds at or beyond ``positions``, by batch and partition."""
         beyond = [f"partition = {p.partition} AND offset >= {p.next_offset}" for p in positions]
         statement = sql.render("clickhouse/ingest/warehouse_ahead.sql", beyond=any_of(beyond))
@@ -200,7 +200,7 @@ class Warehouse:
             },
         )
         return [
-            Found(batch, partition, first, end, messages, claimed.replace(tzinfo=UTC))
+            StoredRange(batch, partition, first, end, messages, claimed.replace(tzinfo=UTC))
             for batch, partition, first, end, messages, claimed in rows.result_rows
         ]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -21,9 +20,6 @@ from millrace.ingest.model import Batch
 from millrace.ingest.rebuild.rollups import target_of
 from millrace.stores import clickhouse, quoting, sql
 from millrace.stores.errors import first_line
-
-if TYPE_CHECKING:
-    from millrace.ingest.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +35,7 @@ _PATH = re.compile(rf"(?:{_PUSHING})+")
 _TARGET_GONE = re.compile(r"Target table '([^']+)' of view '[^']+' doesn't exist")
 
 
-def withdraw_if_at_fault(worker: Worker, batch: Batch, error: ClickHouseError) -> None:
+def withdraw_if_at_fault(ledger: Ledger, batch: Batch, error: ClickHouseError) -> None:
     """Take the view that an insert failed at out of the path, if it was one.
 
     An error that may pass, as want of memory, is given ``PATIENCE`` attempts. The caller repeats
@@ -48,10 +44,10 @@ def withdraw_if_at_fault(worker: Worker, batch: Batch, error: ClickHouseError) -
     message = str(error)
     if getattr(error, "code", None) in PASSING_CODES and batch.attempts < PATIENCE:
         return
-    with clickhouse.connect(worker.settings, "loader") as client:
+    with clickhouse.connect(ledger.settings, "loader") as client:
         for view in _at_fault(client, message):
-            with publication.alone(worker.ledger.connection):
-                withdraw(worker.ledger, client, batch, view, message)
+            with publication.alone(ledger.connection):
+                withdraw(ledger, client, batch, view, message)
 
 
 def view_in(message: str) -> str:

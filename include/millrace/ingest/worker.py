@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
-import pyarrow as pa
 import urllib3
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
-from millrace.contract import publication
-from millrace.ingest import enrichment, mending, recovery, register, withdrawal
-from millrace.ingest.ahead import Ahead
+from millrace.ingest import recovery
 from millrace.ingest.lease import Lease
 from millrace.ingest.ledger import Ledger, Position
+from millrace.ingest.loader import Loader
 from millrace.ingest.model import (
     Batch,
-    Counts,
     PlanOutdatedError,
     Range,
     RegisterLostError,
@@ -31,9 +27,9 @@ from millrace.ingest.model import (
     StalledError,
     SupersededError,
 )
+from millrace.ingest.prefetch import Prefetcher
 from millrace.ingest.progress import Progress, compact
 from millrace.ingest.reader import OffsetGoneError, Reader
-from millrace.ingest.warehouse import Warehouse
 from millrace.settings import Settings
 from millrace.stores.errors import first_line
 
@@ -111,19 +107,17 @@ class Worker:
         self.share = share
         self.source = share.source
         self.partitions = share.partitions
-        mine = f"{run_id}/{share.task}/"
-        self.predecessors = [mine, f"{run_id}/plan"]
-        self.ledger = Ledger(settings, share.source, f"{mine}{attempt}")
+        task = f"{run_id}/{share.task}/"
+        self.predecessors = [task, f"{run_id}/plan"]
+        self.ledger = Ledger(settings, share.source, f"{task}{attempt}")
         self.progress = Progress(share.source.source_id, self.partitions)
         self.positions: dict[int, Position] = {}
         self.lease = Lease(settings, share.source, self.ledger.owner, len(self.partitions))
+        self.loader = Loader(self.ledger, self.lease, self.progress)
         self._reader: Reader | None = None
-        self._ahead: Ahead | None = None
+        self._prefetcher: Prefetcher | None = None
         self._uncommitted: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        self._warehouse: Warehouse | None = None
-        self._register_instance = 0
-        self._views = ""
         self._trouble: Exception | None = None
         self._deadline = 0.0
         self._topic_checked_at = 0.0
@@ -165,10 +159,9 @@ class Worker:
                 return
             self.positions, lease_until = taken
             self.lease.start(lease_until)
-            self._register_instance = register.ensure(self.settings, self.ledger)
+            self.loader.ensure_register()
             for batch in self.ledger.open_batches():
-                self._speak_of(batch.incarnation)
-                recovery.replay(self, batch, is_deleted=True)
+                self._replay(batch, None)
         finally:
             self.lease.stop()
             self._close()
@@ -191,7 +184,7 @@ class Worker:
                 while not self.is_over():
                     self._step()
             except OffsetGoneError as gone:
-                recovery.go_on_behind(self, gone.partition)
+                recovery.skip_lost(self.ledger, self.reader, self.positions[gone.partition])
             except PASSING_ERRORS as error:
                 self._wait_out(error, pause)
                 pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
@@ -216,49 +209,46 @@ class Worker:
         rows = [row for row in self.ledger.positions() if row["partition"] in self.partitions]
         if not rows:
             raise PlanOutdatedError("the ledger does not have the partitions: it was restored")
-        self._warehouse = Warehouse(self.settings, self.source, rows[0]["topic_incarnation"])
-        self._warehouse.client()
+        self.loader.connect(rows[0]["topic_incarnation"])
         self.reader.seek({row["partition"]: row["next_offset"] for row in rows})
 
     def _wait_out(self, error: Exception, pause: float) -> None:
         """After a failure: let go of connections, wait, and take stock of the ledger again."""
         self._trouble = error
         log.warning("%s: %s; again in %.1f s", type(error).__name__, first_line(error), pause)
-        if self._warehouse is not None:
-            self._warehouse.close()  # the next attempt begins with a session of its own
+        self.loader.close()  # the next attempt begins with a session of its own
         if isinstance(error, RegisterLostError):
-            self._register_instance = 0
+            self.loader.forget_register()
             return
         until = min(self._deadline, time.monotonic() + pause)
         self.lease.wait(until - time.monotonic())
 
     def _resynchronise(self) -> None:
         """Make the ledger, the warehouse and the reader agree, completing what was left open."""
-        self.ahead.abandon()
-        incarnation = next(iter(self.positions.values())).incarnation
-        self._speak_of(incarnation)
-        recovery.check_ledger(self)
-        if not self._register_instance:
-            self._register_instance = register.ensure(self.settings, self.ledger)
-        for batch in recovery.left_open(self):
-            self._speak_of(batch.incarnation)
-            recovery.replay(self, batch)
-        self._speak_of(incarnation)
+        self.prefetcher.abandon()
+        first = next(iter(self.positions.values()))
+        self.loader.use_incarnation(first.incarnation)
+        self.positions = recovery.check_ledger(self.ledger, self.loader.warehouse, self.positions)
+        self.loader.ensure_register()
+        for batch in recovery.left_open(self.ledger, self.partitions, first.topic_id):
+            self._replay(batch, self.reader)
+        self.loader.use_incarnation(first.incarnation)
         self.reader.seek({p: position.next_offset for p, position in self.positions.items()})
 
-    def _speak_of(self, incarnation: int) -> None:
-        """Have a session whose rows are of this incarnation of the topic."""
-        if self._warehouse is not None and self._warehouse.incarnation != incarnation:
-            self._warehouse.close()
-            self._warehouse = None
-        if self._warehouse is None:
-            self._warehouse = Warehouse(self.settings, self.source, incarnation)
-        self._warehouse.is_enriching = enrichment.is_ready(self._warehouse.client())
+    def _replay(self, batch: Batch, reader: Reader | None) -> None:
+        """Load an open micro-batch again: the same ranges, gate, time and tokens."""
+        log.info("replaying micro-batch %d (%d ranges)", batch.batch_id, len(batch.ranges))
+        self.loader.use_incarnation(batch.incarnation)
+        batch = self.ledger.retry(batch)
+        messages = recovery.messages_of(
+            batch, self.ledger, self.loader.warehouse, reader, self.positions, self.is_over
+        )
+        self.loader.repeat(batch, messages)
 
     def _step(self) -> None:
         """Gather one micro-batch and load it."""
-        is_any = self.ahead.finish()
-        self._tell_kafka()
+        is_any = self.prefetcher.finish()
+        self._commit_and_hear_ends()
         if not is_any:
             self.check_topic()
             self._trouble = self._unreachable  # a Kafka that is down looks like a quiet hour
@@ -270,16 +260,16 @@ class Worker:
             for p, end in sorted(reached_offsets.items())
             if end > self.positions[p].next_offset
         ]
-        batch = self.ledger.claim(ranges, self.positions, reached_at, self._views)
-        self._advance(ranges)
-        self.ahead.begin()
-        self.load(batch, messages)
+        batch = self.ledger.claim(ranges, self.positions, reached_at, self.loader.views)
+        self.positions = recovery.advanced(self.positions, ranges)
+        self.prefetcher.begin()
+        self.loader.load(batch, messages)
         self._trouble = self._unreachable = None
         self._uncommitted |= {r.partition: r.next_offset for r in ranges}
         self.progress.tick(self._lag(), "")
         self.check_topic()
 
-    def _tell_kafka(self) -> None:
+    def _commit_and_hear_ends(self) -> None:
         """Commit what was loaded, and hear where partitions end.
 
         Only while nothing is gathered: a call beside ``consume`` may wait for ever.
@@ -293,75 +283,15 @@ class Worker:
             self._uncommitted = {}
 
     def _lag(self) -> int:
-        stands = self.positions
-        return sum(max(0, end - stands[p].next_offset) for p, end in self._ends.items())
-
-    def _advance(self, ranges: Sequence[Range]) -> None:
-        for r in ranges:
-            before = self.positions[r.partition]
-            self.positions[r.partition] = Position(
-                r.partition, before.epoch, r.next_offset, before.topic_id, before.incarnation
-            )
-
-    def load(self, batch: Batch, messages: pa.Table) -> Counts:
-        """Take a claimed micro-batch through every step to its completion."""
-        started = time.monotonic()
-        counts = Counts(0, 0, 0)
-        if messages.num_rows == 0:
-            self.ledger.complete(batch, counts, 0)
-            return counts
-        warehouse = self.warehouse
-        warehouse.stage(batch, self.ledger.gate(batch.gate_id), messages)
-        is_repeat = batch.attempts > 1 or batch.generation > 0
-        if is_repeat:
-            batch = mending.trust_or_mend(self, batch)
-        warehouse.keep(batch, self.lease.until, is_rewrite=batch.generation > 0)
-        byte_count = messages["value"].nbytes
-        while not (published := self._publish(batch, messages.num_rows, byte_count, is_repeat)):
-            if is_repeat and batch.views != "":
-                batch = mending.mend(self, batch, "the views are not those of its first attempt")
-            else:  # nothing of it is published
-                batch = self.ledger.note_views(batch, self._views)
-        self.progress.loaded(published, byte_count, messages, time.monotonic() - started)
-        return published
-
-    def _publish(
-        self, batch: Batch, message_count: int, byte_count: int, is_repeat: bool
-    ) -> Counts | None:
-        """Judge, publish and complete a micro-batch; do nothing if other views than noted are met.
-
-        They can't change while the publication lock is held.
-        """
-        warehouse = self.warehouse
-        try:
-            with publication.shared(self.ledger.connection):
-                refused, self._views = warehouse.judge(
-                    batch, message_count, self._register_instance, is_repeat=is_repeat
-                )
-                if self._views != batch.views:
-                    warehouse.forget_verdicts()
-                    return None
-                counts = warehouse.publish(
-                    batch,
-                    message_count,
-                    refused,
-                    self.lease.until,
-                    is_repeat=is_repeat,
-                    is_rewrite=batch.generation > 0,
-                )
-                if is_repeat:
-                    counts = recovery.prove(self, batch, counts)
-                self.ledger.complete(batch, counts, byte_count)
-        except ClickHouseError as error:
-            withdrawal.withdraw_if_at_fault(self, batch, error)
-            raise
-        return counts
+        positions = self.positions
+        return sum(max(0, end - positions[p].next_offset) for p, end in self._ends.items())
 
     def check_topic(self) -> None:
-        """Now and then, see that the topic is still the one that was planned for."""
+        """See, every few seconds, that the topic is still the one that was planned for."""
         if time.monotonic() - self._topic_checked_at < CHECK_TOPIC_SECONDS:
             return
-        self._unreachable = recovery.check_topic(self)
+        topic_id = next(iter(self.positions.values())).topic_id
+        self._unreachable = recovery.check_topic(self.ledger, topic_id)
         self._topic_checked_at = time.monotonic()
 
     @property
@@ -372,19 +302,11 @@ class Worker:
         return self._reader
 
     @property
-    def ahead(self) -> Ahead:
+    def prefetcher(self) -> Prefetcher:
         """The thread that gathers; made when first asked for."""
-        if self._ahead is None:
-            self._ahead = Ahead(self.settings, self.reader)
-        return self._ahead
-
-    @property
-    def warehouse(self) -> Warehouse:
-        """The ClickHouse session; made when first asked for."""
-        if self._warehouse is None:
-            incarnation = next(iter(self.positions.values())).incarnation
-            self._warehouse = Warehouse(self.settings, self.source, incarnation)
-        return self._warehouse
+        if self._prefetcher is None:
+            self._prefetcher = Prefetcher(self.settings, self.reader)
+        return self._prefetcher
 
     def _close(self) -> None:
         try:
@@ -392,10 +314,9 @@ class Worker:
             self.ledger.close()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("could not hand the partitions over; their lease ends by itself: %s", error)
-        if self._warehouse is not None:
-            self._warehouse.close()
-        if self._ahead is not None:
-            self._ahead.close()
+        self.loader.close()
+        if self._prefetcher is not None:
+            self._prefetcher.close()
             self._commit()
         if self._reader is not None:
             self._reader.close()

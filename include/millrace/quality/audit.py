@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -18,7 +17,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from clickhouse_connect.driver.client import Client
 
 from millrace.quality import docs, pending, publication, withdrawn
-from millrace.quality.suites import LIMIT, Suite, build, load_suites
+from millrace.quality.model import Audit, Finding, QualityError
+from millrace.quality.suites import Suite, build, load_suites
 from millrace.quality.windows import KINDS, Window
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
@@ -29,59 +29,6 @@ WITHDRAWN = "Ingest fills it."
 """What is expected of a rollup, and not so while its view is taken out of the path of ingest."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-class QualityError(RuntimeError):
-    """A window did not hold what is expected of it; the message says what is wrong."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one expectation."""
-
-    expectation: str
-    severity: str
-    is_success: bool
-    observed: dict[str, Any]
-    check: str = ""
-    """What was run: SQL, or the expectation with its arguments."""
-    examples: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether there may be more than was found: queries stop at a number of rows."""
-        return self.observed.get("observed_value") == len(self.examples) == LIMIT
-
-
-@dataclass(frozen=True)
-class Audit:
-    """The results of one dataset's window."""
-
-    dataset: str
-    window: Window
-    report: str
-    link: str
-    checked_at: datetime
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def failures(self) -> list[Finding]:
-        """What failed and withholds the window."""
-        return [f for f in self.findings if not f.is_success and f.severity == "critical"]
-
-    @property
-    def warnings(self) -> list[Finding]:
-        """What failed and is only reported."""
-        return [f for f in self.findings if not f.is_success and f.severity != "critical"]
-
-    def summary(self) -> str:
-        """Return a few lines that a person can act on."""
-        verdict = "WITHHELD" if self.failures else "published"
-        lines = [f"{self.dataset} {self.window.label}: {verdict}"]
-        for found in [*self.failures, *self.warnings]:
-            said = docs.short(found.observed, found.examples)
-            lines.append(f"  {found.severity}: not so: {found.expectation} ({said})")
-        return "\n".join([*lines, f"  report: {self.link}"])
 
 
 def warehouse_dsn(settings: Settings) -> str:

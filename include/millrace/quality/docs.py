@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from clickhouse_connect.driver.client import Client
@@ -24,12 +24,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from minio.deleteobjects import DeleteObject
 from psycopg.rows import DictRow
 
+from millrace.quality import model
+from millrace.quality.model import Audit
 from millrace.quality.windows import Window
 from millrace.settings import Settings
 from millrace.stores import objects, sql
-
-if TYPE_CHECKING:
-    from millrace.quality.audit import Audit
 
 PREFIX = "data_docs"
 KEPT_FOR = timedelta(days=14)
@@ -98,7 +97,7 @@ def write_overview(
     results = rows("front_results")
     for result in results:
         observed = json.loads(result["observed"])
-        result["found"] = short(observed, observed.get("examples", []))
+        result["found"] = model.short(observed, observed.get("examples", []))
     strips = [
         (kind, [(dataset, list(found)) for dataset, found in groupby(group, _dataset)])
         for kind, group in groupby(audits, lambda audit: audit["window_kind"])
@@ -114,21 +113,6 @@ def write_overview(
         anomalies=rows("front_anomalies"),
     )
     return [front, _write(settings, "history.html", "history.html", root="", strips=strips)]
-
-
-def short(observed: dict[str, Any], examples: list[dict[str, Any]]) -> str:
-    """Return what an expectation found, in a line."""
-    parts = []
-    if "unexpected_count" in observed:
-        parts.append(f"{observed['unexpected_count']:,} of {observed['element_count']:,}")
-    elif "error" in observed:
-        parts.append(observed["error"])
-    elif not examples:
-        parts.append(f"found {observed.get('observed_value')}")
-    if examples:
-        pairs = ", ".join(f"{key} = {value}" for key, value in examples[0].items())
-        parts.append(f"for example {pairs}")
-    return ", ".join(parts)[:300]
 
 
 def _dataset(audit: dict[str, Any]) -> str:

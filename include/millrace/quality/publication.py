@@ -7,19 +7,16 @@ Exports ask ``published_windows`` in PostgreSQL. Whoever reads ClickHouse reads 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 
+from millrace.quality.model import Audit
 from millrace.quality.suites import Suite
 from millrace.settings import Settings
 from millrace.stores import clickhouse, profiles, quoting, sql
-
-if TYPE_CHECKING:
-    from millrace.quality.audit import Audit
 
 DATABASE = "published"
 

@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millrace.alerts.promql import functions
 from millrace.alerts.promql.errors import UnsupportedError
 from millrace.alerts.promql.nodes import (
     EMPTY_LABELS,
+    Compiler,
     Grid,
     Node,
     Scalar,
     Text,
     Vector,
+    constant_vector,
     number,
     template,
 )
 from millrace.alerts.promql.shape import Query
 from millrace.stores.quoting import literal
 
-if TYPE_CHECKING:
-    from millrace.alerts.promql.compiler import _Compiler
-
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
-def constant_vector(node: Scalar, grid: Grid) -> Vector:
-    """Return the vector of one series without labels that a number stands for."""
-    return Vector(
-        f"SELECT t, {EMPTY_LABELS} AS labels, toFloat64({node.expression}) AS v FROM ({grid.steps})"
-    )
-
-
-def call(compiler: _Compiler, tree: Any, grid: Grid) -> Node:
+def call(compiler: Compiler, tree: Any, grid: Grid) -> Node:
     """Return a function's result. Raises ``UnsupportedError`` naming one that is not covered."""
     name = tree.func.name
     if name in functions.ELEMENTWISE:
@@ -55,7 +47,7 @@ def _seconds(grid: Grid, t: str = "t") -> str:
     return f"{grid.lanes.clock(t)} / 1000"
 
 
-def _over_window(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _over_window(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     name, arguments = tree.func.name, list(tree.args)
     if functions.over_window(name, 1) is None:
         raise UnsupportedError(f"the function {name} is not covered")
@@ -80,7 +72,7 @@ def _over_window(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
     return vector if name == "last_over_time" else vector.without_name()
 
 
-def _absent(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _absent(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     argument = tree.args[0]
     if tree.func.name == "absent":
         present: str = compiler.vector(argument, grid).select
@@ -108,7 +100,7 @@ def _absent_labels(query: Query) -> str:
     return "map(" + ", ".join(f"{literal(k)}, {literal(v)}" for k, v in kept.items()) + ")"
 
 
-def _scalar(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
+def _scalar(compiler: Compiler, tree: Any, grid: Grid) -> Scalar:
     vector = compiler.vector(tree.args[0], grid)
     one = f"SELECT t, if(count() = 1, any(v), nan) AS v FROM ({vector.select}) GROUP BY t"
     values = (
@@ -118,19 +110,19 @@ def _scalar(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
     return Scalar(f"ifNull(({values})[t], nan)")
 
 
-def _vector(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _vector(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     return constant_vector(Scalar(compiler.scalar(tree.args[0], grid)), grid)
 
 
-def _time(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
+def _time(compiler: Compiler, tree: Any, grid: Grid) -> Scalar:
     return Scalar(f"({_seconds(grid)})")
 
 
-def _pi(compiler: _Compiler, tree: Any, grid: Grid) -> Scalar:
+def _pi(compiler: Compiler, tree: Any, grid: Grid) -> Scalar:
     return Scalar("pi()")
 
 
-def _timestamp(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _timestamp(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     argument = tree.args[0]
     while type(argument).__name__ == "ParenExpr":
         argument = argument.expr
@@ -139,18 +131,18 @@ def _timestamp(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
     return compiler.vector(argument, grid).without_name().mapped(_seconds(grid, "x.t"))
 
 
-def _sort(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _sort(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     # A result is a set of series here; their order carries no meaning for a rule.
     return compiler.vector(tree.args[0], grid)
 
 
-def _round(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _round(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     nearest = compiler.scalar(tree.args[1], grid) if len(tree.args) > 1 else number(1.0)
     vector = compiler.vector(tree.args[0], grid).without_name()
     return vector.mapped(f"floor(x.v * (1 / {nearest}) + 0.5) / (1 / {nearest})")
 
 
-def _clamp(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _clamp(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     name = tree.func.name
     bounds = [compiler.scalar(argument, grid) for argument in tree.args[1:]]
     vector = compiler.vector(tree.args[0], grid).without_name()
@@ -166,13 +158,13 @@ def _clamp(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
     return vector.mapped(f"if({nans}, nan, {value})", condition)
 
 
-def _histogram_quantile(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _histogram_quantile(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     argument = compiler.scalar(tree.args[0], grid)
     vector = compiler.vector(tree.args[1], grid)
     return Vector(template("histogram_quantile", argument=argument, vector=vector.select))
 
 
-def _texts(compiler: _Compiler, tree: Any, grid: Grid) -> list[str]:
+def _texts(compiler: Compiler, tree: Any, grid: Grid) -> list[str]:
     nodes = [compiler.compile(argument, grid) for argument in tree.args[1:]]
     if not all(isinstance(node, Text) for node in nodes):
         raise UnsupportedError(f"{tree.func.name} needs strings: {tree.prettify()}")
@@ -191,7 +183,7 @@ def _relabelled(vector: Vector, target: str, value: str) -> Vector:
     return Vector(template("unique_series", vector=select), True, False)
 
 
-def _label_replace(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _label_replace(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     vector = compiler.vector(tree.args[0], grid)
     target, replacement, source, pattern = _texts(compiler, tree, grid)
     try:
@@ -219,7 +211,7 @@ def _replacement(text: str, pattern: re.Pattern[str]) -> str:
     return re.sub(r"\$\$|\$(\w+)|\$\{(\w+)\}", convert, text.replace("\\", "\\\\"))
 
 
-def _label_join(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
+def _label_join(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     vector = compiler.vector(tree.args[0], grid)
     target, separator, *sources = _texts(compiler, tree, grid)
     parts = ", ".join(f"x.labels[{literal(source)}]" for source in sources)
@@ -227,7 +219,7 @@ def _label_join(compiler: _Compiler, tree: Any, grid: Grid) -> Vector:
     return _relabelled(vector, target, joined)
 
 
-_SPECIAL: dict[str, Callable[[_Compiler, Any, Grid], Node]] = {
+_SPECIAL: dict[str, Callable[[Compiler, Any, Grid], Node]] = {
     "absent": _absent,
     "absent_over_time": _absent,
     "clamp": _clamp,

@@ -27,6 +27,7 @@ from millrace.alerts.promql.nodes import (
     Text,
     Vector,
     Windows,
+    constant_vector,
     number,
     template,
 )
@@ -138,14 +139,14 @@ class Batch:
     ) -> None:
         self._expressions = expressions
         shapes = [expression.shape for expression in expressions]
-        self._compiler = _Compiler(samples, milliseconds(lookback), is_left_open, shapes)
+        self._compiler = TreeCompiler(samples, milliseconds(lookback), is_left_open, shapes)
 
     def statement(self) -> str:
         """Return the SELECT of ``t``, ``labels`` and ``v``. See ``Expression.statement``."""
         grid = self._compiler.grid
         node = self._compiler.compile(self._expressions[0].shape.tree, grid)
         if isinstance(node, Scalar):
-            node = calls.constant_vector(node, grid)
+            node = constant_vector(node, grid)
         if not isinstance(node, Vector):
             kind = "a string" if isinstance(node, Text) else "a range of samples (…[5m])"
             raise UnsupportedError(
@@ -208,7 +209,7 @@ def _collect(tree: Any, shift: int, width: int, found: list[Selector]) -> None:
         _collect(tree.expr, shift, width, found)
 
 
-class _Compiler:
+class TreeCompiler:
     """Compiles the tree of a shape for all expressions that are of it."""
 
     def __init__(
@@ -382,7 +383,7 @@ class _Compiler:
     def vector_of(self, tree: Any, grid: Grid) -> Vector:
         """Return an expression's vector; a number becomes a series without labels."""
         node = self.compile(tree, grid)
-        return calls.constant_vector(node, grid) if isinstance(node, Scalar) else self._sure(node)
+        return constant_vector(node, grid) if isinstance(node, Scalar) else self._sure(node)
 
     @staticmethod
     def _sure(node: Node) -> Vector:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from millrace.alerts.promql.lanes import Lanes
+from millrace.alerts.promql.shape import Query
 from millrace.stores import sql
 from millrace.stores.quoting import literal
 
@@ -94,6 +95,35 @@ class Windows:
 
 
 Node = Scalar | Text | Vector | Windows
+
+
+def constant_vector(node: Scalar, grid: Grid) -> Vector:
+    """Return the vector of one series without labels that a number stands for."""
+    return Vector(
+        f"SELECT t, {EMPTY_LABELS} AS labels, toFloat64({node.expression}) AS v FROM ({grid.steps})"
+    )
+
+
+class Compiler(Protocol):
+    """What compiles the arguments of a call: the compiler of the tree that the call is part of."""
+
+    def compile(self, tree: Any, grid: Grid) -> Node:
+        """Return the node of any expression."""
+
+    def vector(self, tree: Any, grid: Grid) -> Vector:
+        """Return the node of an expression that must be an instant vector."""
+
+    def scalar(self, tree: Any, grid: Grid) -> str:
+        """Return the SQL of an expression that must be a number."""
+
+    def windows(self, tree: Any, grid: Grid) -> Windows:
+        """Return the node of an expression that must be a range vector."""
+
+    def instant(self, tree: Any, grid: Grid, *, wants_timestamp: bool = False) -> Vector:
+        """Return an instant selector's vector: of values, or of the samples' own times."""
+
+    def queries(self, selector: Any) -> list[Query]:
+        """Return what a selector asks for on each lane."""
 
 
 class Samples(Protocol):

@@ -1,4 +1,4 @@
-"""Gathering ahead: the next micro-batch is read from Kafka while the last one is loaded."""
+"""Prefetching: the next micro-batch is read from Kafka while the last one is loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _AbandonedError(Exception):
     """What was being gathered is wanted no more."""
 
 
-class Ahead:
+class Prefetcher:
     """A thread that gathers one micro-batch at a time.
 
     Nothing of it is claimed before ``finish``, so what is abandoned is simply read again. Between

@@ -1,0 +1,152 @@
+"""From a claimed micro-batch to a completed one: stage, keep, judge, publish, prove, complete."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from millrace.contract import publication
+from millrace.ingest import enrichment, mending, register, withdrawal
+from millrace.ingest.lease import Lease
+from millrace.ingest.ledger import Ledger
+from millrace.ingest.model import Batch, Counts, RepeatIncompleteError
+from millrace.ingest.progress import Progress
+from millrace.ingest.warehouse import Warehouse
+
+log = logging.getLogger(__name__)
+
+
+class Loader:
+    """Loads the micro-batches that one owner has claimed of one source, while its lease lasts.
+
+    ``views`` is the identity of the materialized views that were met last; the next claim notes it.
+    """
+
+    def __init__(self, ledger: Ledger, lease: Lease, progress: Progress) -> None:
+        self.views = ""
+        self._ledger = ledger
+        self._lease = lease
+        self._progress = progress
+        self._warehouse: Warehouse | None = None
+        self._register_instance = 0
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The ClickHouse session; raises ``LookupError`` before ``use_incarnation``."""
+        if self._warehouse is None:
+            raise LookupError("no incarnation of the topic was chosen yet")
+        return self._warehouse
+
+    def connect(self, incarnation: int) -> None:
+        """Open a session whose rows are of this incarnation of the topic."""
+        if self._warehouse is not None and self._warehouse.incarnation != incarnation:
+            self._warehouse.close()
+            self._warehouse = None
+        if self._warehouse is None:
+            self._warehouse = Warehouse(self._ledger.settings, self._ledger.source, incarnation)
+        self._warehouse.client()
+
+    def use_incarnation(self, incarnation: int) -> None:
+        """Have a session of this incarnation, and know whether profiles can be looked up."""
+        self.connect(incarnation)
+        self.warehouse.is_enriching = enrichment.is_ready(self.warehouse.client())
+
+    def close(self) -> None:
+        """Let go of the session; the next use opens one of its own."""
+        if self._warehouse is not None:
+            self._warehouse.close()
+
+    def ensure_register(self) -> None:
+        """Fill the register of event ids if it was lost, unless it is known to be whole."""
+        if not self._register_instance:
+            self._register_instance = register.ensure(self._ledger.settings, self._ledger)
+
+    def forget_register(self) -> None:
+        """Have ``ensure_register`` look again: the register was lost."""
+        self._register_instance = 0
+
+    def load(self, batch: Batch, messages: pa.Table) -> Counts:
+        """Take a claimed micro-batch through every step to its completion.
+
+        Raises ``RepeatIncompleteError`` when it is a repeat, and rows are missing afterwards.
+        """
+        started = time.monotonic()
+        counts = Counts(0, 0, 0)
+        if messages.num_rows == 0:
+            self._ledger.complete(batch, counts, 0)
+            return counts
+        warehouse = self.warehouse
+        warehouse.stage(batch, self._ledger.gate(batch.gate_id), messages)
+        is_repeat = batch.attempts > 1 or batch.generation > 0
+        if is_repeat:
+            batch = mending.trust_or_mend(self._ledger, warehouse, batch)
+        warehouse.keep(batch, self._lease.until, is_rewrite=batch.generation > 0)
+        byte_count = messages["value"].nbytes
+        while not (published := self._publish(batch, messages.num_rows, byte_count, is_repeat)):
+            if is_repeat and batch.views != "":
+                batch = mending.mend(
+                    self._ledger, warehouse, batch, "the views are not those of its first attempt"
+                )
+            else:  # nothing of it is published
+                batch = self._ledger.note_views(batch, self.views)
+        self._progress.loaded(published, byte_count, messages, time.monotonic() - started)
+        return published
+
+    def repeat(self, batch: Batch, messages: pa.Table) -> None:
+        """Load a micro-batch once more, under new tokens where the old ones keep rows out."""
+        try:
+            self.load(batch, messages)
+        except RepeatIncompleteError as missing:
+            log.warning("%s; writing it under new tokens", missing)
+            self.load(self._ledger.retry(batch, rewrite=True), messages)
+
+    def _publish(
+        self, batch: Batch, message_count: int, byte_count: int, is_repeat: bool
+    ) -> Counts | None:
+        """Judge, publish and complete a micro-batch; do nothing if other views than noted are met.
+
+        They can't change while the publication lock is held.
+        """
+        warehouse = self.warehouse
+        try:
+            with publication.shared(self._ledger.connection):
+                refused, self.views = warehouse.judge(
+                    batch, message_count, self._register_instance, is_repeat=is_repeat
+                )
+                if self.views != batch.views:
+                    warehouse.forget_verdicts()
+                    return None
+                counts = warehouse.publish(
+                    batch,
+                    message_count,
+                    refused,
+                    self._lease.until,
+                    is_repeat=is_repeat,
+                    is_rewrite=batch.generation > 0,
+                )
+                if is_repeat:
+                    counts = self._prove(batch, counts)
+                self._ledger.complete(batch, counts, byte_count)
+        except ClickHouseError as error:
+            withdrawal.withdraw_if_at_fault(self._ledger, batch, error)
+            raise
+        return counts
+
+    def _prove(self, batch: Batch, counts: Counts) -> Counts:
+        """After a repeat, see that everything is where it should be.
+
+        Returns the counts, less what has expired since. Raises ``RepeatIncompleteError`` when rows
+        are missing that tokens should have let in: a swap of partitions took them meanwhile.
+        """
+        present = self.warehouse.find_present(batch)
+        if present["event"] >= counts.events and present["rejected"] >= counts.rejected:
+            return counts
+        expired = self.warehouse.count_expired(batch)
+        is_whole = present["event"] + expired >= counts.events
+        if batch.generation == 0 and not (is_whole and present["rejected"] >= counts.rejected):
+            raise RepeatIncompleteError(f"micro-batch {batch.batch_id}: found only {present}")
+        log.warning("micro-batch %d: %s remain, %d have expired", batch.batch_id, present, expired)
+        return Counts(counts.messages, present["event"], present["rejected"])
