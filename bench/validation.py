@@ -19,7 +19,7 @@ from chdb import _chdb
 
 from millrace.rules import store
 from millrace.rules.checks import Surroundings
-from millrace.rules.compiler import compile_statement
+from millrace.rules.compiler import compile_gate
 from millrace.rules.model import Rule
 
 EVENTS = 100_000
@@ -97,7 +97,10 @@ def main() -> None:
         "20 rules": rules(20),
         "200 rules": rules(200),
     }
-    statements = {name: compile_statement(made, AROUND) for name, made in variants.items()}
+    statements = {
+        name: compile_gate(made, AROUND).statement(claimed_at="kafka_timestamp")
+        for name, made in variants.items()
+    }
     best = dict.fromkeys(statements, float("inf"))
     for _ in range(TURNS):
         for name, statement in statements.items():

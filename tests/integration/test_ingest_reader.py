@@ -6,7 +6,8 @@ import time
 
 from tests.integration.ingest_bed import Bed
 
-from millrace.ingest.model import Range, Source
+from millrace.contract.sources import Source
+from millrace.ingest.model import Range
 from millrace.ingest.reader import Reader
 from millrace.settings import Settings
 

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from confluent_kafka import TopicPartition
+from psycopg.types.json import Jsonb
 from tests.integration.ingest_bed import Bed, event
 
+from millrace.contract.gate import Gate
 from millrace.exports import definitions, service
 from millrace.ingest import rebuild as rebuilding
 from millrace.ingest import topics
@@ -119,34 +122,29 @@ def test_lost_events_and_rollups_come_back(bed: Bed) -> None:
     assert_rolled_up(bed)
 
 
-def gates(bed: Bed) -> tuple[str, str]:
+def gates(bed: Bed) -> tuple[Gate, Gate]:
     """A gate that refuses the page ``/secret``, and the bed's own."""
-    (gate,) = bed.ask(
-        "SELECT g.statement FROM current_gates c JOIN gates g USING (gate_id) "
+    (row,) = bed.ask(
+        "SELECT g.definition FROM current_gates c JOIN gates g USING (gate_id) "
         "WHERE c.source_id = %s",
         bed.name,
     )
-    strict = (
-        gate["statement"]
-        .replace(
-            "AS is_broken,", "OR JSONExtractString(value, 'page') = '/secret') AS is_broken,", 1
-        )
-        .replace("(length(value)", "((length(value)", 1)
+    lenient = Gate.from_json(row["definition"])
+    is_secret = "JSONExtractString(value, 'page') = '/secret'"
+    strict = replace(
+        lenient,
+        is_broken=f"({is_secret}) OR {lenient.is_broken}",
+        failures=f"if({is_secret}, ['out_of_range|page|test'], {lenient.failures})",
     )
-    strict = strict.replace(
-        "if(unreadable != '', [unreadable], ",
-        "if(JSONExtractString(value, 'page') = '/secret', ['out_of_range|page|test'], "
-        "if(unreadable != '', [unreadable], ",
-        1,
-    ).replace("),\n        []\n    ) AS failures", ")),\n        []\n    ) AS failures", 1)
-    return strict, gate["statement"]
+    return strict, lenient
 
 
-def use_gate(bed: Bed, statement: str) -> None:
+def use_gate(bed: Bed, gate: Gate) -> None:
     bed.ask(
-        "UPDATE gates SET statement = %s WHERE gate_id = "
+        "UPDATE gates SET statement = %s, definition = %s WHERE gate_id = "
         "(SELECT gate_id FROM current_gates WHERE source_id = %s)",
-        statement,
+        gate.statement(),
+        Jsonb(gate.as_json()),
         bed.name,
     )
 

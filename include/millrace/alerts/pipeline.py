@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -23,14 +24,14 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from millrace.alerts import repository
+from millrace.contract import metrics
+from millrace.contract.metrics import Sample
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka, postgres
 
 log = logging.getLogger(__name__)
 
 KAFKA_TIMEOUT_SECONDS = 5.0
-COLUMNS = ["timestamp", "metric_name", "value", "dimensions"]
-Sample = tuple[str, float, dict[str, str]]
 
 
 def collect(settings: Settings, at: datetime) -> int:
@@ -51,11 +52,10 @@ def collect(settings: Settings, at: datetime) -> int:
     return len(samples)
 
 
-def write(settings: Settings, at: datetime, samples: list[Sample]) -> None:
+def write(settings: Settings, at: datetime, samples: Iterable[Sample]) -> None:
     """Insert samples of one moment into ``pipeline_metrics``."""
-    rows: list[list[Any]] = [[at, name, value, labels] for name, value, labels in samples]
     with clickhouse.connect(settings, "alerts") as client:
-        client.insert("pipeline_metrics", rows, column_names=COLUMNS)
+        metrics.write(client, at, samples)
 
 
 def _lag(settings: Settings, positions: list[dict[str, Any]]) -> list[Sample]:

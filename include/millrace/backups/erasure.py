@@ -15,17 +15,14 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.backups.gateway import BackupError
-from millrace.contract import publication
+from millrace.contract import publication, sources
+from millrace.contract.personal import NAMES_USER
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 from millrace.stores.quoting import identifier
 
 AS_RECEIVED = ("raw_events", "rejected_events")
 """Tables whose rows name the user only inside the message."""
-_IN_MESSAGE = (
-    "key = toString({user:UInt64}) OR "
-    "trim(BOTH '\"' FROM JSONExtractRaw(value, 'user_id')) = toString({user:UInt64})"
-)
 
 
 def find(settings: Settings, user_id: int) -> dict[str, int]:
@@ -120,7 +117,7 @@ def _places(settings: Settings, client: Client) -> dict[str, str]:
         parameters={"databases": [mine, "analytics"]},
     ).result_rows
     places = {identifier(database, table): "user_id = {user:UInt64}" for database, table in rows}
-    return places | dict.fromkeys(_as_received(settings), _IN_MESSAGE)
+    return places | dict.fromkeys(_as_received(settings), NAMES_USER)
 
 
 def _as_received(settings: Settings) -> list[str]:
@@ -129,8 +126,8 @@ def _as_received(settings: Settings) -> list[str]:
 
 def _targets(settings: Settings, connection: psycopg.Connection[DictRow]) -> list[str]:
     """Return the tables that hold the events of the sources."""
-    rows = connection.execute("SELECT DISTINCT target_table FROM data_sources").fetchall()
-    return [identifier(clickhouse.database(settings), row["target_table"]) for row in rows]
+    tables = sorted({source.target_table for source in sources.every(connection)})
+    return [identifier(clickhouse.database(settings), table) for table in tables]
 
 
 def _count(client: Client, table: str, condition: str, user_id: int) -> int:

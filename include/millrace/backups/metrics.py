@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.backups.gateway import BackupError
+from millrace.contract import metrics
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 TARGET_AGE_SECONDS = {"warehouse": 2 * 3600.0, "metadata": 26 * 3600.0, "wal": 120.0}
 """An hourly, a daily and a continuous backup, each with time to run and one retry."""
-COLUMNS = ["timestamp", "metric_name", "value", "dimensions"]
 
 
 def succeeded(settings: Settings, kind: str, at: datetime | None = None) -> None:
@@ -67,8 +67,4 @@ def check(settings: Settings) -> str:
 
 def _write(settings: Settings, at: datetime, samples: Sequence[tuple[str, float, str]]) -> None:
     with clickhouse.connect(settings, "backup") as client:
-        client.insert(
-            "pipeline_metrics",
-            [[at, name, value, {"kind": kind}] for name, value, kind in samples],
-            column_names=COLUMNS,
-        )
+        metrics.write(client, at, [(name, value, {"kind": kind}) for name, value, kind in samples])

@@ -19,7 +19,7 @@ from millrace import waiting
 from millrace.backups import catalogue, gateway, metrics
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import LOOK_AT_BUCKET, WAREHOUSE, BackupError
-from millrace.contract import publication
+from millrace.contract import ledger, publication
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, quoting, sql
 from millrace.stores import objects as store
@@ -154,7 +154,9 @@ def _cut(
         for database, name in tables:
             clone = f"{_clone(database, name)} {on_cluster}"
             client.command(f"CREATE TABLE {clone} CLONE AS {identifier(database, name)}")
-        positions = lock.execute(sql.render("postgres/backups/positions.sql")).fetchall()
+        positions = [
+            {**row, "next_offset": row["judged_offset"]} for row in ledger.judged_positions(lock)
+        ]
         cut_at = datetime.now(UTC)
         held = time.monotonic() - began
     for database, name in tables:

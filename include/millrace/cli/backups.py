@@ -185,14 +185,15 @@ def _ends(settings: Settings) -> dict[tuple[str, int], int]:
 
 def _behind(settings: Settings, ends: dict[tuple[str, int], int]) -> str:
     """Say which partitions have not been loaded up to their ends; empty if all have."""
-    from millrace.stores import postgres, sql
+    from millrace.contract import ledger
+    from millrace.stores import postgres
 
     with postgres.connect(settings) as connection:
-        rows = connection.execute(sql.render("postgres/backups/positions.sql")).fetchall()
+        rows = ledger.judged_positions(connection)
     return ", ".join(
-        f"{row['topic']}[{row['partition']}] at {row['next_offset']}"
+        f"{row['topic']}[{row['partition']}] at {row['judged_offset']}"
         for row in rows
-        if row["next_offset"] < ends.get((row["topic"], row["partition"]), 0)
+        if row["judged_offset"] < ends.get((row["topic"], row["partition"]), 0)
     )
 
 

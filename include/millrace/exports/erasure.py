@@ -5,17 +5,13 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
+from millrace.contract.personal import NAMES_USER
 from millrace.exports import definitions
 from millrace.exports.definitions import FORMATS, Definition, PersonalData
 from millrace.exports.windows import Window
 from millrace.exports.writer import Exporter
 from millrace.settings import Settings
 from millrace.stores import sql
-
-_IN_MESSAGE = (
-    "key = toString({user:UInt64}) OR "
-    "trim(BOTH '\"' FROM JSONExtractRaw(value, 'user_id')) = toString({user:UInt64})"
-)
 
 
 def erase(settings: Settings, user_id: int) -> list[str]:
@@ -50,7 +46,7 @@ def _condition(definition: Definition) -> str:
         return ""
     if "user_id" in names:
         return "user_id = {user:UInt64}"
-    return _IN_MESSAGE if {"key", "value"} <= names else ""
+    return NAMES_USER if {"key", "value"} <= names else ""
 
 
 def _holds(

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from millrace.exports import definitions, windows
+from millrace.contract import ledger, verdicts
+from millrace.exports import definitions
 from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
 from millrace.exports.windows import Window
 from millrace.exports.writer import Exporter, NotPublishableError
@@ -72,7 +73,7 @@ def run(settings: Settings, request: Request) -> Delivery:
         definition = replace(definition, format=request.format, filters=conditions)
         window = Window(definition.name, request.start, request.end, "on demand")
         if definition.gate:
-            verdict = windows.gate(exporter.postgres, definition.gate, window)
+            verdict = verdicts.ask(exporter.postgres, definition.gate, window.start, window.end)
             if verdict.status != "published":
                 raise NotPublishableError(f"the range is {verdict.status}: {verdict.reason}")
         moment = datetime.now(UTC)
@@ -81,7 +82,7 @@ def run(settings: Settings, request: Request) -> Delivery:
             definition,
             request.personal_data,
             window,
-            windows.snapshot(exporter.postgres),
+            ledger.snapshot(exporter.postgres),
             prefix,
             values,
             is_one_file=True,

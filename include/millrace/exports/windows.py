@@ -12,7 +12,6 @@ from psycopg.rows import DictRow
 from millrace.exports.definitions import Definition, ExportError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
-from millrace.stores.postgres import one
 
 
 @dataclass(frozen=True)
@@ -23,45 +22,6 @@ class Window:
     start: datetime
     end: datetime
     cause: str = "scheduled"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What the quality gate says of a window: ``published``, ``withheld`` or ``unknown``."""
-
-    status: str
-    reason: str = ""
-
-
-def snapshot(connection: psycopg.Connection[DictRow]) -> datetime:
-    """Return the moment before which everything that ingest claimed is in the warehouse.
-
-    Rows claimed before it never change, so a query bounded by it gives the same rows each time.
-    The lock waits for claims under way, which would otherwise commit with an earlier moment.
-    """
-    with connection.transaction():
-        connection.execute("LOCK TABLE ingest_batches IN SHARE MODE")
-        row = one(
-            connection.execute(
-                "SELECT coalesce(min(claimed_at), clock_timestamp()) AS moment "
-                "FROM ingest_batches WHERE state = 'claimed'"
-            )
-        )
-    moment: datetime = row["moment"].astimezone(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def gate(connection: psycopg.Connection[DictRow], dataset: str, window: Window) -> Gate:
-    """Return what the quality gate says: published only if passed windows cover all of it."""
-    query = sql.render("postgres/exports/gate.sql")
-    row = one(
-        connection.execute(query, {"dataset": dataset, "start": window.start, "end": window.end})
-    )
-    if row["withheld"]:
-        return Gate("withheld", row["withheld"])
-    if row["is_covered"]:
-        return Gate("published")
-    return Gate("unknown", f"check_quality has not judged all of it for dataset {dataset}")
 
 
 def align(definition: Definition, moment: datetime) -> Window:

@@ -14,7 +14,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from psycopg.types.json import Jsonb
 
-from millrace.contract import locks
+from millrace.contract import ledger, locks, verdicts
 from millrace.exports import windows
 from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
 from millrace.exports.windows import Window
@@ -301,13 +301,13 @@ class Exporter:
     def _admit(self, definition: Definition, window: Window) -> datetime:
         """Return the snapshot to export; raise ``NotPublishableError`` unless it may go out."""
         if definition.gate:
-            verdict = windows.gate(self.postgres, definition.gate, window)
+            verdict = verdicts.ask(self.postgres, definition.gate, window.start, window.end)
             if verdict.status != "published":
                 raise NotPublishableError(
                     f"{definition.name} of {window.start:%F %R} is {verdict.status}: "
                     f"{verdict.reason}. The next run of export_events tries it again"
                 )
-        snapshot_at = windows.snapshot(self.postgres)
+        snapshot_at = ledger.snapshot(self.postgres)
         if definition.arrival_column == definition.time_column and snapshot_at < window.end:
             raise NotPublishableError(
                 f"{definition.name} of {window.start:%F %R} is not closed: ingest has a batch "

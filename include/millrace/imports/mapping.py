@@ -16,10 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
-FIELDS = ("event_id", "event", "timestamp", "user_id", "page", "country", "device")
-"""The fields that the contract names; every other column goes to ``properties``."""
-
-REQUIRED = ("event", "timestamp", "user_id")
+from millrace.contract.fields import IMPORT_REQUIRED, IMPORTABLE
 
 Row = dict[str, Any]
 
@@ -78,10 +75,10 @@ class Mapping:
         """Raise ``MappingError`` unless every name is a field of the contract, filled one way."""
         ways: list[AnyMapping[str, object]] = [self.columns, self.constants, self.hashed]
         for name in {name for way in ways for name in way}:
-            if name not in FIELDS:
+            if name not in IMPORTABLE:
                 raise MappingError(
-                    f"{name!r} is no field of the contract ({', '.join(FIELDS)}); a column that is "
-                    "not mapped is kept in properties by itself"
+                    f"{name!r} is no field of the contract ({', '.join(IMPORTABLE)}); a column "
+                    "that is not mapped is kept in properties by itself"
                 )
             if sum(name in way for way in ways) > 1:
                 raise MappingError(f"{name!r} is filled in two ways; leave one of them out")
@@ -95,7 +92,7 @@ class Mapping:
         wanted = {*self.columns.values(), *(c for several in self.hashed.values() for c in several)}
         for column in sorted(wanted - set(columns)):
             raise MappingError(f"the file has no column {column!r}; it has {', '.join(columns)}")
-        for name in REQUIRED:
+        for name in IMPORT_REQUIRED:
             filled = {*self.columns, *self.constants, *self.hashed, *columns}
             if name not in filled:
                 raise MappingError(
@@ -125,7 +122,7 @@ class Converter:
         mapping = self.mapping
         used = set(mapping.columns.values())
         event: Row = {}
-        for name in FIELDS:
+        for name in IMPORTABLE:
             if name in mapping.constants:
                 event[name] = mapping.constants[name]
             elif name in mapping.hashed:
@@ -134,13 +131,13 @@ class Converter:
                 value = row.get(mapping.columns.get(name, name))
                 if not _is_absent(value):
                     event[name] = value
-        for name in REQUIRED:
+        for name in IMPORT_REQUIRED:
             if name not in event:
                 raise BadRowError(f"{name} is empty")
         event["timestamp"] = self._timestamp(event["timestamp"])
         event.setdefault("event_id", event_id(self.digest, number))
         for column, value in row.items():
-            if column not in used and column not in FIELDS and not _is_absent(value):
+            if column not in used and column not in IMPORTABLE and not _is_absent(value):
                 event[column] = value
         return event
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from millrace.contract.sources import Source
 from millrace.ingest.ledger import Ledger
-from millrace.ingest.model import LeaseLostError, Source
+from millrace.ingest.model import LeaseLostError
 from millrace.settings import Settings
 from millrace.stores.errors import first_line
 

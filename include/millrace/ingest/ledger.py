@@ -11,13 +11,13 @@ from typing import Any, LiteralString
 from psycopg import Connection
 from psycopg.rows import DictRow
 
+from millrace.contract.sources import Source
 from millrace.ingest.model import (
     Batch,
     Counts,
     LeaseLostError,
     PlanOutdatedError,
     Range,
-    Source,
     SupersededError,
 )
 from millrace.settings import Settings
@@ -35,15 +35,6 @@ class Position:
     next_offset: int
     topic_id: str
     incarnation: int
-
-
-def sources(connection: Connection[DictRow]) -> list[Source]:
-    """Return the active Kafka sources."""
-    rows = connection.execute(_statement("sources"))
-    return [
-        Source(r["source_id"], r["source_number"], r["topic"], r["target_table"], dict(r["config"]))
-        for r in rows
-    ]
 
 
 def plan_time(connection: Connection[DictRow]) -> datetime:

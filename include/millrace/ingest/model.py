@@ -1,27 +1,10 @@
-"""What ingest speaks of: sources, ranges of offsets, micro-batches, and how it fails."""
+"""What ingest speaks of: ranges of offsets, micro-batches, and how it fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-
-@dataclass(frozen=True)
-class Source:
-    """An active row of ``data_sources``: a topic and the table that its events go to."""
-
-    source_id: str
-    source_number: int
-    topic: str
-    target_table: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def group(self) -> str:
-        """The consumer group that the offsets are committed to, for lag tools."""
-        return f"millrace.{self.source_id}"
 
 
 @dataclass(frozen=True, order=True)

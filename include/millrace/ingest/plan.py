@@ -12,10 +12,12 @@ import pyarrow as pa
 from psycopg.rows import DictRow
 
 from millrace import waiting
+from millrace.contract import sources
+from millrace.contract.sources import Source
 from millrace.ingest import ledger as ledgers
 from millrace.ingest import planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
-from millrace.ingest.model import PlanOutdatedError, Range, Source
+from millrace.ingest.model import PlanOutdatedError, Range
 from millrace.ingest.reader import OffsetGoneError, Reader
 from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
@@ -46,11 +48,11 @@ def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, An
 def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
     profiles.ensure(settings)
     with postgres.connect(settings) as connection:
-        sources = ledgers.sources(connection)
+        active = sources.active(connection)
         planned_at = ledgers.plan_time(connection)
     shares: list[Share] = []
     lagging: dict[str, list[int]] = {}
-    for source in sources:
+    for source in active:
         topic = topics.describe(settings, source.topic)
         if topic is None:
             log.warning("source %s: Kafka has no topic %s", source.source_id, source.topic)

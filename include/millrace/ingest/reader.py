@@ -23,7 +23,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from millrace.ingest.model import PlanOutdatedError, Range, Source
+from millrace.contract.sources import Source
+from millrace.ingest.model import PlanOutdatedError, Range
 from millrace.ingest.warehouse import MESSAGES
 from millrace.settings import Settings
 from millrace.stores import headers, kafka

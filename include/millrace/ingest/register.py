@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.contract import publication
-from millrace.ingest.ledger import Ledger, sources
-from millrace.ingest.model import Source
+from millrace.contract import publication, sources
+from millrace.contract.sources import Source
+from millrace.ingest.ledger import Ledger
 from millrace.ingest.warehouse import moment
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
@@ -38,7 +38,7 @@ def ensure(settings: Settings, ledger: Ledger) -> int:
             return expected
         fresh = expected + 1
         since = _held_since(settings, ledger)
-        _fill(client, sources(ledger.connection), since, fresh)
+        _fill(client, sources.active(ledger.connection), since, fresh)
         ledger.connection.execute(
             "UPDATE ingest_register SET instance = %s, filled_at = clock_timestamp(), "
             "horizon = %s, expired_at = clock_timestamp()",

@@ -9,7 +9,8 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from millrace.ingest import ledger, topics
+from millrace.contract import sources
+from millrace.ingest import topics
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
@@ -52,7 +53,7 @@ def read(settings: Settings, *, incident_limit: int = 20) -> IngestStatus:
     """
     with postgres.connect(settings) as connection:
         partitions = []
-        for source in ledger.sources(connection):
+        for source in sources.active(connection):
             stands = connection.execute(
                 sql.render("postgres/ingest/positions.sql"),
                 {"source_id": source.source_id, "topic": source.topic},

@@ -14,13 +14,15 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace import waiting
+from millrace.contract.failures import GATE_RULE, Failure
+from millrace.contract.fields import COLUMNS
+from millrace.contract.sources import Source
 from millrace.ingest.ledger import Position
 from millrace.ingest.model import (
     Batch,
     Counts,
     Range,
     RegisterLostError,
-    Source,
     StoredRange,
     any_of,
     ranges_condition,
@@ -28,6 +30,7 @@ from millrace.ingest.model import (
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 from millrace.stores.errors import first_line
+from millrace.stores.quoting import literal
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,8 @@ INSERT_SETTINGS: dict[str, Any] = {
 }
 
 
-UNPROCESSABLE = "unprocessable||gate"
+UNPROCESSABLE = Failure("unprocessable", rule=GATE_RULE).label
+DUPLICATE = literal(Failure("duplicate_event_id", "event_id").label)
 MOST_UNPROCESSABLE = 1_000
 """Of one micro-batch; more is a fault of the rules, which people should hear of at once."""
 
@@ -82,6 +86,7 @@ class Warehouse:
                 incarnation=self.incarnation,
                 target=self.source.target_table,
                 source_number=self.source.source_number,
+                columns=COLUMNS,
             )
             for table in tables:
                 client.command(table)
@@ -329,6 +334,8 @@ class Warehouse:
             target=self.source.target_table,
             source_number=self.source.source_number,
             retention_days=self.settings.events_retention_days,
+            columns=COLUMNS,
+            duplicate=DUPLICATE,
             **variables,
         )
         parameters = self._parameters(batch) | (values or {})

@@ -13,6 +13,7 @@ import urllib3
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
+from millrace.contract.sources import Source
 from millrace.ingest import recovery
 from millrace.ingest.lease import Lease
 from millrace.ingest.ledger import Ledger, Position
@@ -23,7 +24,6 @@ from millrace.ingest.model import (
     Range,
     RegisterLostError,
     RepeatIncompleteError,
-    Source,
     StalledError,
     SupersededError,
 )

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
+from millrace.contract import ledger
 from millrace.quality import anomalies, metrics
-from millrace.quality.pending import ingested_until
 from millrace.quality.windows import Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
@@ -25,7 +25,7 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
     """
     moment = now or datetime.now(UTC)
     with postgres.connect(settings) as connection:
-        until = ingested_until(connection)
+        until = ledger.watermark(connection)
     with clickhouse.connect(settings, "quality") as client:
         hours = _waiting(client, moment, until)
         oldest = moment - timedelta(days=settings.raw_retention_days)

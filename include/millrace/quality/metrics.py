@@ -7,6 +7,7 @@ from datetime import datetime
 
 from clickhouse_connect.driver.client import Client
 
+from millrace.contract.metrics import Sample, write
 from millrace.quality.windows import Window
 from millrace.stores import sql
 
@@ -88,13 +89,9 @@ def keep(client: Client, metrics: list[Metric], now: datetime) -> None:
             "computed_at",
         ],
     )
-    samples = []
+    samples: list[Sample] = []
     for metric in metrics:
         labels = {"source_id": metric.source_id, "metric": metric.name}
-        samples.append([now, "millrace_quality_ratio", metric.value, labels])
-        samples.append([now, "millrace_quality_target_ratio", TARGETS[metric.name], labels])
-    client.insert(
-        "pipeline_metrics",
-        samples,
-        column_names=["timestamp", "metric_name", "value", "dimensions"],
-    )
+        samples.append(("millrace_quality_ratio", metric.value, labels))
+        samples.append(("millrace_quality_target_ratio", TARGETS[metric.name], labels))
+    write(client, now, samples)

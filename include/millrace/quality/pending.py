@@ -10,11 +10,11 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 
+from millrace.contract import ledger
 from millrace.quality.suites import Suite
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
-from millrace.stores.postgres import one
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,6 @@ class Pending:
 
     pairs: list[tuple[Suite, Window]]
     covers_until: datetime
-
-
-def ingested_until(connection: psycopg.Connection[DictRow]) -> datetime:
-    """Return the moment before which all that was claimed is in the warehouse."""
-    row = one(connection.execute(sql.render("postgres/quality/ingested_until.sql")))
-    moment: datetime = row["moment"].astimezone(UTC)
-    return moment
 
 
 def existing(settings: Settings, client: Client, suites: list[Suite]) -> list[Suite]:
@@ -68,7 +61,7 @@ def find(
     """
     windows = closed_windows(kind, now)
     suites = [suite for suite in suites if kind in suite.windows]
-    until = ingested_until(connection)
+    until = ledger.watermark(connection)
     rows = client.query(
         sql.render("clickhouse/quality/audited_windows.sql"),
         parameters={"kind": kind, "since": windows[0].start},

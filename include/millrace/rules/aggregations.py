@@ -14,8 +14,9 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from millrace.contract.fields import BY_NAME
 from millrace.rules.comparisons import predicate
-from millrace.rules.expressions import CONTRACT, OBJECTS, Fields
+from millrace.rules.expressions import Fields
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
 from millrace.stores import quoting, sql
@@ -36,16 +37,20 @@ class EventFields(Fields):
 
     def text(self, field: str) -> str:
         """Return the field's text; empty where it is absent."""
-        column = CONTRACT.get(field)
-        if column is None:
+        known = BY_NAME.get(field)
+        if known is None:
             return f"properties[{literal(field)}]"
-        if column == "event_time":
-            return "formatDateTime(event_time, '%Y-%m-%dT%H:%i:%SZ')"
-        return f"toJSONString({column})" if column in OBJECTS else f"toString({column})"
+        if known.reader == "time":
+            return f"formatDateTime({known.column}, '%Y-%m-%dT%H:%i:%SZ')"
+        function = "toJSONString" if known.reader == "object" else "toString"
+        return f"{function}({known.column})"
 
     def time(self, field: str) -> str:
         """Return the field as DateTime64(3); null where it is no ISO 8601 time."""
-        return "event_time" if CONTRACT.get(field) == "event_time" else super().time(field)
+        known = BY_NAME.get(field)
+        if known is not None and known.reader == "time":
+            return known.column
+        return super().time(field)
 
     def define(self, hint: str, expression: str) -> str:
         """Return the expression itself: a view has no stages to name it in."""
@@ -95,10 +100,14 @@ def compile_aggregation(rule: Rule) -> Aggregation:
         kind="sum" if rule.kind in ("count", "sum") else "gauge",
         value=value,
         minutes=minutes,
-        dimensions={CONTRACT.get(name, name): fields.text(name) for name in config.get("by", [])},
+        dimensions={_column(name): fields.text(name) for name in config.get("by", [])},
         conditions=tuple(conditions),
         present=present,
     )
+
+
+def _column(field: str) -> str:
+    return BY_NAME[field].column if field in BY_NAME else field
 
 
 def publish(client: Client, settings: Settings, rules: list[Rule]) -> bool:

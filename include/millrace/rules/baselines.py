@@ -8,6 +8,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from psycopg.types.json import Jsonb
 
+from millrace.contract import sources
 from millrace.rules import store, user_rates
 from millrace.rules.model import Rule
 from millrace.settings import Settings
@@ -67,9 +68,9 @@ def refresh(
 
 def _user_keys(connection: store.Connection) -> dict[str, str]:
     """Return the JSON key of the user's id for each source."""
-    rows = connection.execute("SELECT source_id, config FROM data_sources").fetchall()
     return {
-        row["source_id"]: row["config"].get("fields", {}).get("user_id", "user_id") for row in rows
+        source.source_id: source.field_names.get("user_id", "user_id")
+        for source in sources.every(connection)
     }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from millrace.contract.failures import CONTRACT_RULE, REASONS, Failure
+from millrace.contract.fields import OBJECTS, REQUIRED
 from millrace.rules.comparisons import (
     among,
     at_limit,
@@ -16,14 +18,10 @@ from millrace.rules.comparisons import (
     predicate,
 )
 from millrace.rules.contract_fields import event_id, is_no_object, is_rounded, user_id
-from millrace.rules.expressions import OBJECTS, Fields, text_of
-from millrace.rules.model import REASONS, Rule
+from millrace.rules.expressions import Fields, text_of
+from millrace.rules.model import Rule
 from millrace.stores.quoting import literal
 
-CONTRACT_RULE = "contract"
-"""Name that a failure of the event contract itself carries in place of a rule's."""
-
-REQUIRED = ("event_id", "event", "timestamp", "user_id")
 NOT_A_STRING = ", ".join(str(ord(character)) for character in "-0123456789tf{[")
 """First bytes of JSON values that are no strings (null reads as absent)."""
 
@@ -68,8 +66,8 @@ class Check:
 
     @property
     def label(self) -> str:
-        """Return the failure as ``staged`` holds it: ``reason|field|rule``."""
-        return f"{self.reason}|{self.field}|{self.rule}"
+        """Return the failure as ``staged`` holds it."""
+        return Failure(self.reason, self.field, self.rule).label
 
     @property
     def rank(self) -> int:

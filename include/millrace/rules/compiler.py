@@ -1,10 +1,11 @@
-"""Rules to SQL: one SELECT that judges and shapes a micro-batch in one pass."""
+"""Rules to a gate, which judges and shapes messages in one pass."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
+from millrace.contract.fields import COLUMNS, FIELDS, NULLS, OBJECTS, PROPERTIES, Field
+from millrace.contract.gate import Gate
 from millrace.rules.checks import (
     Check,
     Surroundings,
@@ -12,12 +13,11 @@ from millrace.rules.checks import (
     compile_checks,
     contract_checks,
 )
-from millrace.rules.contract_fields import UNIQUE_KEYS, entries, event_id, is_no_object, user_id
-from millrace.rules.expressions import CONTRACT, OBJECTS, Fields
+from millrace.rules.contract_fields import entries, event_id, is_no_object, user_id
+from millrace.rules.expressions import Fields
 from millrace.rules.model import Rule
 from millrace.rules.transformations import TRANSFORMATIONS
 from millrace.rules.verdict import any_broken, broken
-from millrace.stores import sql
 from millrace.stores.quoting import literal
 
 
@@ -34,8 +34,9 @@ def _properties(fields: Fields) -> str:
 
     A ``device_info`` that is text, a list or a number has no place in its column; it is kept here.
     """
-    extra = [name for name in fields.changed if name not in CONTRACT]
-    named = [fields.key(name) for name in CONTRACT] + [fields.key(name) for name in extra]
+    contract = [field.name for field in FIELDS]
+    extra = [name for name in fields.changed if name not in contract]
+    named = [fields.key(name) for name in (*contract, *extra)]
     keys = ", ".join(literal(name) for name in dict.fromkeys(named))
     kept = f"mapFilter((name, text) -> name NOT IN ({keys}), fields)"
     if extra:
@@ -50,23 +51,12 @@ def _properties(fields: Fields) -> str:
     return f"if({is_any}, mapConcat({kept}, {strays}), {kept})"
 
 
-CLAIMED_AT = "{claimed_at:DateTime64(3, 'UTC')}"
-"""When a message was received: its micro-batch's claim, which a repeat binds as the first time."""
+def compile_gate(rules: Iterable[Rule], around: Surroundings) -> Gate:
+    """Return the gate that rules make.
 
-
-def compile_statement(
-    rules: Iterable[Rule],
-    around: Surroundings,
-    table: str = "incoming",
-    claimed_at: str = "kafka_timestamp",
-) -> str:
-    """Return the SELECT of ``staged``'s columns from ``table``.
-
-    Shadow rules are left out: they are counted over closed windows, at no cost here. ``table``
-    is an expression for FROM with ``incoming``'s columns, and ``claimed_at`` tells when a message
-    was received; unless it was loaded, that is when Kafka got it.
+    Shadow rules are left out: they are counted over closed windows, at no cost here.
     """
-    return assemble(*_compile(rules, around), around=around, table=table, claimed_at=claimed_at)
+    return assemble(*_compile(rules, around), around=around)
 
 
 def _compile(rules: Iterable[Rule], around: Surroundings) -> tuple[Fields, list[Check]]:
@@ -85,47 +75,37 @@ def _compile(rules: Iterable[Rule], around: Surroundings) -> tuple[Fields, list[
     return fields, contract + checks
 
 
-def assemble(
-    fields: Fields,
-    checks: list[Check],
-    *,
-    around: Surroundings,
-    table: str = "incoming",
-    claimed_at: str = "kafka_timestamp",
-) -> str:
-    """Return the statement made of the fields' expressions and the checks."""
+def assemble(fields: Fields, checks: list[Check], *, around: Surroundings) -> Gate:
+    """Return the gate made of the fields' expressions and the checks."""
     enforced = [check for check in checks if check.mode == "enforce"]
     warned = [check for check in checks if check.mode == "warn"]
-    device_info = entries(fields, "device_info")
-    for guessed in fields.device_info:
-        device_info = f"mapUpdate(mapFilter((name, text) -> text != '', {guessed}), {device_info})"
-    columns = {
-        "is_broken": any_broken(enforced, fields.event_types),
-        "is_warned": any_broken(warned, fields.event_types),
-        "failures": broken(enforced, fields.event_types),
-        "warnings": broken(warned, fields.event_types),
-        "event_id": event_id(fields),
-        "event_time": fields.time("timestamp"),
-        "event_type": fields.text("event"),
-        "user_id": user_id(fields),
-        "page": fields.text("page"),
-        "country": fields.text("country"),
-        "device": fields.text("device"),
-        "properties": _properties(fields),
-        "device_info": device_info,
-        "geo_location": entries(fields, "geo_location"),
-    }
-    return sql.render(
-        "clickhouse/rules/gate.sql",
-        stages=fields.stages(),
+    columns = {column.column: _column(fields, column) for column in COLUMNS}
+    return Gate(
         message_max_bytes=around.message_max_bytes,
-        table=table,
-        unique_fields=sql.render(UNIQUE_KEYS, entries="all_fields"),
-        claimed_at=claimed_at,
-        **columns,
+        is_broken=any_broken(enforced, fields.event_types),
+        is_warned=any_broken(warned, fields.event_types),
+        failures=broken(enforced, fields.event_types),
+        warnings=broken(warned, fields.event_types),
+        columns=columns,
+        stages=tuple(fields.stages()),
     )
 
 
-def fingerprint(statement: str) -> str:
-    """Return what tells one statement from another: its SHA-256."""
-    return hashlib.sha256(statement.encode()).hexdigest()
+def _column(fields: Fields, column: Field) -> str:
+    """Return what a message becomes in a column of the tables of events."""
+    if column is PROPERTIES:
+        return _properties(fields)
+    if column.reader == "object":
+        found = entries(fields, column.name)
+        for guessed in fields.guessed.get(column.name, ()):
+            found = f"mapUpdate(mapFilter((name, text) -> text != '', {guessed}), {found})"
+        return found
+    read = {"uuid": event_id, "user_id": user_id}
+    if column.reader == "time":
+        expression = fields.time(column.name)
+    elif column.reader in read:
+        expression = read[column.reader](fields)
+    else:
+        expression = fields.text(column.name)
+    null = NULLS.get(column.reader)
+    return f"ifNull({expression}, {null})" if null else expression

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
+from millrace.contract.gate import UNIQUE_KEYS
 from millrace.rules.comparisons import FLOAT_DIGITS
 from millrace.rules.expressions import Fields
 from millrace.stores import sql
 from millrace.stores.quoting import literal
-
-UNIQUE_KEYS = "clickhouse/rules/unique_keys.sql"
-"""Of a map's entries, the first of each key."""
 
 WRITTEN_NUMBER = r'\s*:\s*"?([^",}\s]*)'
 """What follows a key, up to the end of the number that its value is."""

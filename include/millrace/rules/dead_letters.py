@@ -17,6 +17,7 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaException, TopicPartition
 from psycopg.rows import DictRow
 
+from millrace.contract import ledger, sources
 from millrace.settings import Settings
 from millrace.stores import clickhouse, headers, kafka, postgres, sql
 from millrace.stores.transactions import LARGEST_MESSAGE, Item, Stream
@@ -36,13 +37,10 @@ def relay(settings: Settings) -> dict[str, int]:
     run it again to go on.
     """
     with postgres.connect(settings) as connection:
-        sources = connection.execute(
-            "SELECT source_id, dead_letter_topic FROM data_sources WHERE is_active"
-        ).fetchall()
         sent: dict[str, int] = {}
         failed: KafkaException | None = None
-        for source in sources:
-            name, topic = source["source_id"], source["dead_letter_topic"]
+        for source in sources.active(connection):
+            name, topic = source.source_id, source.dead_letter_topic
             try:
                 sent[name] = _relay_source(settings, connection, name, topic)
             except KafkaException as error:
@@ -60,9 +58,7 @@ def _relay_source(
     dead_letter_topic: str,
 ) -> int:
     with clickhouse.connect(settings, "loader") as client:
-        judged = connection.execute(
-            sql.render("postgres/rules/judged_positions.sql"), [source_id]
-        ).fetchall()
+        judged = ledger.judged_positions(connection, source_id)
         if not judged:
             return 0
         kafka.ensure_topic(
@@ -181,7 +177,7 @@ class _Relay:
 
     def _ask(self, name: str, **values: Any) -> psycopg.Cursor[DictRow]:
         return self.connection.execute(
-            sql.render(f"postgres/rules/{name}.sql"), {"source_id": self.source_id, **values}
+            sql.render(f"postgres/rules/{name}.sql"), {**values, "source_id": self.source_id}
         )
 
     def _say_refused(self, row: dict[str, Any], base: int, item: Item, reason: str) -> None:

@@ -16,22 +16,6 @@ TIMESTAMP_PATTERN = (
 
 Years begin at 1000: the engine takes the year 0000 for none and puts today's in its place."""
 
-CONTRACT = {
-    "event_id": "event_id",
-    "event": "event_type",
-    "timestamp": "event_time",
-    "user_id": "user_id",
-    "page": "page",
-    "country": "country",
-    "device": "device",
-    "device_info": "device_info",
-    "geo_location": "geo_location",
-}
-"""The fields of the event contract, and the columns of ``staged`` they become."""
-
-OBJECTS = ("device_info", "geo_location")
-"""The fields of the contract that are objects."""
-
 STAGES = 24
 """At most so many subqueries deep; an engine takes 100 (``max_subquery_depth``)."""
 
@@ -76,7 +60,8 @@ class Fields:
     """The text of each field as an expression, after the transformations so far.
 
     ``aliases`` are the columns that the expressions refer to, in order; an expression that was
-    defined before is not defined again.
+    defined before is not defined again. ``guessed`` are maps, by the name of an object's field,
+    whose entries stand where the object itself has none.
     """
 
     def __init__(
@@ -94,7 +79,7 @@ class Fields:
         self.changed: dict[str, str] = {}
         self.removed: set[str] = set()
         self.moved: dict[str, tuple[str, ...]] = {}
-        self.device_info: list[str] = []
+        self.guessed: dict[str, list[str]] = {}
         self._by_expression: dict[str, str] = {}
         self._levels: dict[str, int] = {}
 

@@ -13,10 +13,11 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from millrace.contract import locks
+from millrace.contract import locks, sources
+from millrace.contract.gate import Gate
 from millrace.rules import aggregations, store
+from millrace.rules import compiler as rule_compiler
 from millrace.rules.checks import Surroundings
-from millrace.rules.compiler import CLAIMED_AT, compile_statement, fingerprint
 from millrace.rules.model import Rule, RuleError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
@@ -34,13 +35,14 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A compiled gate as kept in ``gates``."""
+class KeptGate:
+    """A compiled gate as kept in ``gates``; ``statement`` is what micro-batches run."""
 
     gate_id: int
     source_id: str
     statement: str
     fingerprint: str
+    gate: Gate
 
 
 def surroundings(connection: Connection, settings: Settings, source_id: str) -> Surroundings:
@@ -48,9 +50,7 @@ def surroundings(connection: Connection, settings: Settings, source_id: str) -> 
 
     Raises ``RuleError`` when the source is not in ``data_sources``.
     """
-    source = connection.execute(
-        "SELECT config FROM data_sources WHERE source_id = %s", [source_id]
-    ).fetchone()
+    source = sources.find(connection, source_id)
     if source is None:
         raise RuleError(f"source {source_id!r} is not in data_sources; register it first")
     found = connection.execute(
@@ -61,14 +61,14 @@ def surroundings(connection: Connection, settings: Settings, source_id: str) -> 
         event_types=tuple(row["event_type"] for row in found),
         message_max_bytes=settings.message_max_bytes,
         events_retention_days=settings.events_retention_days,
-        field_names=dict(source["config"].get("fields", {})),
+        field_names=source.field_names,
         baselines={row["rule_name"]: row["baselines"] for row in usual},
     )
 
 
 def compile_gate(
     connection: Connection, settings: Settings, source_id: str, engine: Engine | None = None
-) -> Gate:
+) -> KeptGate:
     """Compile a source's active rules, try the statement, keep it and make it the current gate.
 
     Nothing is written, and the engine is not asked, while the current gate already is what the
@@ -80,8 +80,8 @@ def compile_gate(
         locks.until_commit(connection, locks.GATES)
         rules = store.rules_of(connection, source_id)
         around = surroundings(connection, settings, source_id)
-        statement = compile_statement(rules, around, claimed_at=CLAIMED_AT)
-        mark = fingerprint(statement)
+        compiled = rule_compiler.compile_gate(rules, around)
+        statement, mark = compiled.statement(), compiled.fingerprint
         current = current_gate(connection, source_id)
         if current is not None and current.fingerprint == mark:
             return current
@@ -93,36 +93,41 @@ def compile_gate(
                 "source_id": source_id,
                 "statement": statement,
                 "fingerprint": mark,
+                "definition": Jsonb(compiled.as_json()),
                 "rules": Jsonb({"rules": kept, "event_types": list(around.event_types)}),
             },
         ).fetchone()
     if row is None:
         raise RuleError(f"the gate of {source_id!r} could not be kept")
-    return Gate(row["gate_id"], source_id, statement, mark)
+    return KeptGate(row["gate_id"], source_id, statement, mark, compiled)
 
 
-def current_gate(connection: Connection, source_id: str) -> Gate | None:
-    """Return the gate in force for a source, if one was compiled."""
+def current_gate(connection: Connection, source_id: str) -> KeptGate | None:
+    """Return the gate in force for a source, if one was compiled by this version or a later one."""
     row = connection.execute(
-        "SELECT gate_id, source_id, statement, fingerprint "
-        "FROM current_gates JOIN gates USING (gate_id, source_id) WHERE source_id = %s",
+        "SELECT gate_id, source_id, statement, fingerprint, definition "
+        "FROM current_gates JOIN gates USING (gate_id, source_id) "
+        "WHERE source_id = %s AND definition IS NOT NULL",
         [source_id],
     ).fetchone()
-    return None if row is None else Gate(**row)
+    if row is None:
+        return None
+    definition = row.pop("definition")
+    return KeptGate(**row, gate=Gate.from_json(definition))
 
 
 def compile_all(
     connection: Connection, settings: Settings, engine: Engine | None = None
-) -> list[Gate]:
+) -> list[KeptGate]:
     """Compile the gate of every active source, and the metrics of the aggregation rules.
 
     Cheap where nothing changed. Raises ``RuleError`` when the rules make no statement that runs;
     all stays as it was then, provided that the caller's transaction is rolled back.
     """
-    found = connection.execute(
-        "SELECT source_id FROM data_sources WHERE is_active ORDER BY source_id"
-    ).fetchall()
-    gates = [compile_gate(connection, settings, row["source_id"], engine) for row in found]
+    gates = [
+        compile_gate(connection, settings, source.source_id, engine)
+        for source in sources.active(connection)
+    ]
     with clickhouse.connect(settings, "loader") as client:
         rules = [rule for rule, active in store.all_rules(connection) if active]
         aggregations.publish(client, settings, rules)
@@ -152,7 +157,9 @@ def _trial(engine: Engine, rules: list[Rule], around: Surroundings) -> str | Non
         failed = _attempt(engine, f"SELECT match(materialize('x'), {pattern})")
         if failed:
             return failed
-    statement = compile_statement(rules, around, table=f"(\n{samples}\n)")
+    statement = rule_compiler.compile_gate(rules, around).statement(
+        f"(\n{samples}\n)", claimed_at="kafka_timestamp"
+    )
     return _attempt(engine, f"SELECT sum(cityHash64(*)) FROM (\n{statement}\n)")  # noqa: S608
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from millrace.contract import failures, sources
 from millrace.rules import gate, store, trial
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
@@ -28,11 +29,8 @@ def count_closed(settings: Settings, now: datetime | None = None) -> int:
             parameters={"start": start, "end": end, "seconds": seconds, "now": moment},
         )
         with postgres.connect(settings) as connection:
-            sources = connection.execute(
-                "SELECT source_id FROM data_sources WHERE is_active ORDER BY source_id"
-            ).fetchall()
-            for source in sources:
-                source_id = source["source_id"]
+            for source in sources.active(connection):
+                source_id = source.source_id
                 rules = store.rules_of(connection, source_id)
                 around = gate.surroundings(connection, settings, source_id)
                 # Shadow rules are not in the gate: they are run over the newest window only.
@@ -41,7 +39,7 @@ def count_closed(settings: Settings, now: datetime | None = None) -> int:
                 rows = []
                 for name, one in found.items():
                     if one.hits:
-                        reason = one.examples[0]["failure"].partition("|")[0]
+                        reason = failures.parse(one.examples[0]["failure"]).reason
                         shown = [str(example) for example in one.examples[:3]]
                         rows.append(
                             [window[0], source_id, name, "shadow", reason, one.hits, shown, moment]

@@ -17,25 +17,6 @@ from millrace.stores import postgres
 
 SCHEMA_FILE = Path(__file__).with_name("processing_rule.schema.json")
 
-REASONS = (
-    "empty_message",
-    "message_too_large",
-    "malformed_json",
-    "missing_field",
-    "invalid_type",
-    "invalid_value",
-    "out_of_range",
-    "unknown_event_type",
-    "unknown_reference",
-    "condition_failed",
-    "event_too_old",
-    "event_in_future",
-    "anomalous",
-    "duplicate_event_id",
-    "unprocessable",
-)
-"""The closed list of reasons in their order (docs/rejection-reasons.md)."""
-
 LARGEST = sys.float_info.max
 MOST_PRIORITY = 2**31 - 1
 

@@ -20,10 +20,11 @@ from confluent_kafka import TopicPartition
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from millrace.contract import locks
+from millrace.contract import locks, sources
+from millrace.contract.failures import REASONS
+from millrace.contract.gate import Gate
 from millrace.rules import gate, repair
-from millrace.rules.compiler import CLAIMED_AT
-from millrace.rules.model import REASONS, RuleError
+from millrace.rules.model import RuleError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, headers, postgres, sql
 from millrace.stores.transactions import BY_KEY, Item, Stream
@@ -88,7 +89,7 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
         if current is None:
             raise RuleError(f"source {fixed.source_id!r} has no gate; compile the rules")
         positions = _fresh(connection, client, fixed)
-        found = _judge(client, current.statement, fixed, positions[:PREVIEWED], steps)
+        found = _judge(client, current.gate, fixed, positions[:PREVIEWED], steps)
         result: dict[str, Any] = {
             "criteria": {name: value for name, value in asdict(fixed).items() if value},
             "repair": steps,
@@ -167,7 +168,7 @@ def _messages(client: Client, source_id: str, chunk: list[Position]) -> dict[Pos
 
 def _judge(
     client: Client,
-    statement: str,
+    compiled: Gate,
     criteria: Criteria,
     positions: list[Position],
     steps: list[dict[str, Any]],
@@ -185,8 +186,7 @@ def _judge(
         ]
         client.command("TRUNCATE TABLE trial")
         client.insert("trial", rows)
-        judged = statement.replace("FROM incoming\n", "FROM trial\n", 1)
-        judged = judged.replace(CLAIMED_AT, "kafka_timestamp")
+        judged = compiled.statement("trial", claimed_at="kafka_timestamp")
         query = sql.render("clickhouse/rules/count_verdicts.sql", statement=judged)
         for reason, count in client.query(query).result_rows:
             counts[reason] = counts.get(reason, 0) + count
@@ -215,15 +215,13 @@ def send(settings: Settings, replay_id: int) -> int:
         postgres.connect(settings) as connection,
     ):
         replay = _claim(connection, replay_id)
-        topic = connection.execute(
-            "SELECT topic FROM data_sources WHERE source_id = %s", [replay["source_id"]]
-        ).fetchone()
-        if topic is None:
+        source = sources.find(connection, replay["source_id"])
+        if source is None:
             raise RuleError(f"source {replay['source_id']!r} is gone")
-        place = TopicPartition(topic["topic"], 0)
+        place = TopicPartition(source.topic, 0)
         first = stream.places([place]).get((place.topic, 0), 0)
         sent = stream.send(
-            _items(connection, client, replay, topic["topic"], first),
+            _items(connection, client, replay, source.topic, first),
             lambda item, reason: _say_refused(connection, replay_id, item, reason),
         )
         connection.execute(

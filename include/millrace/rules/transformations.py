@@ -104,7 +104,8 @@ def _user_agent(fields: Fields, rule: Rule) -> None:
     found = f"if({device} = '', {_first_match(agent, DEVICES)}, {device})"
     fields.set("device", found, rule.event_type)
     os, browser = _first_match(agent, SYSTEMS), _first_match(agent, BROWSERS)
-    fields.device_info.append(f"map('os', {os}, 'browser', {browser})")
+    guessed = f"map('os', {os}, 'browser', {browser})"
+    fields.guessed.setdefault("device_info", []).append(guessed)
 
 
 TRANSFORMATIONS: dict[str, Callable[[Fields, Rule], None]] = {

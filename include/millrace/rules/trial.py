@@ -9,7 +9,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from millrace.rules.checks import Surroundings
-from millrace.rules.compiler import compile_statement
+from millrace.rules.compiler import compile_gate
 from millrace.rules.model import Rule, RuleError
 from millrace.stores import sql
 
@@ -42,16 +42,12 @@ def dry_run(
     if rule.rule_type != "validation":
         raise RuleError(f"rule {rule.name}: only a validation can be tried on the past")
     others = [other for other in rules if other.name != rule.name and other.mode != "shadow"]
-    statement = compile_statement(
-        [*others, replace(rule, mode="warn")],
-        around,
-        table=f"({_received()})",
-        claimed_at="ingested_at",
-    )
+    gate = compile_gate([*others, replace(rule, mode="warn")], around)
+    statement = gate.statement(f"({_received()})", claimed_at="ingested_at")
     bounds = {"source_id": source_id, "start": start, "end": end}
     query = sql.render("clickhouse/rules/dry_run.sql", statement=statement)
     judged, hits, examples = client.query(
-        query, parameters={**bounds, "mark": f"|{rule.name}", "examples": EXAMPLES}
+        query, parameters={**bounds, "rule": rule.name, "examples": EXAMPLES}
     ).result_rows[0]
     return Trial(judged, hits, [dict(zip(_EXAMPLE, one, strict=True)) for one in examples])
 

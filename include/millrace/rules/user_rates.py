@@ -118,7 +118,7 @@ def _stood_out(
             "end": end,
             "sources": list(keys),
             "keys": list(keys.values()),
-            "mark": f"|{rule.name}",
+            "rule": rule.name,
             "least": LEAST_SAMPLES,
             "own_least": OWN_LEAST,
             "deviations": float(rule.config["deviations"]),

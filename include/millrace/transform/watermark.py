@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from millrace.contract import ledger
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
@@ -14,11 +15,8 @@ def record_published_through(settings: Settings) -> datetime:
     A row of ``events`` that was ingested before the returned moment (UTC) is visible now, and none
     will be added. A moment already recorded is not recorded again.
     """
-    with postgres.connect(settings) as ledger:
-        row = ledger.execute(sql.render("postgres/transform/published_through.sql")).fetchone()
-    if row is None:
-        raise RuntimeError("the ledger gave no watermark")
-    moment: datetime = row["published_through"]
+    with postgres.connect(settings) as connection:
+        moment = ledger.watermark(connection)
     with clickhouse.connect(settings, "dbt") as client:
         client.command(
             sql.render("clickhouse/transform/record_published_through.sql"),

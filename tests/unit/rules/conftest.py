@@ -12,7 +12,7 @@ from chdb import _chdb
 
 from millrace.rules import store
 from millrace.rules.checks import Surroundings
-from millrace.rules.compiler import compile_statement
+from millrace.rules.compiler import compile_gate
 from millrace.rules.model import Rule
 
 KAFKA_TIME = "2026-01-01 12:00:00.000"
@@ -91,11 +91,8 @@ def judge(engine: ChdbEngine) -> Judge:
     ) -> list[dict]:
         encoded = [v if isinstance(v, bytes) else json.dumps(v).encode() for v in values]
         used = store.seeded_rules() if rules is None else rules
-        statement = compile_statement(
-            used,
-            around,
-            table=messages(encoded, kafka_time),
-            claimed_at=f"toDateTime64('{KAFKA_TIME}', 3, 'UTC')",
+        statement = compile_gate(used, around).statement(
+            messages(encoded, kafka_time), claimed_at=f"toDateTime64('{KAFKA_TIME}', 3, 'UTC')"
         )
         return engine.rows(f"SELECT * FROM ({statement}) ORDER BY offset")
 

@@ -16,7 +16,7 @@ import pytest
 
 from millrace.rules import store
 from millrace.rules.checks import Surroundings
-from millrace.rules.compiler import compile_statement
+from millrace.rules.compiler import compile_gate
 from tests.unit.rules.conftest import AROUND, KAFKA_TIME, ChdbEngine
 from tests.unit.rules.fuzz import messages
 from tests.unit.rules.reference import judge
@@ -30,7 +30,8 @@ def disagreements(
 ) -> list[str]:
     """Return a line for each message of which gate and reference say different things."""
     engine.load(values)
-    statement = compile_statement(store.seeded_rules(), around, table="fuzzed")
+    gate = compile_gate(store.seeded_rules(), around)
+    statement = gate.statement("fuzzed", claimed_at="kafka_timestamp")
     rows = engine.rows(f"SELECT offset, failures FROM ({statement}) ORDER BY offset")
     assert [int(row["offset"]) for row in rows] == list(range(len(values)))  # none lost
     found = []

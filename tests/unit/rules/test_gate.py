@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from millrace.rules import aggregations, gate
-from millrace.rules.model import REASONS, Rule, RuleError, validate
+from millrace.contract.failures import REASONS
+from millrace.contract.gate import Gate
+from millrace.rules import aggregations, gate, store
+from millrace.rules.compiler import compile_gate
+from millrace.rules.model import Rule, RuleError, validate
 from millrace.settings import REPOSITORY
 from millrace.stores import sql
 from millrace.stores.quoting import literal
@@ -502,3 +505,9 @@ def test_a_time_that_was_changed_after_a_rule_had_asked_is_asked_about_again(jud
     ]
     (row,) = judge({**event, "timestamp": None}, rules=rules)
     assert row["failures"] == ["event_in_future|timestamp|contract"]
+
+
+def test_a_gate_is_kept_whole_where_names_have_no_order():
+    compiled = compile_gate(store.seeded_rules(), AROUND)
+    kept = json.loads(json.dumps(compiled.as_json(), sort_keys=True))
+    assert Gate.from_json(kept).statement() == compiled.statement()

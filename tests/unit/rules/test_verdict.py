@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from millrace.rules.model import REASONS, Rule, validate
+from millrace.contract.failures import REASONS
+from millrace.rules.model import Rule, validate
 from tests.unit.rules.reference import NUMBER, text_of
 
 TYPES = ("page_view", "click", "purchase", "search")

@@ -20,6 +20,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from millrace.contract import locks, publication
+from millrace.contract.gate import Gate
 from millrace.ingest import enrichment
 from millrace.ingest.rebuild.messages import Messages
 from millrace.ingest.rebuild.rollups import replace_partition
@@ -33,9 +34,8 @@ log = logging.getLogger(__name__)
 SLICE = 1_000_000
 """Offsets judged at a time; bounds the memory."""
 
-_GATE_INPUT, _GATE_OUTPUT = "FROM incoming\n", "\nFROM judged"
-_GATE_NOW = "{claimed_at:DateTime64(3, 'UTC')}"
-_THROUGH = "source_id, key, value, headers, batch_id, ingested_at"
+PASSED_ON = ("source_id", "key", "value", "headers", "batch_id", "ingested_at")
+"""What rows of the shadows need besides what the gate makes of a message."""
 
 
 def rebuild(settings: Settings, day: date, target: str = "events") -> Report:
@@ -104,7 +104,8 @@ class _Rebuild:
         self.gates = {row["source_id"]: row for row in rows}
         if not self.gates:
             raise RebuildError(
-                f"no active source has {self.session.target} as its target and a gate"
+                f"no active source has {self.session.target} as its target and a gate; compile "
+                "the rules (./millrace rules compile)"
             )
         with self.connection.transaction():
             # Waits for claims under way, which would otherwise commit with an earlier number.
@@ -146,6 +147,7 @@ class _Rebuild:
     def _judge(self) -> None:
         is_enriching = enrichment.is_ready(self.session.client)
         for source_id, gate in self.gates.items():
+            compiled = Gate.from_json(gate["definition"])
             slices = self.session.run("slices", source_id=source_id, slice=SLICE).result_rows
             for topic, incarnation, partition, slot, messages, is_repeated in slices:
                 self.session.command("TRUNCATE TABLE judged")
@@ -157,7 +159,7 @@ class _Rebuild:
                     "first": slot * SLICE,
                     "next": (slot + 1) * SLICE,
                 }
-                statement = self._gate(source_id, gate["statement"], is_repeated=is_repeated)
+                statement = self._gate(compiled, is_repeated=is_repeated)
                 self.session.run("judge", gate=statement, **place)
                 judged = self.session.number("SELECT count() FROM judged")
                 distinct = self.session.number("SELECT uniqExact(offset) FROM judged")
@@ -169,22 +171,14 @@ class _Rebuild:
                 log.info("%s: judged %s messages", self.day, f"{self.report.judged:,}")
         self.session.run("spare_other_days")
 
-    def _gate(self, source_id: str, statement: str, *, is_repeated: bool) -> str:
-        """Return a gate that reads a slice and passes on what the shadow's rows need besides."""
-        text = statement.rstrip().rstrip(";").rstrip()
-        if _GATE_INPUT not in text or not text.endswith(_GATE_OUTPUT):
-            raise RebuildError(
-                f"the gate of {source_id} does not read {_GATE_INPUT!r} and end in {_GATE_OUTPUT!r}"
-            )
-        # Each message is judged as of its own micro-batch, as it was the first time.
-        text = text.replace(_GATE_NOW, "rebuild_claimed_at")
+    def _gate(self, gate: Gate, *, is_repeated: bool) -> str:
+        """Return the statement that judges a slice, each message as of its own micro-batch."""
         messages = sql.render(
             "clickhouse/rebuild/messages.sql",
             messages=self.session.messages,
             is_repeated=is_repeated,
         )
-        text = text.replace(_GATE_INPUT, f"FROM ({messages})\n", 1)
-        return f"{text.removesuffix(_GATE_OUTPUT)},\n    {_THROUGH}{_GATE_OUTPUT}"
+        return gate.statement(f"({messages})", claimed_at="ingested_at", passed_on=PASSED_ON)
 
     def _reject_duplicates(self) -> None:
         for place in self._logs(self.session.shadow):

@@ -18,8 +18,10 @@ import psycopg
 import pyarrow as pa
 from psycopg.rows import DictRow
 
-from millrace.ingest import ledger, topics
-from millrace.ingest.model import Range, Source
+from millrace.contract import sources
+from millrace.contract.sources import Source
+from millrace.ingest import topics
+from millrace.ingest.model import Range
 from millrace.ingest.reader import Reader
 from millrace.ingest.rebuild.session import RebuildError, Session
 from millrace.ingest.warehouse import arrow_stream, moment
@@ -148,9 +150,9 @@ class Messages:
 
     def _read_kafka(self, missing: Sequence[Span]) -> None:
         """Take from Kafka what it got on the day, and whatever else is missing."""
-        sources = {source.source_id: source for source in ledger.sources(self.connection)}
+        by_id = {source.source_id: source for source in sources.active(self.connection)}
         for source_id in self.session.bound["sources"]:
-            source = sources[source_id]
+            source = by_id[source_id]
             topic = topics.describe(self.settings, source.topic)
             stands = [
                 row

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
+from millrace.contract.fields import COLUMNS
 from millrace.ingest.rebuild.rollups import SETTINGS, Rollups
+from millrace.ingest.warehouse import DUPLICATE
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 
@@ -100,8 +102,8 @@ class Session:
         }
         # A DELETE is a mutation, which has neither a default database nor temporary tables.
         names = {name: f"{self.database}.{table}" for name, table in tables.items()}
-        names["target_name"] = self.target
-        return sql.render_all(f"clickhouse/rebuild/{name}.sql", **{**names, **variables})
+        shared = {"target_name": self.target, "columns": COLUMNS, "duplicate": DUPLICATE}
+        return sql.render_all(f"clickhouse/rebuild/{name}.sql", **{**names, **shared, **variables})
 
     def run(self, name: str, **values: Any) -> Any:
         """Run ``rebuild/<name>.sql``; ``values`` fill the template or are bound."""

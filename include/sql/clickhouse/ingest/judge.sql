@@ -1,17 +1,18 @@
+{% import 'clickhouse/contract/positions.sql.jinja' as place %}
 -- Whatever is listed here is rejected, and everything else of the batch is published. A row is a
 -- duplicate exactly if the register holds another position for its hash. On a repeat, what earlier
 -- attempts published or rejected stays so.
 INSERT INTO refused (partition, offset, failures, detail)
 SELECT
     partition, offset,
-    if(notEmpty(failures), failures, ['duplicate_event_id|event_id|']),
+    if(notEmpty(failures), failures, [{{ duplicate }}]),
     if(
         notEmpty(failures), detail,
         concat(
-            'the first copy is at partition ', toString(bitAnd(bitShiftRight(held, 38), 16383)),
-            ' offset ', toString(bitAnd(held, bitShiftLeft(1::UInt64, 38) - 1)),
-            if(bitShiftRight(held, 56) = {{ source_number }}, '', concat(
-                ' of source number ', toString(bitShiftRight(held, 56))
+            'the first copy is at partition ', toString({{ place.partition('held') }}),
+            ' offset ', toString({{ place.offset('held') }}),
+            if({{ place.source_number('held') }} = {{ source_number }}, '', concat(
+                ' of source number ', toString({{ place.source_number('held') }})
             ))
         )
     )

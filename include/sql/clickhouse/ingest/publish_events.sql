@@ -1,17 +1,13 @@
+{% import 'clickhouse/contract/event.sql.jinja' as event %}
 {% from 'clickhouse/ingest/macros.sql.jinja' import has_expired %}
 INSERT INTO {{ target }} (
-    event_id, event_time, event_type, user_id, page, country, device, properties, device_info,
-    geo_location, warnings, received_at, ingested_at, source_id, topic, topic_incarnation,
+    {{ event.names(columns) }},
+    warnings, received_at, ingested_at, source_id, topic, topic_incarnation,
     partition, offset, batch_id
 )
 SELECT
-    event_id, event_time, event_type, user_id, page,
-{% if enrich %}
-    if(country = '', dictGetOrDefault('user_profiles', 'country', user_id, ''), country::String),
-{% else %}
-    country,
-{% endif %}
-    device, properties, device_info, geo_location, warnings, kafka_timestamp,
+    {{ event.published(columns, enrich) }},
+    warnings, kafka_timestamp,
     {claimed_at:DateTime64(3, 'UTC')}, {source_id:String}, topic, topic_incarnation, partition,
     offset, {batch_id:UInt64}
 FROM staged

@@ -1,11 +1,12 @@
+{% import 'clickhouse/contract/failures.sql.jinja' as failure %}
 INSERT INTO rejected_events (
     source_id, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,
     reason, field, rule, failures, detail, batch_id, rejected_at
 )
 SELECT
     {source_id:String}, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value,
-    headers, splitByChar('|', failures[1])[1], splitByChar('|', failures[1])[2],
-    splitByChar('|', failures[1])[3], failures, detail, {batch_id:UInt64},
+    headers, {{ failure.reason('failures[1]') }},
+    {{ failure.field('failures[1]') }}, {{ failure.rule('failures[1]') }}, failures, detail, {batch_id:UInt64},
     {claimed_at:DateTime64(3, 'UTC')}
 FROM incoming
 ANY INNER JOIN refused USING (partition, offset)

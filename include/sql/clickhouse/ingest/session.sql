@@ -1,3 +1,5 @@
+{% import 'clickhouse/contract/event.sql.jinja' as event %}
+{% import 'clickhouse/contract/positions.sql.jinja' as position %}
 -- What a worker's HTTP session holds while it loads a micro-batch.
 CREATE TEMPORARY TABLE IF NOT EXISTS incoming
 (
@@ -19,24 +21,12 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staged
     partition UInt32,
     offset UInt64,
     kafka_timestamp DateTime64(3, 'UTC'),
-    event_id UUID,
-    event_time DateTime64(3, 'UTC'),
-    event_type LowCardinality(String),
-    user_id UInt64,
-    page String,
-    country LowCardinality(String),
-    device LowCardinality(String),
-    properties Map(LowCardinality(String), String),
-    device_info Map(LowCardinality(String), String),
-    geo_location Map(LowCardinality(String), String),
+    {{ event.typed(columns) }},
     failures Array(LowCardinality(String)),
     warnings Array(LowCardinality(String)),
     detail String,
     event_hash UInt64 DEFAULT sipHash64('{{ target }}', event_id),
-    position UInt64 DEFAULT {{ source_number }} * exp2(56)::UInt64
-        + (topic_incarnation % 16) * exp2(52)::UInt64
-        + (partition % 16384) * exp2(38)::UInt64
-        + offset % exp2(38)::UInt64
+    position UInt64 DEFAULT {{ position.encode(source_number) }}
 )
 ENGINE = Memory
 ;

@@ -1,11 +1,14 @@
+{% import 'clickhouse/contract/event.sql.jinja' as event %}
 -- The gate reads every message once. The guard refuses a message lost or doubled on the wire.
 INSERT INTO staged (
-    topic, topic_incarnation, partition, offset, kafka_timestamp, event_id, event_time, event_type,
-    user_id, page, country, device, properties, device_info, geo_location, failures, warnings
+    topic, topic_incarnation, partition, offset, kafka_timestamp,
+    {{ event.names(columns) }},
+    failures, warnings
 )
 SELECT
-    topic, topic_incarnation, partition, offset, kafka_timestamp, event_id, event_time, event_type,
-    user_id, page, country, device, properties, device_info, geo_location, failures, warnings
+    topic, topic_incarnation, partition, offset, kafka_timestamp,
+    {{ event.names(columns) }},
+    failures, warnings
 FROM (
 {{ gate }}
 )

@@ -1,6 +1,6 @@
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
-SELECT *, ingested_at AS rebuild_claimed_at
-FROM {{ messages }}
+-- The messages of a slice that the rebuild judges.
+SELECT * FROM {{ messages }}
 WHERE {{ rebuild.one_log() }}
     AND offset >= {first:UInt64} AND offset < {next:UInt64} AND {{ rebuild.covered() }}
     AND (

@@ -1,3 +1,4 @@
+{% import 'clickhouse/contract/failures.sql.jinja' as failure %}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 -- A message of another day is judged anew only if it is an event of this one.
 INSERT INTO {{ rejected_shadow }} (
@@ -6,8 +7,8 @@ INSERT INTO {{ rejected_shadow }} (
 )
 SELECT
     source_id, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,
-    splitByChar('|', failures[1])[1], splitByChar('|', failures[1])[2],
-    splitByChar('|', failures[1])[3], failures, '', batch_id, ingested_at
+    {{ failure.reason('failures[1]') }},
+    {{ failure.field('failures[1]') }}, {{ failure.rule('failures[1]') }}, failures, '', batch_id, ingested_at
 FROM judged
 WHERE notEmpty(failures) AND (
     toDate(kafka_timestamp) = {day:Date}

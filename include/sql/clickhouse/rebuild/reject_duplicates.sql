@@ -5,7 +5,7 @@ INSERT INTO {{ rejected_shadow }} (
 )
 SELECT
     source_id, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,
-    'duplicate_event_id', 'event_id', '', ['duplicate_event_id|event_id|'], detail, batch_id,
+    'duplicate_event_id', 'event_id', '', [{{ duplicate }}], detail, batch_id,
     ingested_at
 FROM {{ messages }}
 ANY INNER JOIN (

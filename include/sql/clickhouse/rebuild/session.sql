@@ -1,19 +1,11 @@
+{% import 'clickhouse/contract/event.sql.jinja' as event %}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 -- What the session of a rebuild holds.
 CREATE TEMPORARY TABLE judged
 (
     {{ rebuild.typed_columns }},
     kafka_timestamp DateTime64(3, 'UTC'),
-    event_id UUID,
-    event_time DateTime64(3, 'UTC'),
-    event_type LowCardinality(String),
-    user_id UInt64,
-    page String,
-    country LowCardinality(String),
-    device LowCardinality(String),
-    properties Map(LowCardinality(String), String),
-    device_info Map(LowCardinality(String), String),
-    geo_location Map(LowCardinality(String), String),
+    {{ event.typed(columns) }},
     failures Array(LowCardinality(String)),
     warnings Array(LowCardinality(String)),
     key String,

@@ -1,10 +1,12 @@
+{% import 'clickhouse/contract/failures.sql.jinja' as failure %}
+-- How often each rule of the gate hit, by window.
 INSERT INTO rule_hits
 SELECT
     window_start,
     source_id,
-    splitByChar('|', failure)[3] AS rule,
+    {{ failure.rule('label') }} AS rule,
     mode,
-    splitByChar('|', failure)[1] AS reason,
+    {{ failure.reason('label') }} AS reason,
     count() AS hits,
     groupArray(3)(example) AS examples,
     {now:DateTime64(3, 'UTC')} AS counted_at
@@ -25,5 +27,5 @@ FROM (
         ingested_at >= {start:DateTime64(3, 'UTC')} AND ingested_at < {end:DateTime64(3, 'UTC')}
         AND notEmpty(warnings)
 )
-ARRAY JOIN found AS failure
+ARRAY JOIN found AS label
 GROUP BY window_start, source_id, rule, mode, reason

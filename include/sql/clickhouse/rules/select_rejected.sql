@@ -1,3 +1,5 @@
+{% import 'clickhouse/contract/failures.sql.jinja' as failure %}
+-- Rejected messages that a replay selects.
 SELECT topic, topic_incarnation, partition, offset
 FROM rejected_events
 WHERE
@@ -7,7 +9,7 @@ WHERE
     AND ({reason:String} = '' OR reason = {reason:String})
     AND (
         {rule:String} = ''
-        OR arrayExists(failure -> endsWith(failure, concat('|', {rule:String})), failures)
+        OR arrayExists(label -> {{ failure.is_of_rule('label', '{rule:String}') }}, failures)
     )
 ORDER BY topic, topic_incarnation, partition, offset
 LIMIT {limit:UInt64}

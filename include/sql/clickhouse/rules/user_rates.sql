@@ -1,3 +1,4 @@
+{% import 'clickhouse/contract/failures.sql.jinja' as failure %}
 -- Users who sent unusually much in a window: far above what users send in a window of the same hour
 -- of the week, and far above what they themselves do then.
 WITH
@@ -56,7 +57,7 @@ WITH
             kafka_timestamp >= {start:DateTime64(3, 'UTC')}
             AND kafka_timestamp < {end:DateTime64(3, 'UTC')}
             AND rejected_at >= {start:DateTime64(3, 'UTC')}
-            AND arrayExists(failure -> endsWith(failure, {mark:String}), failures)
+            AND arrayExists(label -> {{ failure.is_of_rule('label', '{rule:String}') }}, failures)
         GROUP BY user_id
     )
 SELECT

@@ -1,9 +1,9 @@
-DROP DATABASE IF EXISTS {{ database }}{{ on_cluster }} SYNC
+DROP DATABASE IF EXISTS {{ database }} {{ on_cluster }} SYNC
 ;
-CREATE DATABASE {{ database }}{{ on_cluster }}
+CREATE DATABASE {{ database }} {{ on_cluster }}
 ;
 {% for table in ["events", "rejected_events", "raw_events", "published_through", "rebuilt_days"] %}
-CREATE TABLE {{ database }}.{{ table }}{{ on_cluster }} AS {{ base }}.{{ table }}
+CREATE TABLE {{ database }}.{{ table }} {{ on_cluster }} AS {{ base }}.{{ table }}
 ;
 {% endfor %}
 INSERT INTO {{ database }}.events
@@ -20,7 +20,7 @@ WHERE ingested_at >= today() - {days:UInt32} AND sipHash64(offset) % {one_in:UIn
 ;
 INSERT INTO {{ database }}.published_through (published_through) SELECT now64(3)
 ;
-CREATE TABLE {{ database }}.user_profiles{{ on_cluster }}
+CREATE TABLE {{ database }}.user_profiles {{ on_cluster }}
 ENGINE = {{ engine }} ORDER BY user_id
 EMPTY AS SELECT * FROM {{ base }}.user_profiles
 ;
@@ -28,7 +28,7 @@ INSERT INTO {{ database }}.user_profiles SELECT * FROM {{ base }}.user_profiles
 ;
 {# Metrics of aggregation rules are no models: they are those of production. #}
 {% for view in ["rule_metrics", "rule_metric_definitions"] %}
-CREATE VIEW {{ database }}.{{ view }}{{ on_cluster }} AS SELECT * FROM {{ base }}.{{ view }}
+CREATE VIEW {{ database }}.{{ view }} {{ on_cluster }} AS SELECT * FROM {{ base }}.{{ view }}
 {% if not loop.last %}
 ;
 {% endif %}

@@ -1,8 +1,8 @@
 WITH kept AS (
-    INSERT INTO gates (source_id, statement, fingerprint, rules)
-    VALUES (%(source_id)s, %(statement)s, %(fingerprint)s, %(rules)s)
+    INSERT INTO gates (source_id, statement, fingerprint, rules, definition)
+    VALUES (%(source_id)s, %(statement)s, %(fingerprint)s, %(rules)s, %(definition)s)
     -- A statement that was in force before comes back under its old number.
-    ON CONFLICT (source_id, fingerprint) DO UPDATE SET compiled_at = gates.compiled_at
+    ON CONFLICT (source_id, fingerprint) DO UPDATE SET definition = EXCLUDED.definition
     RETURNING gate_id, source_id
 )
 INSERT INTO current_gates (source_id, gate_id)

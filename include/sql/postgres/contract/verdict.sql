@@ -1,3 +1,4 @@
+-- What the audits say of a stretch of time: why it is withheld, and whether passed windows cover it.
 SELECT
     string_agg(reason, '; ') FILTER (WHERE status = 'withheld') AS withheld,
     coalesce(

@@ -34,13 +34,13 @@ WITH
                 ),
                 plain
             ) AS all_fields
-        FROM {{ table }}
+        FROM {{ relation }}
     ),
     read AS (
         SELECT *, {{ unique_fields }} AS fields
         FROM parsed
     ),
-{% for stage in stages %}
+{% for stage in gate.stages %}
     stage_{{ loop.index }} AS (
         SELECT
             *,
@@ -55,15 +55,15 @@ WITH
             *,
             -- What can't be read at all has that one failure; the others would only repeat it.
             multiIf(
-                match(value, '^[ \\t\\r\\n]*$'), 'empty_message||contract',
-                length(value) > {{ message_max_bytes }}, 'message_too_large||contract',
-                empty(fields) AND JSONType(value) != 'Object', 'malformed_json||contract',
+                match(value, '^[ \\t\\r\\n]*$'), {{ unreadable('empty_message') }},
+                length(value) > {{ gate.message_max_bytes }}, {{ unreadable('message_too_large') }},
+                empty(fields) AND JSONType(value) != 'Object', {{ unreadable('malformed_json') }},
                 ''
             ) AS unreadable,
             -- One boolean for each row; the list of failures is made for those that have any.
-            (length(value) > {{ message_max_bytes }} OR {{ is_broken }}) AS is_broken,
-            ({{ is_warned }}) AS is_warned
-        FROM stage_{{ stages | length }}
+            (length(value) > {{ gate.message_max_bytes }} OR {{ gate.is_broken }}) AS is_broken,
+            ({{ gate.is_warned }}) AS is_warned
+        FROM stage_{{ gate.stages | length }}
     )
 SELECT
     topic,
@@ -71,20 +71,18 @@ SELECT
     partition,
     offset,
     kafka_timestamp,
-    ifNull({{ event_id }}, toUUID('00000000-0000-0000-0000-000000000000')) AS event_id,
-    ifNull({{ event_time }}, toDateTime64(0, 3, 'UTC')) AS event_time,
-    {{ event_type }} AS event_type,
-    {{ user_id }} AS user_id,
-    {{ page }} AS page,
-    {{ country }} AS country,
-    {{ device }} AS device,
-    {{ properties }} AS properties,
-    {{ device_info }} AS device_info,
-    {{ geo_location }} AS geo_location,
+{% for column, expression in gate.columns.items() %}
+    {{ expression }} AS {{ column }},
+{% endfor %}
     if(
         is_broken,
-        if(unreadable != '', [unreadable], {{ failures }}),
+        if(unreadable != '', [unreadable], {{ gate.failures }}),
         []
     ) AS failures,
-    if(is_warned AND NOT is_broken, {{ warnings }}, []) AS warnings
+    if(is_warned AND NOT is_broken, {{ gate.warnings }}, []) AS warnings
+{%- for column in passed_on %}
+,
+    {{ column }}
+{%- endfor %}
+
 FROM judged

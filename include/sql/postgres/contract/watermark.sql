@@ -3,4 +3,4 @@
 SELECT least(
     clock_timestamp() - interval '10 seconds',
     (SELECT min(claimed_at) FROM ingest_batches WHERE state = 'claimed')
-) AS published_through
+) AS moment
