@@ -23,11 +23,12 @@ from tests.helpers import disaster
 
 from bench import bed
 from bench.generated import COUNTRY, ID, PAGE, TYPE, USER
-from millrace.backups import drill, metadata, warehouse
+from millrace.backups import metadata, warehouse
 from millrace.chaos import campaign
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse
+from millrace.usecases import drill
 from millrace.verify import conservation, simulation
 
 STEP = 500_000

@@ -84,15 +84,10 @@ def check_quality() -> None:
 
     @task
     def refresh_baselines() -> list[str]:
-        from millrace.rules import baselines, gate
         from millrace.settings import Settings
-        from millrace.stores import postgres
+        from millrace.usecases import gates
 
-        settings = Settings()
-        names = baselines.refresh(settings, older_than=timedelta(hours=1))
-        with postgres.connect(settings) as connection:
-            gate.compile_all(connection, settings)
-        return names
+        return gates.refresh_baselines(Settings(), older_than=timedelta(hours=1))
 
     audit()
     refresh_baselines()

@@ -43,8 +43,8 @@ def drill_restore() -> None:
     @task(execution_timeout=timedelta(hours=6))
     def drill(ti: Any = None) -> dict[str, Any]:
         """Run the drill and return its report, which is there when it fails, too."""
-        from millrace.backups import drill as drills
         from millrace.settings import Settings
+        from millrace.usecases import drill as drills
 
         try:
             report = drills.run(Settings())

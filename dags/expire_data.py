@@ -65,16 +65,14 @@ def expire_data() -> None:
     @task
     def erase(params: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
         """Erase the user of the form; skipped when there is none."""
-        from millrace.backups import erasure
-        from millrace.exports import erasure as exported
         from millrace.settings import Settings
+        from millrace.usecases import erase_person
 
-        user_id, settings = (params or {}).get("user_id"), Settings()
-        if not user_id:
+        form = params or {}
+        if not form.get("user_id"):
             raise AirflowSkipException("no user was named")
-        files = exported.erase(settings, user_id)
         who = dag_run.triggering_user_name or "expire_data"
-        return erasure.erase(settings, user_id, who, params.get("reason") or "", files)
+        return erase_person.erase(Settings(), form["user_id"], who, form.get("reason") or "")
 
     expire_exports()
     expire_backups()

@@ -69,15 +69,10 @@ def ingest_events() -> None:
     @task(execution_timeout=timedelta(minutes=15))
     def plan() -> list[dict[str, Any]]:
         """Compile the rules, reconcile, and split the partitions of every active source."""
-        from millrace.ingest.plan import plan as plan_shares
-        from millrace.rules.gate import compile_all
-        from millrace.stores import postgres
+        from millrace.usecases import gates
 
-        settings = Settings()
         context = get_current_context()
-        with postgres.connect(settings) as connection:
-            compile_all(connection, settings)
-        return plan_shares(settings, context["run_id"], context["ti"].try_number)
+        return gates.plan(Settings(), context["run_id"], context["ti"].try_number)
 
     @task(outlets=[EVENTS], execution_timeout=3 * INTERVAL, map_index_template="{{ share }}")
     def load(share: dict[str, Any], *, outlet_events: Any = None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from millrace.settings import PORTS
-from millrace.stack import bootstrap, steps
+from millrace.stack import steps
 from millrace.stack.stack import Stack
+from millrace.usecases import up
 
 
 def free_port_base() -> int:
@@ -57,7 +58,7 @@ def running(home: Path, *, with_airflow: bool, **extra: str) -> Iterator[Stack]:
     with variables(environment):
         stack = Stack(with_airflow=with_airflow)
     try:
-        steps.run(bootstrap.steps(stack))
+        steps.run(up.steps(stack))
         yield stack
     finally:
         stack.shutdown()

@@ -10,12 +10,12 @@ from confluent_kafka import TopicPartition
 from rich.console import Console
 from tests.helpers import disaster, embedded
 
-from millrace.backups import drill
 from millrace.backups.gateway import BackupError
 from millrace.chaos import campaign
 from millrace.simulate import faults, send
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, kafka
+from millrace.usecases import drill
 from millrace.verify import conservation, simulation
 
 

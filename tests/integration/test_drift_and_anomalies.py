@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tests.integration.ingest_bed import Bed, event
 
+from millrace.contract.errors import RuleError
 from millrace.rules import baselines, drift, gate, store
-from millrace.rules.model import Rule, RuleError
+from millrace.rules.model import Rule
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from millrace.contract.errors import RuleError
 from millrace.rules import gate, store
-from millrace.rules.model import Rule, RuleError
+from millrace.rules.model import Rule
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 

@@ -12,6 +12,7 @@ import pytest
 from millrace.alerts import promql, rules, templates
 from millrace.alerts.evaluation import statement
 from millrace.alerts.model import Rule, as_json, from_json
+from millrace.contract.errors import RuleError
 from millrace.stores.quoting import literal
 
 GOOD = Rule("slow", "x > 1", "warning", "me", "docs/runbooks/slow.md", ["slack"])
@@ -38,7 +39,7 @@ METRICS = {
     ],
 )
 def test_what_is_not_covered_is_refused_by_name(expression: str, named: str) -> None:
-    with pytest.raises(rules.RuleError, match=f"expression.*{named}"):
+    with pytest.raises(RuleError, match=f"expression.*{named}"):
         rules.check(replace(GOOD, expression=expression), ["slack"])
 
 
@@ -64,7 +65,7 @@ def test_what_is_not_covered_is_refused_by_name(expression: str, named: str) -> 
     ],
 )
 def test_a_bad_rule_is_refused_with_its_field(changes: dict[str, object], field: str) -> None:
-    with pytest.raises(rules.RuleError, match=field):
+    with pytest.raises(RuleError, match=field):
         rules.check(replace(GOOD, **changes), ["slack"], METRICS)  # type: ignore[arg-type]
 
 
@@ -84,7 +85,7 @@ def test_known_metrics_pass(expression: str) -> None:
 
 @pytest.mark.parametrize("key", ["threshold", "seed_digest", "created_at"])
 def test_a_field_that_is_not_a_users_is_refused(key: str) -> None:
-    with pytest.raises(rules.RuleError, match=f"no field '{key}'"):
+    with pytest.raises(RuleError, match=f"no field '{key}'"):
         rules.from_document({"name": "a", key: 3}, {})
 
 

@@ -16,6 +16,7 @@ from millrace.alerts import matchers, promql, repository, templates
 from millrace.alerts.evaluation import statement
 from millrace.alerts.model import Inhibition, Route, Rule
 from millrace.alerts.samples import OWN_PREFIX, TOTAL_SUFFIX
+from millrace.contract.errors import RuleError as RuleError
 from millrace.settings import REPOSITORY
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,6 @@ DOCUMENT = {
 }
 """What a rule's YAML calls the attributes of ``Rule``."""
 CONFIG = {"slack": ["channel"], "pagerduty": [], "webhook": [], "email": ["to"]}
-
-
-class RuleError(ValueError):
-    """A rule that is refused. The message names the field and the reason."""
 
 
 def seconds(key: str, value: object) -> int:

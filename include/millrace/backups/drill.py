@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import shutil
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from confluent_kafka import KafkaError, TopicPartition
 from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
-from pydantic import SecretStr
 
-from millrace import waiting
 from millrace.backups import catalogue, gateway, metadata, metrics, restore, wal
 from millrace.backups.catalogue import Entry
 from millrace.backups.gateway import BackupError
@@ -87,10 +82,21 @@ def _seconds(value: float | None) -> str:
 
 
 class Drill:
-    """One drill; its servers and folder are gone when it ends, whatever happens."""
+    """One drill; its servers and folder are gone when it ends, whatever happens.
 
-    def __init__(self, settings: Settings) -> None:
+    ``empty_clickhouse`` gives the URL of an empty server, which may keep its files in a folder;
+    ``resume_ingest`` lets ingest catch up with Kafka, in so many seconds at most, or raises.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        empty_clickhouse: Callable[[Settings, Path], AbstractContextManager[str]],
+        resume_ingest: Callable[[Settings, float], None],
+    ) -> None:
         self.settings = settings
+        self.empty_clickhouse = empty_clickhouse
+        self.resume_ingest = resume_ingest
         self.folder = settings.home / "drill"
         with postgres.connect(settings) as connection:
             row = postgres.one(
@@ -110,10 +116,10 @@ class Drill:
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
             self._record()
-            self._tell()
+            self._write_metrics()
         return self.report
 
-    def _tell(self) -> None:
+    def _write_metrics(self) -> None:
         """Write the metrics of this drill: metadata is proved once it was read in full."""
         done = {what for what, _, _ in self.report.steps}
         proved = {
@@ -137,12 +143,13 @@ class Drill:
         began = time.monotonic()
         data = self.folder / "postgres"
         self._step("lay PostgreSQL", lambda: metadata.restore(self.settings, data, base))
-        port = _free_port()
+        port = free_port()
         self._step(
             "recover PostgreSQL",
             lambda: stack.enter_context(metadata.running(data, port, self.folder / "postgres.log")),
         )
-        url = self._step("empty ClickHouse", lambda: stack.enter_context(self._engine()))
+        server = self.empty_clickhouse(self.settings, self.folder)
+        url = self._step("empty ClickHouse", lambda: stack.enter_context(server))
         isolated = self._isolated(url, port)
         done = self._step("restore ClickHouse", lambda: restore.restore(isolated, entry))
         self._step("read PostgreSQL", lambda: self._read_metadata(isolated))
@@ -180,47 +187,6 @@ class Drill:
         missing = {f"{d}.{n}" for d, n in live} - {f"{t.database}.{t.name}" for t in entry.tables}
         if missing:
             raise BackupError(f"not in {entry.backup_id}: {', '.join(sorted(missing))}")
-
-    @contextmanager
-    def _engine(self) -> Iterator[str]:
-        """Give the URL of an empty ClickHouse: the one that is set, or an embedded one."""
-        if self.settings.drill_clickhouse_url:
-            yield self.settings.drill_clickhouse_url
-            return
-        port, native = _free_port(), _free_port()
-        name = clickhouse.database(self.settings)
-        known = self.folder / "secrets.env"
-        variables = clickhouse.account_variables(self.settings)
-        variables["MILLRACE_CLICKHOUSE_KEY"] = secrets.token_hex(16)  # as on another machine
-        with os.fdopen(os.open(known, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.writelines(f"{key}={value}\n" for key, value in variables.items())
-        command = [
-            sys.executable, "-m", "millrace.stack.clickhouse", "--path",
-            str(self.folder / "clickhouse"), "--secrets", str(known), "--base", name,
-            "--http-port", str(port), "--tcp-port", str(native),
-        ]  # fmt: skip
-        with (self.folder / "clickhouse.log").open("wb") as words:
-            server = subprocess.Popen(command, stdout=words, stderr=words)
-        try:
-            self._await_engine(server, port)
-            yield f"http://millrace@127.0.0.1:{port}/{name}"
-        finally:
-            server.terminate()
-            server.wait(60)
-
-    def _await_engine(self, server: subprocess.Popen[bytes], port: int) -> None:
-        def said() -> str:
-            return (self.folder / "clickhouse.log").read_text(errors="replace")[-500:]
-
-        def listens() -> bool:
-            if server.poll() is not None:
-                raise BackupError(f"the empty ClickHouse does not start: {said()}")
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        waiting.until(
-            listens, "the empty ClickHouse to start", seconds=120, hint=said, error=BackupError
-        )
 
     def _isolated(self, clickhouse_url: str, postgres_port: int) -> Settings:
         """Return settings in which warehouse and metadata are the restored ones."""
@@ -283,12 +249,7 @@ class Drill:
         if not entry.positions:
             return "no source has been ingested yet"
         targets = self._ends(entry)
-        environment = {**os.environ, **_variables(isolated)}
-        command = [sys.executable, "-m", "millrace.cli", "backups", "resume-ingest"]
-        command += ["--seconds", str(RESUME_SECONDS)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BackupError(f"ingest does not resume: {done.stderr[-1000:]}")
+        self.resume_ingest(isolated, RESUME_SECONDS)
         expected = self._messages(entry, targets)
         total = 0
         with clickhouse.connect(isolated) as client:
@@ -369,22 +330,8 @@ class Drill:
             )  # fmt: skip
 
 
-def run(settings: Settings) -> Report:
-    """Run a drill and return its report; raises ``DrillError`` with the report if it fails."""
-    return Drill(settings).run()
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _variables(settings: Settings) -> dict[str, str]:
-    """Return the environment that gives a child process these settings."""
-    values = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        values[f"MILLRACE_{name.upper()}"] = text
-    return values

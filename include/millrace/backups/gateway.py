@@ -194,3 +194,7 @@ def _run(settings: Settings, purpose: str, *arguments: str, stdin: IO[bytes] | N
     if done.returncode:
         raise BackupError(f"{purpose}: {done.stderr.decode().strip()}")
     return done.stdout.decode()
+
+
+if __name__ == "__main__":
+    serve(Settings())

@@ -214,3 +214,8 @@ class Archiver:
                 "archived_at = clock_timestamp()",
                 [position],
             )
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    Archiver(Settings()).run()

@@ -315,19 +315,20 @@ def history(
 
     start = _moment(since)
     if results:
-        with clickhouse.connect(Settings(), "alerts") as client:
-            answer = client.query(
-                "SELECT evaluated_at, rule_name, labels, status, value, detail "
-                "FROM alert_evaluations FINAL WHERE evaluated_at >= {since:DateTime('UTC')} "
-                "AND ({name:String} = '' OR rule_name = {name:String}) "
-                "ORDER BY evaluated_at DESC, rule_name LIMIT 500",
-                parameters={"since": start, "name": name or ""},
-            )
+        client = clickhouse.connect(Settings(), "alerts")
+        answer = client.query(
+            "SELECT evaluated_at, rule_name, labels, status, value, detail "
+            "FROM alert_evaluations FINAL WHERE evaluated_at >= {since:DateTime('UTC')} "
+            "AND ({name:String} = '' OR rule_name = {name:String}) "
+            "ORDER BY evaluated_at DESC, rule_name LIMIT 500",
+            parameters={"since": start, "name": name or ""},
+        )
         _print(
             "time (UTC)", "rule", "labels", "status", "value", "detail",
             rows=[[a, n, _labels(lb), s, humanize(v) if v == v else "", d]
                   for a, n, lb, s, v, d in answer.result_rows],
         )  # fmt: skip
+        client.close()
         return
     with _connect() as connection:
         found = connection.execute(
@@ -389,7 +390,6 @@ def add_silence(
 
     from millrace.alerts import matchers as label_matchers
     from millrace.alerts import rules
-    from millrace.stores import postgres
 
     try:
         label_matchers.check(matchers)
@@ -399,13 +399,12 @@ def add_silence(
     begins = _moment(start)
     author = by or getpass.getuser()
     with _connect(author) as connection:
-        row = postgres.one(
-            connection.execute(
-                "INSERT INTO alert_silences (matchers, starts_at, ends_at, author, comment) "
-                "VALUES (%s, %s, %s, %s, %s) RETURNING silence_id",
-                [matchers, begins, begins + lasting, author, comment],
-            )
-        )
+        row = connection.execute(
+            "INSERT INTO alert_silences (matchers, starts_at, ends_at, author, comment) "
+            "VALUES (%s, %s, %s, %s, %s) RETURNING silence_id",
+            [matchers, begins, begins + lasting, author, comment],
+        ).fetchone()
+    assert row is not None  # noqa: S101 - INSERT … RETURNING gives a row
     typer.echo(f"silence {row['silence_id']} until {begins + lasting:%Y-%m-%d %H:%M} UTC")
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from millrace.backups.metadata import Base
-    from millrace.ingest.worker import Worker
-    from millrace.settings import Settings
-    from millrace.stack.stack import Stack
 
 app = typer.Typer(help="Backups of warehouse and metadata.", no_args_is_help=True)
 
@@ -28,8 +21,12 @@ def _told() -> Iterator[None]:
     try:
         yield
     except BackupError as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(1) from error
+        raise _fail(error) from error
+
+
+def _fail(error: Exception) -> typer.Exit:
+    typer.secho(str(error), fg="red", err=True)
+    return typer.Exit(1)
 
 
 @app.command("list")
@@ -77,8 +74,8 @@ def run(
 @app.command()
 def drill() -> None:
     """Restore the newest backups into empty servers, compare them, and resume ingest there."""
-    from millrace.backups import drill as drills
     from millrace.settings import Settings
+    from millrace.usecases import drill as drills
 
     with _told():
         typer.echo(drills.run(Settings()).text())
@@ -125,76 +122,13 @@ def resume_ingest(
     seconds: Annotated[float, typer.Option(help="Give up after so long.")] = 600,
 ) -> None:
     """Load what Kafka has and a restored warehouse has not, then end."""
-    import time
-    from concurrent.futures import ThreadPoolExecutor
-    from itertools import repeat
-
-    from millrace.backups.gateway import BackupError
-    from millrace.ingest.plan import plan
-    from millrace.ingest.worker import Share, Worker
     from millrace.settings import Settings
-
-    settings = Settings()
-    ends = _ends(settings)
-    deadline = time.monotonic() + seconds
-    with _told(), ThreadPoolExecutor() as pool:
-        for turn in range(1_000_000):
-            shares = [Share.from_dict(share) for share in plan(settings, f"resume/{turn}")]
-            workers = [Worker(settings, share, f"resume/{turn}") for share in shares]
-            length = min(3.0 * (turn + 1), 30.0)
-            trouble = "; ".join(filter(None, pool.map(_load, workers, repeat(length))))
-            behind = _behind(settings, ends)
-            if not behind:
-                return
-            if time.monotonic() > deadline:
-                raise BackupError(
-                    f"after {seconds:.0f} s ingest is still behind: {behind}. {trouble}"
-                )
-
-
-def _load(worker: Worker, seconds: float) -> str:
-    """Load for a while; return what stood in the way, which the next turn may overcome."""
-    from millrace.ingest.model import StalledError
+    from millrace.usecases import resume_ingest as resuming
 
     try:
-        worker.run(seconds)
-    except StalledError as error:
-        return str(error)
-    return ""
-
-
-def _ends(settings: Settings) -> dict[tuple[str, int], int]:
-    """Return where each partition of each source ends in Kafka now."""
-    from confluent_kafka import TopicPartition
-
-    from millrace.stores import kafka, postgres
-
-    with postgres.connect(settings) as connection:
-        rows = connection.execute("SELECT topic, partition FROM ingest_positions").fetchall()
-    consumer = kafka.consumer(settings, "millrace.resume")
-    try:
-        return {
-            (row["topic"], row["partition"]): consumer.get_watermark_offsets(
-                TopicPartition(row["topic"], row["partition"]), timeout=30
-            )[1]
-            for row in rows
-        }
-    finally:
-        consumer.close()
-
-
-def _behind(settings: Settings, ends: dict[tuple[str, int], int]) -> str:
-    """Say which partitions have not been loaded up to their ends; empty if all have."""
-    from millrace.contract import ledger
-    from millrace.stores import postgres
-
-    with postgres.connect(settings) as connection:
-        rows = ledger.judged_positions(connection)
-    return ", ".join(
-        f"{row['topic']}[{row['partition']}] at {row['judged_offset']}"
-        for row in rows
-        if row["judged_offset"] < ends.get((row["topic"], row["partition"]), 0)
-    )
+        resuming.resume(Settings(), seconds)
+    except resuming.BehindError as error:
+        raise _fail(error) from error
 
 
 @app.command()
@@ -206,18 +140,16 @@ def erase(
     """Delete a person's data from events, raw data, archive and profiles; print the receipt."""
     import json
 
-    from millrace.backups import erasure
-    from millrace.exports import erasure as exported
     from millrace.settings import Settings
+    from millrace.usecases import erase_person
 
     settings = Settings()
     with _told():
         if not yes:
-            typer.echo(json.dumps(erasure.find(settings, user_id), indent=2))
+            typer.echo(json.dumps(erase_person.find(settings, user_id), indent=2))
             typer.echo("nothing was deleted; --yes deletes")
             return
-        files = exported.erase(settings, user_id)
-        receipt = erasure.erase(settings, user_id, "command line", reason, files)
+        receipt = erase_person.erase(settings, user_id, "command line", reason)
     typer.echo(json.dumps(receipt, indent=2))
 
 
@@ -232,33 +164,20 @@ def restore(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
 ) -> None:
     """Restore metadata and warehouse; ingest then goes on from Kafka by itself."""
-    from millrace.backups import catalogue, metadata
-    from millrace.backups import gateway as encrypting
-    from millrace.backups import restore as warehouse
+    from millrace.usecases import restore as restoring
 
     if only not in ("", "warehouse", "metadata"):
         raise typer.BadParameter("warehouse or metadata", param_hint="--only")
+    request = restoring.Request(
+        backup_id=source,
+        to=_moment(to),
+        only=only,
+        data=data,
+        is_replace=replace,
+        is_dry_run=dry_run,
+    )
     with _told():
-        moment = _moment(to)
-        stack = _embedded()
-        settings = stack.settings
-        client = encrypting.ensure_folders(settings)
-        if only != "warehouse":
-            base = metadata.choose(client, moment)
-            typer.echo(f"PostgreSQL: {base.backup_id}, then the log to {moment or 'its end'}")
-            if not dry_run:
-                _restore_metadata(stack, base, moment, data, is_replace=replace)
-        if only != "metadata":
-            _see_to(stack, "clickhouse")
-            entry = catalogue.choose(client, source, moment)
-            for line in warehouse.plan(settings, entry):
-                typer.echo(line)
-            if not dry_run:
-                done = warehouse.restore(settings, entry, is_replace=replace)
-                typer.echo(
-                    f"restored {done.rows:,} rows in {done.restore_seconds:.1f} s, compared every "
-                    f"value in {done.check_seconds:.1f} s"
-                )
+        restoring.run(request, typer.echo)
 
 
 def _moment(text: str) -> datetime | None:
@@ -269,63 +188,3 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         raise typer.BadParameter("such as 2026-11-21T07:30", param_hint="--to") from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
-
-
-def _embedded() -> Stack:
-    """Return the embedded stack with the store of backups serving, whatever else was lost."""
-    from millrace.stack.stack import Stack
-
-    stack = Stack(with_airflow=False)
-    if stack.servers and not stack.supervisor.is_running():
-        stack.configure()
-    for name in ("s3", "backup_gateway"):
-        _see_to(stack, name)
-    return stack
-
-
-def _see_to(stack: Stack, name: str) -> None:
-    """Have an embedded server serve, on an empty folder where its own is gone."""
-    if name not in stack.servers:
-        return  # it is a server elsewhere
-    try:
-        stack.check(name)
-    except Exception:  # each client has its own; whatever it is, the server does not serve
-        stack.stop(name)
-        stack.servers[name].directory.mkdir(parents=True, exist_ok=True)
-        stack.start(name)
-        stack.wait_healthy(name)
-
-
-def _restore_metadata(
-    stack: Stack, base: Base, moment: datetime | None, data: Path | None, *, is_replace: bool
-) -> None:
-    """Lay the cluster into ``data``, or into the embedded server's place and start that."""
-    from millrace.backups import metadata, wal
-    from millrace.backups.gateway import BackupError
-
-    settings = stack.settings
-    if data is not None:
-        metadata.restore(settings, data, base, moment)
-        typer.echo(
-            f"start PostgreSQL on {data}; it recovers, then serves, and "
-            f"{metadata.wal_folder(data)} can be deleted"
-        )
-        return
-    if "postgres" not in stack.servers:
-        raise BackupError(
-            "PostgreSQL is a server elsewhere: give an empty folder there with --data"
-        )
-    place = settings.home / "postgres" / "data"
-    if place.exists() and any(place.iterdir()) and not is_replace:
-        raise BackupError(f"{place} holds a cluster; --replace moves it aside")
-    for name in ("wal_archiver", "postgres"):
-        stack.stop(name)
-    wal.take_spool(settings)
-    if place.exists():
-        place.rename(place.with_name(f"data.before-{datetime.now(UTC):%Y%m%dT%H%M%S}"))
-    metadata.restore(settings, place, base, moment)
-    stack.start("postgres")
-    stack.wait_healthy("postgres", timeout=metadata.START_SECONDS)
-    shutil.rmtree(metadata.wal_folder(place))
-    stack.start("wal_archiver")
-    typer.echo("PostgreSQL serves")

@@ -38,8 +38,9 @@ def chaos(
 
     from millrace.chaos import campaign
     from millrace.settings import REPOSITORY
-    from millrace.stack import bootstrap, steps
+    from millrace.stack import steps
     from millrace.stack.stack import Stack
+    from millrace.usecases import up
 
     console = Console(highlight=False)
     home = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
@@ -58,7 +59,7 @@ def chaos(
         )
 
     try:
-        steps.run(bootstrap.steps(stack))
+        steps.run(up.steps(stack))
         outcome = campaign.run(stack, count=faults, seed=seed, rate=rate, only=only, on_fault=tell)
     except KeyError as error:
         raise typer.BadParameter(f"there is no fault {error}") from error

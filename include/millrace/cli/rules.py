@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from millrace.rules.gate import KeptGate
     from millrace.rules.store import Connection
 
 app = typer.Typer(
@@ -26,19 +27,18 @@ def _fail(error: Exception) -> typer.Exit:
 
 def _change(work: Callable[[Connection], None]) -> None:
     """Make a change and compile the gates in one transaction: a bad rule leaves no trace."""
-    from millrace.rules import gate, store
-    from millrace.rules.model import RuleError
+    from millrace.contract.errors import RuleError
     from millrace.settings import Settings
-    from millrace.stores import postgres
+    from millrace.usecases import gates
 
-    settings = Settings()
-    with postgres.connect(settings) as connection:
-        try:
-            with store.change(connection):
-                work(connection)
-                gates = gate.compile_all(connection, settings)
-        except RuleError as error:
-            raise _fail(error) from error
+    try:
+        made = gates.change(Settings(), work)
+    except RuleError as error:
+        raise _fail(error) from error
+    _show(made)
+
+
+def _show(gates: list[KeptGate]) -> None:
     for made in gates:
         typer.echo(f"source {made.source_id}: gate {made.gate_id} in force")
 
@@ -46,16 +46,13 @@ def _change(work: Callable[[Connection], None]) -> None:
 @app.command()
 def seed() -> None:
     """Add the default source, event types and rules that are missing, and compile the gates."""
-    from millrace.rules import gate, store
     from millrace.settings import Settings
-    from millrace.stores import postgres
+    from millrace.usecases import prepare
 
-    settings = Settings()
-    with postgres.connect(settings) as connection:
-        for table, count in store.seed(connection, settings).items():
-            typer.echo(f"{table}: {count} added")
-        for made in gate.compile_all(connection, settings):
-            typer.echo(f"source {made.source_id}: gate {made.gate_id} in force")
+    added, gates = prepare.seed_rules(Settings())
+    for table, count in added.items():
+        typer.echo(f"{table}: {count} added")
+    _show(gates)
 
 
 @app.command("compile")
@@ -94,7 +91,7 @@ def list_() -> None:
 def _read(path: Path) -> list[Any]:
     import yaml
 
-    from millrace.rules.model import RuleError
+    from millrace.contract.errors import RuleError
 
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -112,8 +109,9 @@ def add(
     file: Annotated[Path, typer.Argument(help="Rules as YAML or JSON; '-' reads stdin.")],
 ) -> None:
     """Add rules from a file, or change those of the same name. A bad rule is refused whole."""
+    from millrace.contract.errors import RuleError
     from millrace.rules import store
-    from millrace.rules.model import Rule, RuleError
+    from millrace.rules.model import Rule
 
     try:
         rules = [Rule(**entry) for entry in _read(Path("/dev/stdin") if str(file) == "-" else file)]
@@ -202,14 +200,16 @@ def dry_run(
     """Say what a rule would have hit among the messages of the last hours, with 20 of them."""
     from datetime import UTC, datetime, timedelta
 
+    from millrace.contract.errors import RuleError
     from millrace.rules import gate, store, trial
-    from millrace.rules.model import RuleError
     from millrace.settings import Settings
     from millrace.stores import clickhouse, postgres
 
     settings, now = Settings(), datetime.now(UTC)
-    client = clickhouse.connect(settings, "loader")
-    with postgres.connect(settings) as connection:
+    with (
+        clickhouse.connect(settings, "loader") as client,
+        postgres.connect(settings) as connection,
+    ):
         try:
             rule = store.find_rule(connection, name)
             rules = store.rules_of(connection, source)
@@ -226,12 +226,18 @@ def dry_run(
 @app.command("baselines")
 def baselines() -> None:
     """Compute what is usual for outlier rules anew, and compile the gates with it."""
-    from millrace.rules import baselines as computing
+    from millrace.contract.errors import RuleError
     from millrace.settings import Settings
+    from millrace.usecases import gates
 
-    for name in computing.refresh(Settings()):
+    settings = Settings()
+    try:
+        names, made = gates.refresh_baselines(settings), gates.compile_all(settings)
+    except RuleError as error:
+        raise _fail(error) from error
+    for name in names:
         typer.echo(f"{name}: computed")
-    _change(lambda connection: None)
+    _show(made)
 
 
 @app.command()

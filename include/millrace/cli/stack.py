@@ -25,9 +25,10 @@ def register(app: typer.Typer) -> None:
 def up() -> None:
     """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
     from millrace.cli import progress
-    from millrace.stack import bootstrap, checks, summary
+    from millrace.stack import checks, summary
     from millrace.stack import steps as work
     from millrace.stack.traffic import FirstLook
+    from millrace.usecases import up as bring_up
 
     console = _console()
     with progress.interruptible(console):
@@ -35,7 +36,7 @@ def up() -> None:
         checks.check_machine(stack)
         with progress.steps(console) as report:
             look = FirstLook(stack)
-            work.run([*bootstrap.steps(stack), *bootstrap.first_look(look)], report)
+            work.run([*bring_up.steps(stack), *bring_up.first_look(look)], report)
         summary.show(look, console)
 
 
@@ -43,13 +44,13 @@ def migrate() -> None:
     """Bring the configured servers' topics, buckets, schemas, rules and models up to date."""
     from millrace.cli import progress
     from millrace.settings import Settings
-    from millrace.stack import preparation
     from millrace.stack import steps as work
+    from millrace.usecases import prepare
 
     console = _console()
     with progress.interruptible(console), progress.steps(console) as report:
         settings = Settings()
-        work.run([*preparation.steps(settings), preparation.models(settings)], report)
+        work.run([*prepare.steps(settings), prepare.models(settings)], report)
 
 
 def down() -> None:

@@ -14,10 +14,11 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from millrace.contract.errors import RuleError
 from millrace.contract.fields import BY_NAME
 from millrace.rules.comparisons import predicate
 from millrace.rules.expressions import Fields
-from millrace.rules.model import Rule, RuleError
+from millrace.rules.model import Rule
 from millrace.settings import Settings
 from millrace.stores import quoting, sql
 from millrace.stores.errors import first_line

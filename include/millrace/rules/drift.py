@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from millrace.rules.model import RuleError
+from millrace.contract.errors import RuleError
 from millrace.rules.store import Connection, register_event_type
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql

@@ -14,11 +14,12 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.contract import locks, sources
+from millrace.contract.errors import RuleError
 from millrace.contract.gate import Gate
 from millrace.rules import aggregations, store
 from millrace.rules import compiler as rule_compiler
 from millrace.rules.checks import Surroundings
-from millrace.rules.model import Rule, RuleError
+from millrace.rules.model import Rule
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 from millrace.stores.errors import first_line

@@ -13,6 +13,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from millrace.contract.errors import RuleError as RuleError
 from millrace.stores import postgres
 
 SCHEMA_FILE = Path(__file__).with_name("processing_rule.schema.json")
@@ -22,10 +23,6 @@ MOST_PRIORITY = 2**31 - 1
 
 KEY_OF_TYPE = {"validation": "check", "transformation": "transform", "aggregation": "aggregate"}
 """The key of a config that names what the rule does, by the rule's type."""
-
-
-class RuleError(ValueError):
-    """A rule that can't be taken. The message names the rule, the field of it and the reason."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from millrace.rules.model import Rule, RuleError, validate
+from millrace.contract.errors import RuleError
+from millrace.rules.model import Rule, validate
 
 KINDS = ("trim", "case", "default", "rename", "map")
 """Transformations that can repair; they are those of the rules, on the message itself."""

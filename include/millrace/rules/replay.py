@@ -21,10 +21,10 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace.contract import locks, sources
+from millrace.contract.errors import RuleError
 from millrace.contract.failures import REASONS
 from millrace.contract.gate import Gate
 from millrace.rules import gate, repair
-from millrace.rules.model import RuleError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, headers, postgres, sql
 from millrace.stores.transactions import BY_KEY, Item, Stream

@@ -12,7 +12,8 @@ import yaml
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from millrace.rules.model import Rule, RuleError, validate
+from millrace.contract.errors import RuleError
+from millrace.rules.model import Rule, validate
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import sql
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from millrace.contract.errors import RuleError
 from millrace.rules.checks import Surroundings
 from millrace.rules.compiler import compile_gate
-from millrace.rules.model import Rule, RuleError
+from millrace.rules.model import Rule
 from millrace.stores import sql
 
 EXAMPLES = 20

@@ -12,14 +12,13 @@ from millrace.stack.server import Server
 
 def servers(settings: Settings) -> Iterable[Server]:
     """Describe the gateway and the archiver."""
-    command = [sys.executable, "-m", "millrace.cli", "backups"]
 
     def check_gateway() -> None:
         gateway.connect(settings).list_buckets()
 
     yield Server(
         name="backup_gateway",
-        command=[*command, "gateway"],
+        command=[sys.executable, "-m", "millrace.backups.gateway"],
         check=check_gateway,
         directory=settings.home / "backups",
         port=settings.port("backup_gateway"),
@@ -28,7 +27,7 @@ def servers(settings: Settings) -> Iterable[Server]:
     )
     yield Server(
         name="wal_archiver",
-        command=[*command, "archive-wal"],
+        command=[sys.executable, "-m", "millrace.backups.wal"],
         check=lambda: None,
         directory=settings.home / "wal",
         group="backups",

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from millrace.contract.errors import RuleError
 from millrace.contract.failures import REASONS
 from millrace.contract.gate import Gate
 from millrace.rules import aggregations, gate, store
 from millrace.rules.compiler import compile_gate
-from millrace.rules.model import Rule, RuleError, validate
+from millrace.rules.model import Rule, validate
 from millrace.settings import REPOSITORY
 from millrace.stores import sql
 from millrace.stores.quoting import literal

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Mapping
 
 from millrace.alerts import rules as alert_rules
+from millrace.contract import schema, sources
 from millrace.exports import definitions as exports
 from millrace.rules import gate, store
+from millrace.rules.gate import KeptGate
 from millrace.settings import Settings
-from millrace.stack.server import complete
 from millrace.stack.steps import Step
 from millrace.stores import clickhouse, kafka, objects, postgres
 from millrace.stores.transactions import LARGEST_MESSAGE
-from millrace.transform.deploy import is_deployed
+from millrace.usecases.deploy_models import deploy_apart
 
 
 def steps(settings: Settings, started_here: Collection[str] = ()) -> list[Step]:
@@ -49,7 +49,7 @@ def steps(settings: Settings, started_here: Collection[str] = ()) -> list[Step]:
 
 def models(settings: Settings, environment: Mapping[str, str] = os.environ) -> Step:
     """Return the step that builds the dbt models once the rules are there."""
-    return Step("models", lambda: deploy_models(settings, environment), ("rules",))
+    return Step("models", lambda: deploy_apart(settings, environment), ("rules",))
 
 
 def make_topics(settings: Settings) -> None:
@@ -59,25 +59,21 @@ def make_topics(settings: Settings) -> None:
     kafka.ensure_topic(settings, settings.dead_letter_topic, partitions=None, **largest)
 
 
-def seed_rules(settings: Settings) -> None:
-    """Add the default source, event types and rules that are missing, and compile the gates."""
+def seed_rules(settings: Settings) -> tuple[dict[str, int], list[KeptGate]]:
+    """Add the default source, event types and rules that are missing, and compile the gates.
+
+    Tables of events get the columns of the contract that they lack first. Returns how many rows
+    were added to which table, and the gates.
+    """
     with postgres.connect(settings) as connection:
-        store.seed(connection, settings)
-        gate.compile_all(connection, settings)
+        added = store.seed(connection, settings)
+        tables = [source.target_table for source in sources.every(connection)]
+        with clickhouse.connect(settings) as client:
+            schema.add_missing_columns(client, ["events", *tables], settings.clickhouse_cluster)
+        return added, gate.compile_all(connection, settings)
 
 
 def seed_alert_rules(settings: Settings) -> None:
     """Bring in the built-in alert rules."""
     with postgres.connect(settings) as connection:
         alert_rules.seed(connection)
-
-
-def deploy_models(settings: Settings, environment: Mapping[str, str]) -> None:
-    """Build the dbt models in a process of their own, if they changed since the last time.
-
-    Raises ``StackError`` with the end of what dbt said.
-    """
-    if is_deployed(settings):
-        return
-    command = [sys.executable, "-m", "millrace.cli", "dbt", "deploy"]
-    complete(command, "the dbt models could not be built", lines=15, env=environment)

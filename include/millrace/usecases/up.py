@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 
 from millrace.settings import REPOSITORY
-from millrace.stack import airflow, postgres, preparation
+from millrace.stack import airflow, postgres
 from millrace.stack.clickhouse import takeover
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
 from millrace.stack.steps import Step
 from millrace.stack.traffic import FirstLook, seed_profiles
+from millrace.usecases import prepare
 
 
 def steps(stack: Stack) -> list[Step]:
@@ -30,9 +31,9 @@ def steps(stack: Stack) -> list[Step]:
     if "postgres" in stack.servers:
         create = lambda: postgres.ensure_databases(settings, secrets)  # noqa: E731
         plan.append(Step("databases", create, ("postgres",)))
-    plan += preparation.steps(settings, started_here=[step.name for step in plan])
+    plan += prepare.steps(settings, started_here=[step.name for step in plan])
     if stack.names("airflow"):
-        plan.append(preparation.models(settings, stack.child_environment))
+        plan.append(prepare.models(settings, stack.child_environment))
         plan += _airflow_steps(stack)
     return plan
 

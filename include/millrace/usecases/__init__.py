@@ -1,0 +1,1 @@
+"""What spans features: each use case once, for the command line, DAGs and tests alike."""

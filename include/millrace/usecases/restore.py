@@ -1,0 +1,118 @@
+"""Restore metadata and warehouse, into the embedded stack or into servers elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from minio import Minio
+
+from millrace.backups import catalogue, gateway, metadata, restore, wal
+from millrace.backups.gateway import BackupError
+from millrace.backups.metadata import Base
+from millrace.stack.stack import Stack
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is restored: a backup (the newest if none is named), or the state of a moment (UTC).
+
+    ``only`` is ``"warehouse"`` or ``"metadata"``; empty, both are restored.
+    ``data`` is an empty folder for PostgreSQL where it is not the embedded one; ``is_replace``
+    lets what the targets hold go.
+    """
+
+    backup_id: str = ""
+    to: datetime | None = None
+    only: str = ""
+    data: Path | None = None
+    is_replace: bool = False
+    is_dry_run: bool = False
+
+
+def run(request: Request, say: Say) -> None:
+    """Restore what is asked for; ``say`` is told what would be done, and what was.
+
+    Ingest then goes on from Kafka by itself. Raises ``BackupError`` when a part is missing or
+    wrong, or a target holds something.
+    """
+    stack = _embedded()
+    client = gateway.ensure_folders(stack.settings)
+    if request.only != "warehouse":
+        base = metadata.choose(client, request.to)
+        say(f"PostgreSQL: {base.backup_id}, then the log to {request.to or 'its end'}")
+        if not request.is_dry_run:
+            _restore_metadata(stack, base, request, say)
+    if request.only != "metadata":
+        _ensure_serving(stack, "clickhouse")
+        _restore_warehouse(stack, client, request, say)
+
+
+def _restore_warehouse(stack: Stack, client: Minio, request: Request, say: Say) -> None:
+    entry = catalogue.choose(client, request.backup_id, request.to)
+    for line in restore.plan(stack.settings, entry):
+        say(line)
+    if not request.is_dry_run:
+        done = restore.restore(stack.settings, entry, is_replace=request.is_replace)
+        say(
+            f"restored {done.rows:,} rows in {done.restore_seconds:.1f} s, compared every value in "
+            f"{done.check_seconds:.1f} s"
+        )
+
+
+def _embedded() -> Stack:
+    """Return the embedded stack with the store of backups serving, whatever else was lost."""
+    stack = Stack(with_airflow=False)
+    if stack.servers and not stack.supervisor.is_running():
+        stack.configure()
+    for name in ("s3", "backup_gateway"):
+        _ensure_serving(stack, name)
+    return stack
+
+
+def _ensure_serving(stack: Stack, name: str) -> None:
+    """Have an embedded server serve, on an empty folder where its own is gone."""
+    if name not in stack.servers:
+        return  # it is a server elsewhere
+    try:
+        stack.check(name)
+    except Exception:  # each client has its own; whatever it is, the server does not serve
+        stack.stop(name)
+        stack.servers[name].directory.mkdir(parents=True, exist_ok=True)
+        stack.start(name)
+        stack.wait_healthy(name)
+
+
+def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> None:
+    """Lay the cluster into ``data``, or into the embedded server's place and start that."""
+    settings = stack.settings
+    if request.data is not None:
+        metadata.restore(settings, request.data, base, request.to)
+        say(
+            f"start PostgreSQL on {request.data}; it recovers, then serves, and "
+            f"{metadata.wal_folder(request.data)} can be deleted"
+        )
+        return
+    if "postgres" not in stack.servers:
+        raise BackupError(
+            "PostgreSQL is a server elsewhere: give an empty folder there with --data"
+        )
+    place = settings.home / "postgres" / "data"
+    if place.exists() and any(place.iterdir()) and not request.is_replace:
+        raise BackupError(f"{place} holds a cluster; --replace moves it aside")
+    for name in ("wal_archiver", "postgres"):
+        stack.stop(name)
+    wal.take_spool(settings)
+    if place.exists():
+        place.rename(place.with_name(f"data.before-{datetime.now(UTC):%Y%m%dT%H%M%S}"))
+    metadata.restore(settings, place, base, request.to)
+    stack.start("postgres")
+    stack.wait_healthy("postgres", timeout=metadata.START_SECONDS)
+    shutil.rmtree(metadata.wal_folder(place))
+    stack.start("wal_archiver")
+    say("PostgreSQL serves")
