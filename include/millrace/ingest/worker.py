@@ -226,13 +226,14 @@ class Worker:
     def _resynchronise(self) -> None:
         """Make the ledger, the warehouse and the reader agree, completing what was left open."""
         self.prefetcher.abandon()
-        first = next(iter(self.positions.values()))
-        self.loader.use_incarnation(first.incarnation)
+        incarnation = next(iter(self.positions.values())).incarnation
+        self.loader.use_incarnation(incarnation)
         self.positions = recovery.check_ledger(self.ledger, self.loader.warehouse, self.positions)
         self.loader.ensure_register()
-        for batch in recovery.left_open(self.ledger, self.partitions, first.topic_id):
+        topic_id = next(iter(self.positions.values())).topic_id
+        for batch in recovery.left_open(self.ledger, self.partitions, topic_id):
             self._replay(batch, self.reader)
-        self.loader.use_incarnation(first.incarnation)
+        self.loader.use_incarnation(incarnation)
         self.reader.seek({p: position.next_offset for p, position in self.positions.items()})
 
     def _replay(self, batch: Batch, reader: Reader | None) -> None:

@@ -15,6 +15,12 @@ from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
 HISTORY = timedelta(days=28)
+HOURS = 168
+"""Hours of a week."""
+
+SIGMAS_PER_MAD = 1.4826
+"""Turns a median absolute deviation into the standard deviation that a normal distribution has."""
+
 LEAST_SAMPLES = 30
 """With fewer events in an hour of the week nothing is judged in it."""
 
@@ -75,9 +81,9 @@ def _user_keys(connection: store.Connection) -> dict[str, str]:
 
 
 def baseline(client: Client, rule: Rule, now: datetime) -> list[dict[str, Any]]:
-    """Return middle and reach by hour of the week (Monday 0 h UTC first), for each event type.
+    """Return median and tolerance by hour of the week (Monday 0 h UTC first), for each event type.
 
-    The reach is the rule's number of robust standard deviations (1.4826 x MAD, at least a
+    The tolerance is the rule's number of robust standard deviations (``SIGMAS_PER_MAD``; at least a
     thousandth of the median, so that a constant field is not judged by rounding); -1 where there
     are too few samples.
     """
@@ -93,11 +99,12 @@ def baseline(client: Client, rule: Rule, now: datetime) -> list[dict[str, Any]]:
         },
     ).result_rows
     found: dict[str, dict[str, Any]] = {}
-    for event_type, hour, middle, deviation in rows:
+    for event_type, hour, median, deviation in rows:
         line = found.setdefault(
-            event_type, {"event_type": event_type, "middles": [0.0] * 168, "reaches": [-1.0] * 168}
+            event_type,
+            {"event_type": event_type, "medians": [0.0] * HOURS, "tolerances": [-1.0] * HOURS},
         )
-        spread = max(1.4826 * deviation, abs(middle) / 1000)
-        line["middles"][hour] = middle
-        line["reaches"][hour] = rule.config["deviations"] * spread
+        spread = max(SIGMAS_PER_MAD * deviation, abs(median) / 1000)
+        line["medians"][hour] = median
+        line["tolerances"][hour] = rule.config["deviations"] * spread
     return list(found.values())

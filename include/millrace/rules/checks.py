@@ -167,7 +167,7 @@ def _later(fields: Fields, seconds: float | None = None) -> tuple[Test, ...]:
     return _holds(fields, "in_future", f"ifNull({fields.time('timestamp')} > {latest}, 0)")
 
 
-Found = list[tuple[str, str, tuple[Test, ...]]]
+CheckParts = list[tuple[str, str, tuple[Test, ...]]]
 """Reason, field and tests of each check that a rule makes."""
 
 RANGE_ENDS: tuple[tuple[str, Literal["below", "above"], str], ...] = (
@@ -176,15 +176,15 @@ RANGE_ENDS: tuple[tuple[str, Literal["below", "above"], str], ...] = (
 )
 """The ends of a range: its key, what is wrong there, and the comparison that says so."""
 
-Compiler = Callable[[Fields, Rule, Surroundings], Found]
+Compiler = Callable[[Fields, Rule, Surroundings], CheckParts]
 
 
-def _required(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _required(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     name = rule.config["field"]
     return [("missing_field", name, _holds(fields, f"{name}_missing", f"{fields.text(name)} = ''"))]
 
 
-def _type(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _type(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     name, wanted = rule.config["field"], rule.config["type"]
     text = fields.text(name)
     # JSON is read once, as text, which can't tell 5 from "5". Only a text that looks like
@@ -207,7 +207,7 @@ def _type(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     return [("invalid_type", name, _holds(fields, f"{name}_no_{wanted}", test))]
 
 
-def _length(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _length(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     name, text = rule.config["field"], fields.text(rule.config["field"])
     length = fields.define(f"{name}_length", f"toFloat64(lengthUTF8({text}))")
     tests = []
@@ -219,13 +219,13 @@ def _length(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     return [("invalid_value", name, tuple(tests))]
 
 
-def _pattern(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _pattern(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     name, text = rule.config["field"], fields.text(rule.config["field"])
     test = f"{text} != '' AND NOT match({text}, {literal(rule.config['pattern'])})"
     return [("invalid_value", name, _holds(fields, f"{name}_unlike", test))]
 
 
-def _allowed_values(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _allowed_values(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     name, text = rule.config["field"], fields.text(rule.config["field"])
     values = rule.config["values"]
     if is_of_texts(values):
@@ -235,7 +235,7 @@ def _allowed_values(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     return [("invalid_value", name, _holds(fields, f"{name}_not_among", test))]
 
 
-def _range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _range(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     name = rule.config["field"]
     text, number = fields.text(name), fields.number(name)
     # Comparisons with NaN are false, so an absent field lies outside no range.
@@ -256,7 +256,7 @@ def _range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     ]
 
 
-def _time_range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _time_range(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     name = rule.config["field"]
     text, time = fields.text(name), fields.time(name)
     limits = [
@@ -271,7 +271,7 @@ def _time_range(fields: Fields, rule: Rule, _: Surroundings) -> Found:
     ]
 
 
-def _condition(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _condition(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     then = predicate(fields, rule.config["then"])
     when = predicate(fields, rule.config["when"]) + " AND " if "when" in rule.config else ""
     name = _first_field(rule.config["then"])
@@ -286,27 +286,27 @@ def _first_field(test: dict[str, Any]) -> str:
     return _first_field(inner)
 
 
-def _registered(fields: Fields, _: Rule, around: Surroundings) -> Found:
+def _registered(fields: Fields, _: Rule, around: Surroundings) -> CheckParts:
     event = fields.text("event")
     known = ", ".join(literal(name) for name in around.event_types)
     test = f"{event} != '' AND {event} NOT IN ({known})" if known else f"{event} != ''"
     return [("unknown_event_type", "event", _holds(fields, "event_unknown", test))]
 
 
-def _known_user(fields: Fields, __: Rule, ___: Surroundings) -> Found:
+def _known_user(fields: Fields, __: Rule, ___: Surroundings) -> CheckParts:
     test = f"{user_id(fields)} != 0 AND NOT dictHas('user_profiles', {user_id(fields)})"
     return [("unknown_reference", "user_id", _holds(fields, "user_unknown", test))]
 
 
-def _max_age(fields: Fields, rule: Rule, around: Surroundings) -> Found:
+def _max_age(fields: Fields, rule: Rule, around: Surroundings) -> CheckParts:
     return [("event_too_old", "timestamp", _older(fields, around, rule.config.get("days")))]
 
 
-def _max_ahead(fields: Fields, rule: Rule, _: Surroundings) -> Found:
+def _max_ahead(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     return [("event_in_future", "timestamp", _later(fields, rule.config["seconds"]))]
 
 
-def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> Found:
+def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> CheckParts:
     name = rule.config["field"]
     event, number, time = fields.text("event"), fields.number(name), fields.time("timestamp")
     hour = fields.define(
@@ -315,19 +315,19 @@ def _outlier(fields: Fields, rule: Rule, around: Surroundings) -> Found:
     )
     tests = []
     for line in around.baselines.get(rule.name, []):
-        middles = "[" + ", ".join(repr(float(x)) for x in line["middles"]) + "]"
-        reaches = "[" + ", ".join(repr(float(x)) for x in line["reaches"]) + "]"
-        distance = f"abs({number} - arrayElement({middles}, {hour}))"
-        # A reach below zero marks an hour without a baseline: nothing is judged there.
-        reach = f"arrayElement({reaches}, {hour})"
+        medians = "[" + ", ".join(repr(float(x)) for x in line["medians"]) + "]"
+        tolerances = "[" + ", ".join(repr(float(x)) for x in line["tolerances"]) + "]"
+        distance = f"abs({number} - arrayElement({medians}, {hour}))"
+        # One below zero marks an hour without a baseline: nothing is judged there.
+        tolerance = f"arrayElement({tolerances}, {hour})"
         same_type = f"{event} = {literal(line['event_type'])}"
-        tests.append(f"({same_type} AND {reach} >= 0 AND {distance} > {reach})")
+        tests.append(f"({same_type} AND {tolerance} >= 0 AND {distance} > {tolerance})")
     if not tests:
         return []
     return [("anomalous", name, _holds(fields, f"{rule.name}_stands_out", " OR ".join(tests)))]
 
 
-def _user_rate(fields: Fields, rule: Rule, around: Surroundings) -> Found:
+def _user_rate(fields: Fields, rule: Rule, around: Surroundings) -> CheckParts:
     held = around.baselines.get(rule.name, [])
     if not held:
         return []

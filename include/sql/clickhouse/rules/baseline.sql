@@ -1,3 +1,4 @@
+-- Median and median absolute deviation of a field, by event type and hour of the week.
 WITH numbers AS (
     SELECT
         event_type,
@@ -10,15 +11,15 @@ WITH numbers AS (
         AND ({source_id:String} = '' OR source_id = {source_id:String})
         AND mapContains(properties, {field:String})
 ),
-middles AS (
-    SELECT event_type, hour_of_week, median(number) AS middle, count() AS samples
+medians AS (
+    SELECT event_type, hour_of_week, median(number) AS median_value, count() AS samples
     FROM numbers
     WHERE isFinite(number)
     GROUP BY event_type, hour_of_week
     HAVING samples >= {least:UInt32}
 )
-SELECT event_type, hour_of_week, any(middle), median(abs(number - middle))
-FROM numbers INNER JOIN middles USING (event_type, hour_of_week)
+SELECT event_type, hour_of_week, any(median_value), median(abs(number - median_value))
+FROM numbers INNER JOIN medians USING (event_type, hour_of_week)
 WHERE isFinite(number)
 GROUP BY event_type, hour_of_week
 ORDER BY event_type, hour_of_week

@@ -23,16 +23,16 @@ WITH
             WHERE kind = 'user_rate' AND event_type = {event_type:String}
         )
     ),
-    everyone AS (SELECT count() AS samples, median(events) AS middle FROM past),
+    everyone AS (SELECT count() AS samples, median(events) AS usual_count FROM past),
     everyones_spread AS (
-        SELECT median(abs(events - (SELECT middle FROM everyone))) AS deviation FROM past
+        SELECT median(abs(events - (SELECT usual_count FROM everyone))) AS deviation FROM past
     ),
-    middles AS (SELECT user_id, count() AS samples, median(events) AS middle FROM past GROUP BY user_id),
+    medians AS (SELECT user_id, count() AS samples, median(events) AS usual_count FROM past GROUP BY user_id),
     own AS (
-        SELECT m.user_id AS user_id, m.middle AS middle, median(abs(p.events - m.middle)) AS deviation
-        FROM past AS p INNER JOIN middles AS m ON m.user_id = p.user_id
+        SELECT m.user_id AS user_id, m.usual_count AS usual_count, median(abs(p.events - m.usual_count)) AS deviation
+        FROM past AS p INNER JOIN medians AS m ON m.user_id = p.user_id
         WHERE m.samples >= {own_least:UInt32}
-        GROUP BY m.user_id, m.middle
+        GROUP BY m.user_id, m.usual_count
     ),
     counted AS (
         SELECT user_id, count() AS events
@@ -63,9 +63,9 @@ WITH
 SELECT
     c.user_id AS user_id,
     sum(c.events) AS value,
-    (SELECT middle FROM everyone) AS usual,
+    (SELECT usual_count FROM everyone) AS usual,
     (SELECT deviation FROM everyones_spread) AS usual_deviation,
-    any(own.middle) AS own_usual,
+    any(own.usual_count) AS own_usual,
     any(own.deviation) AS own_deviation,
     -- Counts have a noise of their own: the root of what is expected.
     (value - usual) / greatest(1.4826 * usual_deviation, sqrt(usual), 1) AS above_others,

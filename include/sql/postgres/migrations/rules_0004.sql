@@ -3,3 +3,14 @@
 ALTER TABLE gates ADD COLUMN definition jsonb;
 COMMENT ON COLUMN gates.definition IS
     'The gate as expressions (millrace.contract.gate); NULL if an earlier version compiled it';
+
+-- Baselines by the terms of statistics: a median and how far a value may be from it.
+UPDATE rule_baselines
+SET baselines = (
+    SELECT jsonb_agg(
+        one - 'middles' - 'reaches'
+        || jsonb_build_object('medians', one -> 'middles', 'tolerances', one -> 'reaches')
+    )
+    FROM jsonb_array_elements(baselines) AS one
+)
+WHERE jsonb_typeof(baselines) = 'array' AND baselines -> 0 ? 'middles';
