@@ -14,15 +14,17 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 from psycopg.types.json import Jsonb
 
 from millrace.contract import locks
 from millrace.exports import definitions, on_demand, retention, service, windows
 from millrace.exports.definitions import ExportError, PersonalData
+from millrace.exports.schemas import compare
 from millrace.exports.windows import Window
-from millrace.exports.writer import Exporter, NotPublishableError, compare
+from millrace.exports.writer import Exporter, NotPublishableError
 from millrace.settings import Settings
-from millrace.stores import clickhouse, objects, postgres
+from millrace.stores import clickhouse, objects, postgres, sql
 
 HOUR = datetime(2026, 3, 1, 7, tzinfo=UTC)
 ROWS = 5_000
@@ -321,6 +323,22 @@ def test_an_open_batch_keeps_the_hour_open(exporter: Exporter) -> None:
             exporter.run(
                 definition, Window("raw_events", HOUR, HOUR + timedelta(hours=1)), "a test"
             )
+
+
+def test_a_rewrite_that_fails_leaves_a_run_that_failed(exporter: Exporter) -> None:
+    export(exporter, "events")
+    (definition,) = definitions.read(exporter.postgres, "events")
+    published = exporter.postgres.execute(
+        sql.render("postgres/exports/published_all.sql"), {"name": "events"}
+    ).fetchall()[-1]
+    start = published["window_start"].astimezone(UTC)
+    window = Window("events", start, start + timedelta(hours=1))
+    with pytest.raises(DatabaseError, match="no_such_column"):
+        exporter.rewrite(definition, window, published, "no_such_column = 1", {})
+    last = "SELECT state, reason FROM export_runs ORDER BY run_id DESC LIMIT 1"
+    run = postgres.one(exporter.postgres.execute(last))
+    assert run["state"] == "failed"
+    assert "no_such_column" in run["reason"]
 
 
 def test_two_runs_of_a_window_exclude_each_other(exporter: Exporter) -> None:

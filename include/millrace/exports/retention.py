@@ -10,8 +10,7 @@ from minio import Minio
 from millrace.exports import definitions
 from millrace.exports.definitions import ExportError
 from millrace.exports.on_demand import FOLDER
-from millrace.exports.windows import Window
-from millrace.exports.writer import folder
+from millrace.exports.windows import Window, folder
 from millrace.settings import Settings
 from millrace.stores import objects, postgres, sql
 

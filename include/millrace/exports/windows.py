@@ -33,6 +33,12 @@ def align(definition: Definition, moment: datetime) -> Window:
     return Window(definition.name, end - definition.window, end)
 
 
+def folder(definition: Definition, window: Window) -> str:
+    """Return the Hive-style folder of a window: ``date=…/hour=…``, or ``date=…`` for a day."""
+    date = f"date={window.start:%Y-%m-%d}"
+    return date if definition.schedule == "daily" else f"{date}/hour={window.start:%H}"
+
+
 def check_aligned(definition: Definition, window: Window) -> None:
     """Raise ``ExportError`` unless the window is one of the definition's own."""
     if align(definition, window.end) != Window(definition.name, window.start, window.end):

@@ -5,23 +5,22 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from psycopg.types.json import Jsonb
 
 from millrace.contract import ledger, locks, verdicts
-from millrace.exports import windows
+from millrace.exports import schemas, windows
 from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
 from millrace.exports.windows import Window
 from millrace.settings import Settings
 from millrace.stores import clickhouse, objects, postgres, sql
 from millrace.stores.postgres import one
-from millrace.stores.quoting import identifier, literal
+from millrace.stores.quoting import identifier
 
 ROWS_PER_FILE = 5_000_000
 """About how many rows of a window share a file."""
@@ -76,23 +75,13 @@ class Exporter:
         when another run has the window or what was written is not what the source holds.
         """
         windows.check_aligned(definition, window)
-        with self._alone(definition, window):
-            run_id = self._begin(definition.name, window, requested_by)
-            try:
-                snapshot_at = self._admit(definition, window)
-                place = f"{definition.destination}/{folder(definition, window)}"
-                prefix = self._claim_prefix(run_id, place)
-                written = self.write(
-                    definition, definition.personal_data, window, snapshot_at, prefix
-                )
-                export = replace(written, run_id=run_id)
-                self._publish(definition, window, snapshot_at, place, export)
-            except NotPublishableError as error:
-                self._end(run_id, "skipped", str(error))
-                raise
-            except Exception as error:
-                self._end(run_id, "failed", str(error))
-                raise
+        with self._alone(definition, window), self._run(definition, window, requested_by) as run_id:
+            snapshot_at = self._admit(definition, window)
+            place = f"{definition.destination}/{windows.folder(definition, window)}"
+            prefix = self._claim_prefix(run_id, place)
+            written = self.write(definition, definition.personal_data, window, snapshot_at, prefix)
+            export = replace(written, run_id=run_id)
+            self._publish(definition, window, snapshot_at, place, export)
         return export
 
     def write(
@@ -139,12 +128,14 @@ class Exporter:
             prefix=published["prefix"],
             suffix=definition.suffix,
             format=FORMATS[definition.format],
-            structure=self._structure(self.schema(select, bound)),
+            structure=schemas.structure(schemas.describe(self.clickhouse, select, bound)),
             condition=condition,
         )
-        with self._alone(definition, window):
-            run_id = self._begin(definition.name, window, "an erasure")
-            place = f"{definition.destination}/{folder(definition, window)}"
+        with (
+            self._alone(definition, window),
+            self._run(definition, window, "an erasure") as run_id,
+        ):
+            place = f"{definition.destination}/{windows.folder(definition, window)}"
             prefix = self._claim_prefix(run_id, place)
             written = self._write(
                 definition, treatment, window, kept, {**bound, **parameters}, prefix, False
@@ -234,17 +225,6 @@ class Exporter:
         size = sum(file["bytes"] for file in files)
         return Export(0, prefix, source.row_count, size, tuple(files))
 
-    def schema(self, select: str, parameters: Mapping[str, object]) -> list[dict[str, str]]:
-        """Return the names and types of the columns of a SELECT."""
-        rows = self.clickhouse.query(f"DESCRIBE ({select})", parameters=dict(parameters))
-        return [{"name": row[0], "type": row[1]} for row in rows.result_rows]
-
-    def _structure(self, columns: list[dict[str, str]]) -> str:
-        """Return a schema as the table function ``s3`` takes it."""
-        return literal(
-            ", ".join(f"{identifier(column['name'])} {column['type']}" for column in columns)
-        )
-
     def _hash_key(self, definition: Definition, treatment: PersonalData) -> str:
         key = self.settings.export_hash_key.get_secret_value()
         hashes = treatment is PersonalData.HASHED and any(c.is_personal for c in definition.columns)
@@ -262,14 +242,14 @@ class Exporter:
     def _read_back(
         self, definition: Definition, select: str, parameters: Mapping[str, object], prefix: str
     ) -> list[dict[str, Any]]:
-        columns = self.schema(select, parameters)
+        columns = schemas.describe(self.clickhouse, select, parameters)
         query = sql.render(
             "clickhouse/exports/read_back.sql",
             collection=self.collection,
             prefix=prefix,
             suffix=definition.suffix,
             format=FORMATS[definition.format],
-            structure=self._structure(columns),
+            structure=schemas.structure(columns),
             columns=[identifier(column["name"]) for column in columns],
         )
         return [
@@ -284,12 +264,27 @@ class Exporter:
             self.postgres, locks.EXPORT, definition.name, start, error=ExportError(busy)
         )
 
-    def _begin(self, name: str, window: Window, requested_by: str) -> int:
+    @contextmanager
+    def _run(self, definition: Definition, window: Window, requested_by: str) -> Iterator[int]:
+        """Record a run and yield its number; one that does not come to its end is marked so."""
         begun = self.postgres.execute(
             sql.render("postgres/exports/begin_run.sql"),
-            {"name": name, "start": window.start, "end": window.end, "requested_by": requested_by},
+            {
+                "name": definition.name,
+                "start": window.start,
+                "end": window.end,
+                "requested_by": requested_by,
+            },
         )
-        return int(one(begun)["run_id"])
+        run_id = int(one(begun)["run_id"])
+        try:
+            yield run_id
+        except NotPublishableError as error:
+            self._end(run_id, "skipped", str(error))
+            raise
+        except Exception as error:
+            self._end(run_id, "failed", str(error))
+            raise
 
     def _end(self, run_id: int, state: str, reason: str) -> None:
         self.postgres.execute(
@@ -335,7 +330,7 @@ class Exporter:
             "snapshot_at": snapshot_at,
             "hash_key": "",
         }
-        columns = self.schema(select, bound)
+        columns = schemas.describe(self.clickhouse, select, bound)
         content_hash = sum(int(file["content_hash"]) for file in export.files) % 2**64
         with self.postgres.transaction():
             claimed = self.postgres.execute(
@@ -349,7 +344,7 @@ class Exporter:
             ).fetchone()
             if claimed is None:
                 raise ExportError(f"a newer run has published {definition.name} {window.start}")
-            version = self._schema_version(definition, columns)
+            version = self._schema_version(definition, columns).number
             self.postgres.execute(
                 sql.render("postgres/exports/finish_run.sql"),
                 {
@@ -384,24 +379,18 @@ class Exporter:
             self._put(f"{place}/manifest.json", json.dumps(manifest, indent=2))
             self._put(f"{place}/_SUCCESS", str(export.run_id))
 
-    def _schema_version(self, definition: Definition, columns: list[dict[str, str]]) -> int:
-        """Return the version of a schema, making one, announced, when it is new."""
-        query = (
-            "SELECT version, columns FROM export_schemas WHERE name = %s "
-            "ORDER BY version DESC LIMIT 1"
-        )
-        last = self.postgres.execute(query, [definition.name]).fetchone()
-        if last and last["columns"] == columns:
-            return int(last["version"])
-        version = last["version"] + 1 if last else 1
-        changes = compare(last["columns"], columns) if last else {}
-        self.postgres.execute(
-            "INSERT INTO export_schemas (name, version, columns, changes) VALUES (%s, %s, %s, %s)",
-            [definition.name, version, Jsonb(columns), Jsonb(changes)],
-        )
-        text = json.dumps({"version": version, "columns": columns, "changes": changes}, indent=2)
-        self._put(f"{definition.destination}/_schemas/v{version}.json", text)
-        return int(version)
+    def _schema_version(self, definition: Definition, columns: schemas.Columns) -> schemas.Version:
+        """Return the version of an export's columns; a new one is announced beside the files."""
+        version = schemas.version_of(self.postgres, definition.name, columns)
+        if version.is_new:
+            content = {
+                "version": version.number,
+                "columns": columns,
+                "changes": version.changes,
+            }
+            key = f"{definition.destination}/_schemas/v{version.number}.json"
+            self._put(key, json.dumps(content, indent=2))
+        return version
 
     def _put(self, key: str, text: str) -> None:
         data = text.encode()
@@ -409,20 +398,3 @@ class Exporter:
         self.objects.put_object(
             self.settings.s3_bucket, key, io.BytesIO(data), len(data), content_type=kind
         )
-
-
-def folder(definition: Definition, window: Window) -> str:
-    """Return the Hive-style folder of a window: ``date=…/hour=…``, or ``date=…`` for a day."""
-    date = f"date={window.start:%Y-%m-%d}"
-    return date if definition.schedule == "daily" else f"{date}/hour={window.start:%H}"
-
-
-def compare(old: list[dict[str, str]], new: list[dict[str, str]]) -> dict[str, list[str]]:
-    """Return what a new schema adds, removes and types anew."""
-    before = {column["name"]: column["type"] for column in old}
-    after = {column["name"]: column["type"] for column in new}
-    return {
-        "added": [name for name in after if name not in before],
-        "removed": [name for name in before if name not in after],
-        "retyped": [name for name in after if name in before and after[name] != before[name]],
-    }
