@@ -11,7 +11,7 @@ from tests.helpers.clickhouse_server import Engine
 
 from millrace.settings import Settings
 from millrace.stores import clickhouse
-from millrace.stores.clickhouse import EditedMigrationError
+from millrace.stores.migrations import EditedMigrationError
 
 
 @pytest.fixture

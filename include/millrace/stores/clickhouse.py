@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from urllib.parse import unquote, urlsplit
@@ -12,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from pydantic import SecretStr
 
 from millrace.settings import Settings
-from millrace.stores import accounts, quoting, sql
+from millrace.stores import accounts, migrations, quoting, sql
 
 MIGRATIONS = "clickhouse/migrations"
 
@@ -20,16 +19,6 @@ CLIENT_SETTINGS = {
     "max_query_size": 16 << 20,  # a gate of many rules is a long statement
     "s3_validate_etag_on_read": 0,  # rclone's ETags, and an encrypting gateway's, are no MD5
 }
-
-
-class EditedMigrationError(RuntimeError):
-    """A migration was changed after it had been applied: old and new stacks would differ."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"include/sql/{MIGRATIONS}/{name}.sql was edited after it was applied here. Put it "
-            "back as it was (git log shows when it changed); a new file takes the change."
-        )
 
 
 def connect(
@@ -185,7 +174,7 @@ def migrate(settings: Settings) -> list[str]:
     A file is applied once, in the order of its number, and recorded in ``schema_migrations`` with
     its hash. Statements inside a file must bear repetition (``IF NOT EXISTS``), since a crash may
     fall between a file and its record. Returns the names applied now. Raises
-    ``EditedMigrationError`` before anything is applied when an applied file has changed since.
+    ``migrations.EditedMigrationError`` before anything is applied when an applied file has changed.
     """
     name = database(settings)
     on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
@@ -204,13 +193,7 @@ def migrate(settings: Settings) -> list[str]:
     with connect(settings) as client:
         rows = client.query(sql.render("clickhouse/applied_migrations.sql")).result_rows
         done = {str(file): str(digest) for file, digest in rows}
-        files = {
-            path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted((settings.sql_folder / MIGRATIONS).glob("*.sql"))
-        }
-        for file, digest in files.items():
-            if done.get(file, "") not in ("", digest):
-                raise EditedMigrationError(file)
+        files = migrations.check(settings.sql_folder / MIGRATIONS, done)
         applied = []
         for file, digest in files.items():
             if file not in done:

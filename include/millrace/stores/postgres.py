@@ -15,9 +15,10 @@ from psycopg.types.json import set_json_dumps
 from psycopg.types.string import StrDumperUnknown
 
 from millrace.settings import REPOSITORY, Settings
-from millrace.stores import sql
+from millrace.stores import migrations, sql
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy import Connection
 
 
@@ -61,6 +62,7 @@ def one(cursor: psycopg.Cursor[DictRow]) -> DictRow:
         raise LookupError("PostgreSQL gave no row for a statement that always has one")
     return row
 
+MIGRATIONS = "postgres/migrations"
 
 SUBSTITUTE = "\ufffd"
 """Stands for a character that PostgreSQL does not hold."""
@@ -109,15 +111,45 @@ def _dump_json(value: Any) -> str:
     return json.dumps(fit(value), ensure_ascii=False)
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the database to the newest schema (every Alembic branch's head)."""
+def migrate(settings: Settings) -> list[str]:
+    """Bring the database to the newest schema (every Alembic branch's head).
+
+    Each file that is applied is recorded with its hash; those applied before hashes were kept are
+    taken as they are. Returns the names applied now. Raises ``migrations.EditedMigrationError``
+    before anything is applied when an applied file has changed since.
+    """
     from alembic import command
     from alembic.config import Config  # seconds to import, and only this needs it
 
     config = Config()
     config.set_main_option("script_location", str(REPOSITORY / "include" / "migrations"))
     config.attributes["dsn"] = dsn(settings)
-    command.upgrade(config, "heads")
+    with connect(settings) as connection:
+        connection.execute(sql.render("postgres/record_migrations.sql"))
+        rows = connection.execute("SELECT name, content_hash FROM schema_migrations").fetchall()
+        recorded = {row["name"]: row["content_hash"] for row in rows}
+        files = migrations.check(settings.sql_folder / MIGRATIONS, recorded)
+        before = _applied(connection, config)
+        command.upgrade(config, "heads")
+        after = _applied(connection, config)
+        for name in sorted(after - recorded.keys()):
+            digest = {"name": name, "content_hash": files[name]}
+            connection.execute(sql.render("postgres/record_migration.sql"), digest)
+    return sorted(after - before)
+
+
+def _applied(connection: psycopg.Connection[DictRow], config: Config) -> set[str]:
+    """Return the names of the migrations that the database has."""
+    from alembic.script import ScriptDirectory
+
+    if (
+        connection.execute("SELECT to_regclass('alembic_version') AS it").fetchall()[0]["it"]
+        is None
+    ):
+        return set()
+    heads = [row["version_num"] for row in connection.execute("SELECT * FROM alembic_version")]
+    scripts = ScriptDirectory.from_config(config)
+    return {script.revision for script in scripts.iterate_revisions(tuple(heads), "base")}
 
 
 def apply_script(bind: Connection, name: str) -> None:
@@ -128,4 +160,4 @@ def apply_script(bind: Connection, name: str) -> None:
     driver = bind.connection.driver_connection
     if driver is None:
         raise RuntimeError("the migration's database connection is closed")
-    driver.execute(sql.render(f"postgres/migrations/{name}.sql"))
+    driver.execute(sql.render(f"{MIGRATIONS}/{name}.sql"))
