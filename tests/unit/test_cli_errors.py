@@ -75,6 +75,6 @@ def test_a_file_that_holds_no_rules(tmp_path: Path, content: bytes, said: str) -
     file = tmp_path / "rules.yaml"
     file.write_bytes(content)
     code, answer = run(tmp_path, "rules", "add", str(file))
-    assert code == 1
+    assert code == 2
     assert said in answer
     assert str(file) in answer.replace("\n", "")

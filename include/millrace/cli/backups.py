@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli.errors import NO, fail
+
 app = typer.Typer(help="Backups of warehouse and metadata.", no_args_is_help=True)
 
 
@@ -21,12 +23,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except BackupError as error:
-        raise _fail(error) from error
-
-
-def _fail(error: Exception) -> typer.Exit:
-    typer.secho(str(error), fg="red", err=True)
-    return typer.Exit(1)
+        raise fail(error) from error
 
 
 @app.command("list")
@@ -78,7 +75,11 @@ def drill() -> None:
     from millrace.usecases import drill as drills
 
     with _told():
-        typer.echo(drills.run(Settings()).text())
+        try:
+            typer.echo(drills.run(Settings()).text())
+        except drills.DrillError as error:  # the answer: the backups are not good
+            typer.secho(str(error), fg="red", err=True)
+            raise typer.Exit(NO) from error
 
 
 @app.command()
@@ -110,10 +111,14 @@ def check_archive(
 ) -> None:
     """Say how long a row committed now takes to reach the bucket; fail if it takes too long."""
     from millrace.backups import wal
+    from millrace.backups.gateway import BackupError
     from millrace.settings import Settings
 
-    with _told():
+    try:
         waited = wal.await_archived(Settings(), limit)
+    except BackupError as error:  # the answer to what was asked; Docker takes 1 for unhealthy
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(NO) from error
     typer.echo(f"in the bucket {waited:.1f} s after the commit")
 
 
@@ -128,7 +133,7 @@ def resume_ingest(
     try:
         resuming.resume(Settings(), seconds)
     except resuming.BehindError as error:
-        raise _fail(error) from error
+        raise fail(error) from error
 
 
 @app.command()

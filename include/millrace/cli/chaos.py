@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli.errors import NO, fail
+
 
 def chaos(
     faults: Annotated[int, typer.Option(help="How many.")] = 100,
@@ -64,8 +66,7 @@ def chaos(
     except KeyError as error:
         raise typer.BadParameter(f"there is no fault {error}") from error
     except RuntimeError as error:
-        typer.echo(f"the campaign broke off: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise fail(f"the campaign broke off: {error}") from error
     finally:
         stack.shutdown()
     for report in outcome.reports:
@@ -79,5 +80,5 @@ def chaos(
     )
     if outcome.differences:
         console.print(f"the stack's data and logs are in {home}")
-        raise typer.Exit(1)
+        raise typer.Exit(NO)
     shutil.rmtree(home)

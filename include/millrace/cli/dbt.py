@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from millrace.cli.errors import fail
+
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -40,8 +42,7 @@ def _deploy() -> None:
     try:
         done = deploy.deploy(Settings(), say=typer.echo)
     except deploy.DeploymentError as error:
-        typer.secho(str(error), fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from None
+        raise fail(error) from None
     if not done.changed:
         typer.echo("nothing changed since the last deployment")
         return

@@ -1,6 +1,20 @@
-"""What a person is told when a command fails for a reason outside of Millrace's code."""
+"""How a command ends: 0 it is done, 1 the answer is no, 2 it could not be done.
+
+An answer is what was asked for: differences, bad rows, an unhealthy server, a withheld window.
+"""
 
 from __future__ import annotations
+
+import typer
+
+NO = 1
+ERROR = 2
+
+
+def fail(error: object) -> typer.Exit:
+    """Say in red why a command can't do what it was asked to; return what it has to raise."""
+    typer.secho(str(error), fg="red", err=True)
+    return typer.Exit(ERROR)
 
 
 def sentences(error: BaseException) -> list[str]:

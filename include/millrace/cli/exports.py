@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli.errors import fail
+
 app = typer.Typer(help="Exports to object storage.", no_args_is_help=True)
 
 
@@ -64,8 +66,7 @@ def run(
         window = {"name": name, "start": start, "end": end.isoformat()}
         made = service.export(settings, window, requested_by="command line")
     except ExportError as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(1) from error
+        raise fail(error) from error
     typer.echo(f"{made['rows']:,} rows in {made['files']} files below {made['prefix']}")
 
 

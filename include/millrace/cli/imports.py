@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli.errors import NO, fail
+
 
 def import_file(
     file: Annotated[Path, typer.Argument(help="NDJSON, CSV or TSV (each also .gz), or Parquet.")],
@@ -66,8 +68,7 @@ def import_file(
                 on_progress=show,
             )
     except (ValueError, OSError, RuntimeError) as error:
-        typer.echo(f"can't import {file}: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise fail(f"can't import {file}: {error}") from error
 
     if outcome.finished_before:
         console.print(
@@ -79,4 +80,4 @@ def import_file(
     console.print(f"{outcome.rows:,} rows: {outcome.sent:,} sent, {outcome.bad:,} bad{resumed}")
     if outcome.report:
         console.print(f"[red]bad rows, by line and reason: {outcome.report}")
-        raise typer.Exit(1)
+        raise typer.Exit(NO)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
 import typer
 
 from millrace.cli import alerts, backups, dbt, exports, ingest, quality, rules, stack
@@ -36,3 +39,17 @@ app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(backups.app, name="backups")
 app.command()(backups.restore)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run a command and exit as ``millrace.cli.errors`` says; a programming error is raised."""
+    from millrace.cli.errors import ERROR, sentences
+
+    try:
+        app(list(arguments), prog_name="./millrace")
+    except Exception as error:
+        told = sentences(error)
+        if not told:
+            raise
+        typer.echo("millrace: " + "\n  ".join(told), err=True)
+        sys.exit(ERROR)

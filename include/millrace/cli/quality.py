@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli.errors import NO
+
 app = typer.Typer(help="Audits, quality metrics, reports.", no_args_is_help=True)
 
 
@@ -45,7 +47,7 @@ def audit(
         typer.echo(auditing.demand(audits))
     except QualityError as error:
         typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(NO) from error
 
 
 @app.command()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from millrace.cli.errors import fail
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,11 +22,6 @@ app = typer.Typer(
 Source = Annotated[str, typer.Option("--source", help="Source whose gate is meant.")]
 
 
-def _fail(error: Exception) -> typer.Exit:
-    typer.secho(str(error), fg="red", err=True)
-    return typer.Exit(1)
-
-
 def _change(work: Callable[[Connection], None]) -> None:
     """Make a change and compile the gates in one transaction: a bad rule leaves no trace."""
     from millrace.contract.errors import RuleError
@@ -34,7 +31,7 @@ def _change(work: Callable[[Connection], None]) -> None:
     try:
         made = gates.change(Settings(), work)
     except RuleError as error:
-        raise _fail(error) from error
+        raise fail(error) from error
     _show(made)
 
 
@@ -96,11 +93,11 @@ def _read(path: Path) -> list[Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _fail(RuleError(f"{path}: {error}")) from error
+        raise fail(RuleError(f"{path}: {error}")) from error
     entries = loaded if isinstance(loaded, list) else [loaded]
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
-            raise _fail(RuleError(f"{path}: entry {number} is no rule, which is a mapping"))
+            raise fail(RuleError(f"{path}: entry {number} is no rule, which is a mapping"))
     return entries
 
 
@@ -116,7 +113,7 @@ def add(
     try:
         rules = [Rule(**entry) for entry in _read(Path("/dev/stdin") if str(file) == "-" else file)]
     except TypeError as error:
-        raise _fail(RuleError(f"{file}: {error}")) from error
+        raise fail(RuleError(f"{file}: {error}")) from error
 
     def work(connection: Connection) -> None:
         for rule in rules:
@@ -174,7 +171,7 @@ def explain(source: Source = "events") -> None:
     with postgres.connect(Settings()) as connection:
         current = gate.current_gate(connection, source)
     if current is None:
-        raise _fail(ValueError(f"no gate for {source!r}; run './millrace rules seed'"))
+        raise fail(ValueError(f"no gate for {source!r}; run './millrace rules seed'"))
     typer.echo(f"-- gate {current.gate_id} of source {source}")
     typer.echo(current.statement)
 
@@ -217,7 +214,7 @@ def dry_run(
             start = now - timedelta(hours=hours)
             found = trial.dry_run(client, rules, rule, around, source, start, now)
         except RuleError as error:
-            raise _fail(error) from error
+            raise fail(error) from error
     typer.echo(f"{name} would have hit {found.hits} of {found.judged} events that else passed")
     for example in found.examples:
         typer.echo(f"  {example}")
@@ -234,7 +231,7 @@ def baselines() -> None:
     try:
         names, made = gates.refresh_baselines(settings), gates.compile_all(settings)
     except RuleError as error:
-        raise _fail(error) from error
+        raise fail(error) from error
     for name in names:
         typer.echo(f"{name}: computed")
     _show(made)

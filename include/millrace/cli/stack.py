@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from millrace.cli.errors import NO, fail
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,7 +21,7 @@ def register(app: typer.Typer) -> None:
     for command in (up, migrate, down, status, logs, reset):
         app.command()(command)
     passes_on = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(context_settings=passes_on, add_help_option=False)(test)
+    app.command("test", context_settings=passes_on, add_help_option=False)(run_tests)
 
 
 def up() -> None:
@@ -96,7 +98,7 @@ def status(
         for what in left:
             console.print(f"\n[red]{what}")
     if left or not all(row.is_healthy for row in rows):
-        raise typer.Exit(1)
+        raise typer.Exit(NO)
 
 
 def logs(
@@ -105,14 +107,12 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 100,
 ) -> None:
     """Show a server's log."""
-    console = _console()
     stack = _existing_stack()
     path = stack.log(name)
     if name not in [*stack.servers, "supervisord"]:
         raise typer.BadParameter(f"choose from {', '.join([*stack.servers, 'supervisord'])}")
     if not path.exists():
-        console.print(f"{name} has not written a log yet; start it with ./millrace up")
-        raise typer.Exit(1)
+        raise fail(f"{name} has not written a log yet; start it with ./millrace up")
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])
 
 
@@ -132,14 +132,24 @@ def reset(
     console.print(f"Deleted {home}.")
 
 
-def test(context: typer.Context) -> None:
+def run_tests(
+    context: typer.Context,
+    unit: Annotated[
+        bool, typer.Option("--unit", help="Only those that need no server; in half a minute.")
+    ] = False,
+) -> None:
     """Run the tests on a stack of their own; further arguments go to pytest."""
     from millrace.settings import REPOSITORY
-    from millrace.stack.kafka import ensure_jars
 
-    ensure_jars()
+    arguments = context.args
+    if unit:
+        arguments = ["tests/unit", "--quiet", *arguments]
+    else:
+        from millrace.stack.kafka import ensure_jars
+
+        ensure_jars()
     os.chdir(REPOSITORY)
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *context.args])
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
 
 
 def _console() -> Console:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli.errors import NO, fail
+
 
 def verify(
     manifest: Annotated[
@@ -53,8 +55,7 @@ def verify(
                 sent = Manifest.read(manifest)
                 report = simulation.verify(sent, settings, wait_seconds=wait, on_progress=show)
     except (LookupError, ValueError, OSError) as error:
-        typer.echo(f"can't verify: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise fail(f"can't verify: {error}") from error
     report.print(Console())
     typer.echo(f"{report.differences:,} differences")
-    raise typer.Exit(1 if report.differences else 0)
+    raise typer.Exit(NO if report.differences else 0)
