@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import runpy
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-TITLE = "airflow worker"
-IDLE = f"{TITLE} -- LocalExecutor: <idle>"
 PRELOADED = (
+    "airflow.providers.apache.kafka.hooks.base",
     "clickhouse_connect",
     "confluent_kafka",
     "cosmos.airflow.task_group",
@@ -38,23 +37,40 @@ PRELOADED = (
 )
 
 
-def workers(folder: Path, title: str = TITLE) -> Iterator[psutil.Process]:
-    """Yield LocalExecutor's processes that run in ``folder``, by the title they give themselves.
+def orphans(folder: Path) -> list[psutil.Process]:
+    """Return the processes in ``folder`` that outlived the server that they belong to.
 
-    Such a title overwrites the environment, by which other processes of a stack are known.
+    The supervisor makes each server the leader of a process group, and what a server forks stays in
+    the group when the server dies.
     """
+    found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if " ".join(process.cmdline()).startswith(title) and process.cwd() == str(folder):
-                yield process
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+            if process.cwd() == str(folder) and not psutil.pid_exists(os.getpgid(process.pid)):
+                found.append(process)
+    return found
+
+
+def idle(left: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those of the orphans that are at no work.
+
+    A worker at work has a child, the process of its task; and that is no worker, since its parent
+    is one of the orphans.
+    """
+    pids = {process.pid for process in left}
+    found = []
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.ppid() not in pids and not process.children():
+                found.append(process)
+    return found
 
 
 def main() -> None:
-    """Kill idle workers without a parent, load what tasks need, and become the scheduler."""
-    for process in workers(Path.cwd(), IDLE):
+    """Kill orphans without work, load what tasks need, and become the scheduler."""
+    for process in idle(orphans(Path.cwd())):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if process.ppid() == 1:
-                process.kill()
+            process.kill()
     for name in PRELOADED:
         importlib.import_module(name)
     # The api-server reads logs from their folder; Airflow's log server listens on every address.

@@ -37,10 +37,7 @@ class Stack:
         self.supervisor = Supervisor(home)
         self.servers = {server.name: server for server in self._describe(with_airflow)}
         self.environment = self._environment()
-        self.airflow_environment = {
-            **airflow.environment(self.settings, self.secrets),
-            **airflow.connections(self.settings),
-        }
+        self.airflow_environment = airflow.environment(self.settings, self.secrets)
 
     def _describe(self, with_airflow: bool) -> Iterable[Server]:
         settings = self.settings
@@ -195,7 +192,7 @@ class Stack:
 
     def _stragglers(self) -> list[psutil.Process]:
         """Return live processes that the supervisor started for this home and does not know."""
-        found = list(scheduler.workers(self.settings.home / "airflow"))
+        found = scheduler.orphans(self.settings.home / "airflow")
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 variables = process.environ()

@@ -81,12 +81,9 @@ def run(arguments: Sequence[str], variables: Mapping[str, str]) -> Any:
 
     Raises ``DbtError`` when it does not succeed, naming each model or test that failed.
     """
-    from dbt.adapters.clickhouse import dbclient
     from dbt.cli.main import dbtRunner
 
-    # dbt-clickhouse keeps, for as long as the process lives, which databases it has seen on any
-    # server, and would not make one that was dropped since or that another server lacks.
-    dbclient._ensured_databases.clear()
+    _forget_databases()
     # What dbt prints is in its log; the caller hears of failures through the error.
     with _environment(variables), redirect_stdout(StringIO()):
         outcome = dbtRunner().invoke(["--quiet", *arguments])
@@ -99,6 +96,19 @@ def run(arguments: Sequence[str], variables: Mapping[str, str]) -> Any:
     ]
     reasons = failures or [str(outcome.exception or "dbt did not say why")]
     raise DbtError(f"dbt {arguments[0]} failed:\n  " + "\n  ".join(reasons))
+
+
+def _forget_databases() -> None:
+    """Have dbt-clickhouse look again which databases are there.
+
+    It keeps, for as long as the process lives, which ones it has seen on any server, and would not
+    make one that was dropped since or that another server lacks. That came with its option
+    ``reuse_connections`` (https://github.com/ClickHouse/dbt-clickhouse/pull/670), and only dbt's
+    own DROP forgets a name again. Where the cache is gone, so is what this is for.
+    """
+    from dbt.adapters.clickhouse import dbclient
+
+    getattr(dbclient, "_ensured_databases", set()).clear()
 
 
 def pass_through(settings: Settings, arguments: Sequence[str], target: str) -> int:
