@@ -1,4 +1,4 @@
-"""### Back up PostgreSQL: a base backup a day; the log is archived all the time beside it.
+"""Back up PostgreSQL: a base backup a day; the log is archived all the time beside it.
 
 **What it does.** `pg_basebackup` streams both databases (Millrace's and Airflow's) through the
 encrypting gateway, with configuration and the state of dbt and Great Expectations. The process
@@ -19,22 +19,16 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
 
+from millrace_connections import settings
+from millrace_dags import Pool, Tag, default_args, manual
+
 
 @dag(
-    # Without a start date the first run waits for its hour, so a new stack is not swamped.
     schedule=CronTriggerTimetable("45 2 * * *", timezone="UTC"),
-    catchup=False,
+    **manual(__doc__),
     max_active_runs=1,
-    doc_md=__doc__,
-    tags=["backups", "tier-1"],
-    default_args={
-        "owner": "data-engineering",
-        "pool": "maintenance",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=5),
-    },
+    tags=[Tag.BACKUPS, Tag.TIER_1],
+    default_args=default_args(Pool.MAINTENANCE),
 )
 def back_up_metadata() -> None:
     """Take the base backup, then see that the log follows."""
@@ -45,17 +39,15 @@ def back_up_metadata() -> None:
         from dataclasses import asdict
 
         from millrace.backups import metadata
-        from millrace.settings import Settings
 
-        return asdict(metadata.back_up(Settings(), "back_up_metadata"))
+        return asdict(metadata.back_up(settings(), "back_up_metadata"))
 
     @task
     def check_archive() -> str:
         """Fail unless a row committed now is in the bucket within a minute."""
         from millrace.backups import wal
-        from millrace.settings import Settings
 
-        return f"archived {wal.await_archived(Settings()):.1f} s after the commit"
+        return f"archived {wal.await_archived(settings()):.1f} s after the commit"
 
     back_up() >> check_archive()
 

@@ -1,12 +1,12 @@
-"""### Back up ClickHouse: a full backup a day, an increment on the last successful one each hour.
+"""Back up ClickHouse: a full backup a day, an increment on the last successful one each hour.
 
 **What it does.** Publication stands still for the moment it takes to clone every table with hard
 links (the log says how many milliseconds), so all tables show one moment. ClickHouse's own BACKUP
 then writes table by table through the encrypting gateway into the backup bucket. The catalogue
 (`./millrace backups list`) keeps rows and a hash of every table, and the Kafka positions.
 
-**Never two at once**: a second run fails at once and says so. **Interrupted**: the retry goes on
-from the same cut with the tables that are missing.
+**Safe to repeat.** A second run beside this one fails at once and says so. The retry of an
+interrupted backup goes on from the same cut with the tables that are missing.
 
 **When it fails.**
 - *`the bucket holds … the catalogue says …`*: objects of the chain were lost. Take a new full
@@ -23,22 +23,16 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
 
+from millrace_connections import settings
+from millrace_dags import Pool, Tag, default_args, manual
+
 
 @dag(
-    # Without a start date the first run waits for its hour, so a new stack is not swamped.
     schedule=CronTriggerTimetable("20 * * * *", timezone="UTC"),
-    catchup=False,
+    **manual(__doc__),
     max_active_runs=1,
-    doc_md=__doc__,
-    tags=["backups", "tier-1"],
-    default_args={
-        "owner": "data-engineering",
-        "pool": "maintenance",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=5),
-    },
+    tags=[Tag.BACKUPS, Tag.TIER_1],
+    default_args=default_args(Pool.MAINTENANCE),
 )
 def back_up_warehouse() -> None:
     """One task: choose full or incremental, cut, write, catalogue."""
@@ -47,9 +41,8 @@ def back_up_warehouse() -> None:
     def back_up() -> dict[str, Any]:
         """Take the backup and return what the catalogue says of it."""
         from millrace.backups import warehouse
-        from millrace.settings import Settings
 
-        entry = warehouse.back_up(Settings(), "back_up_warehouse")
+        entry = warehouse.back_up(settings(), "back_up_warehouse")
         return {
             "backup": entry.backup_id,
             "stands_on": entry.base_id,

@@ -1,4 +1,4 @@
-"""### Restore the newest backups into empty servers and prove that they are good.
+"""Restore the newest backups into empty servers and prove that they are good.
 
 **What it does**, weekly and whenever you trigger it: brings up an empty ClickHouse and PostgreSQL
 beside the live ones; restores the newest chain; reads every column of every table and compares rows
@@ -15,27 +15,25 @@ backup (`./millrace backups run --full`), and run the drill again.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from millrace_connections import settings
+from millrace_dags import Pool, Tag, default_args, manual
+
+log = logging.getLogger(__name__)
+
 
 @dag(
-    # Without a start date the first run waits for its hour, so a new stack is not swamped.
     schedule=CronTriggerTimetable("30 4 * * 0", timezone="UTC"),
-    catchup=False,
+    **manual(__doc__),
     max_active_runs=1,
-    doc_md=__doc__,
-    tags=["backups", "tier-1"],
-    default_args={
-        "owner": "data-engineering",
-        "pool": "maintenance",
-        "retries": 1,
-        "retry_delay": timedelta(minutes=5),
-        "retry_exponential_backoff": True,
-    },
+    tags=[Tag.BACKUPS, Tag.TIER_1],
+    default_args=default_args(Pool.MAINTENANCE, retries=1, delay_seconds=300),
 )
 def drill_restore() -> None:
     """One task, since its servers live as long as it does."""
@@ -43,15 +41,14 @@ def drill_restore() -> None:
     @task(execution_timeout=timedelta(hours=6))
     def drill(ti: Any = None) -> dict[str, Any]:
         """Run the drill and return its report, which is there when it fails, too."""
-        from millrace.settings import Settings
         from millrace.usecases import drill as drills
 
         try:
-            report = drills.run(Settings())
+            report = drills.run(settings())
         except drills.DrillError as error:
             ti.xcom_push("return_value", error.report.as_dict())
             raise AirflowFailException(str(error)) from error
-        print(report.text())
+        log.info("%s", report.text())
         return report.as_dict()
 
     drill()

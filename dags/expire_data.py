@@ -1,7 +1,7 @@
-"""### Delete what is past its retention, and a person's data on request.
+"""Delete what is past its retention, and a person's data on request.
 
-**What it does**, daily: files of replaced exports (a day after), export windows and links past
-their retention, chains of backups past theirs (never a link that another stands on, never the
+**What it does**, daily: deletes files of replaced exports (a day after), export windows and links
+past their retention, chains of backups past theirs (never a link that another stands on, never the
 newest), and what failed backups left. ClickHouse's tables expire by their own TTL, the ledger's old
 batches are pruned by `ingest_events`.
 
@@ -9,31 +9,29 @@ batches are pruned by `ingest_events`.
 with a user, raw data, exports, archive and profile; the receipt is the return value of `erase` and
 a row in `erasures`. Backups forget when they expire. `./millrace backups erase` does the same, and
 without `--yes` only counts.
+
+**When it fails**: a store did not answer, and the next day's run makes up for it. An erasure that
+failed is not done: clear `erase`, which may run twice.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from millrace_connections import settings
+from millrace_dags import Pool, Tag, default_args, manual
+
 
 @dag(
-    # Without a start date the first run waits for its hour, so a new stack is not swamped.
     schedule=CronTriggerTimetable("15 3 * * *", timezone="UTC"),
-    catchup=False,
+    **manual(__doc__),
     max_active_runs=1,
-    doc_md=__doc__,
-    tags=["exports", "backups", "tier-2"],
-    default_args={
-        "owner": "data-engineering",
-        "pool": "maintenance",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-    },
+    tags=[Tag.EXPORTS, Tag.BACKUPS, Tag.TIER_2],
+    default_args=default_args(Pool.MAINTENANCE),
     params={
         "user_id": Param(None, type=["null", "integer"], title="Erase this user", minimum=1),
         "reason": Param(None, type=["null", "string"], title="Reason, for the receipt"),
@@ -43,39 +41,27 @@ def expire_data() -> None:
     """Two independent expiries, and an erasure where one was asked for."""
 
     @task
-    def expire_exports() -> str:
-        """Delete export objects that no reader needs."""
-        from datetime import UTC
+    def expire(what: str) -> str:
+        """Delete what is past its retention and return what that was."""
+        from millrace.backups import retention as backups
+        from millrace.exports import retention as exports
 
-        from millrace.exports import retention
-        from millrace.settings import Settings
-
-        return str(retention.expire(Settings(), datetime.now(UTC)))
-
-    @task
-    def expire_backups() -> list[str]:
-        """Delete chains of backups past retention; returns their ids."""
-        from datetime import UTC
-
-        from millrace.backups import retention
-        from millrace.settings import Settings
-
-        return retention.expire(Settings(), datetime.now(UTC))
+        expiry = {"exports": exports.expire, "backups": backups.expire}[what]
+        return str(expiry(settings(), datetime.now(UTC)))
 
     @task
     def erase(params: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
         """Erase the user of the form; skipped when there is none."""
-        from millrace.settings import Settings
         from millrace.usecases import erase_person
 
         form = params or {}
         if not form.get("user_id"):
             raise AirflowSkipException("no user was named")
         who = dag_run.triggering_user_name or "expire_data"
-        return erase_person.erase(Settings(), form["user_id"], who, form.get("reason") or "")
+        return erase_person.erase(settings(), form["user_id"], who, form.get("reason") or "")
 
-    expire_exports()
-    expire_backups()
+    expire.override(task_id="expire_exports")("exports")
+    expire.override(task_id="expire_backups")("backups")
     erase()
 
 

@@ -1,6 +1,6 @@
 """Export events, rejected events, marts and the raw archive as Parquet.
 
-**What it does.** Every hour: finds the windows that are due (those of the hour just ended, daily
+**What it does**, every hour: finds the windows that are due (those of the hour just ended, daily
 ones after midnight, any that failed or were withheld before, and any that got late events or a
 rebuilt day since) and exports each: ClickHouse writes the files below the run's own folder, rows
 and a hash of every value are compared with the source, then one manifest publishes them.
@@ -12,54 +12,49 @@ archive has no gate; it waits only until no micro-batch of the hour is open.
 **When it fails.** Read the task's log: it names the export, the window and the reason. A rerun is
 always safe: readers see the old manifest until the new one is in its place.
 
-**Backfill.** Use *Trigger → Backfill* with a range of hours; each hour's windows are exported anew.
+**Backfill.** Use *Trigger → Backfill* with a range of hours; its windows are exported again.
 
 Definitions are data: `include/seeds/exports.yaml`, `./millrace exports list`. See docs/exports.md.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from millrace_connections import settings
+from millrace_dags import Pool, Tag, default_args, manual
+
+WINDOW = "task.op_kwargs['window']"
+
 
 @dag(
-    # Without a start date the first run waits for its hour, so a new stack is not swamped.
     schedule=CronTriggerTimetable("5 * * * *", timezone="UTC"),
-    catchup=False,
+    **manual(__doc__),
     max_active_runs=1,
-    doc_md=__doc__,
-    tags=["exports", "tier-2"],
-    default_args={
-        "owner": "data-engineering",
-        "pool": "maintenance",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-    },
+    tags=[Tag.EXPORTS, Tag.TIER_2],
+    default_args=default_args(Pool.MAINTENANCE),
 )
 def export_events() -> None:
     """Find what is due, then export each window in a task of its own."""
 
     @task
-    def find_due(data_interval_end: datetime | None = None) -> list[dict[str, str]]:
+    def find_due(dag_run: Any = None) -> list[dict[str, str]]:
         """List the windows to export; the list is this task's return value."""
         from millrace.exports import service
-        from millrace.settings import Settings
 
-        return service.due(Settings(), data_interval_end)
+        return service.due(settings(), dag_run.logical_date or dag_run.run_after)
 
-    @task(map_index_template="{{ window['name'] }} {{ window['start'] }}")
+    @task(map_index_template=f"{{{{ {WINDOW}['name'] }}}} {{{{ {WINDOW}['start'] }}}}")
     def export(window: dict[str, str]) -> dict[str, object]:
         """Export one window; skip, saying why, while its quality gate does not let it pass."""
         from millrace.exports import service
         from millrace.exports.writer import NotPublishableError
-        from millrace.settings import Settings
 
         try:
-            return service.export(Settings(), window, requested_by="export_events")
+            return service.export(settings(), window, requested_by="export_events")
         except NotPublishableError as error:
             raise AirflowSkipException(str(error)) from error
 

@@ -8,50 +8,40 @@ for `MILLRACE_EXPORT_LINK_HOURS` (24), for whoever has it.
 **Personal data** is excluded unless `export_roles` grants the person more:
 `./millrace exports grant NAME hashed|plain`. Asking for more than that fails and says so.
 
-**Quality gate.** A range that is withheld or not judged yet is refused, with the reason.
+**When it fails**: the log of `make_file` ends with what the form asked for and can't have, such as
+a range that is withheld or not judged yet. Nobody else is notified; correct the form and trigger
+again.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from millrace_connections import settings
+from millrace_dags import Pool, Tag, default_args, manual
+
+DATASETS = ["events", "rejected_events", "metrics_1h", "raw_events"]
+MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
+LINES: dict[str, Any] = {"type": ["null", "string"], "format": "multiline"}
+FORMATS = ["Parquet", "CSV", "JSONEachRow"]
+PERSONAL_DATA = ["excluded", "hashed", "plain"]
+
 
 @dag(
     schedule=None,
-    doc_md=__doc__,
-    tags=["exports", "tier-3"],
-    default_args={
-        "owner": "data-engineering",
-        "pool": "maintenance",
-        "retries": 2,
-        "retry_delay": timedelta(seconds=15),
-        "retry_exponential_backoff": True,
-    },
+    **manual(__doc__),
+    tags=[Tag.EXPORTS, Tag.TIER_3],
+    default_args=default_args(Pool.MAINTENANCE, retries=2),
     params={
-        "dataset": Param(
-            "events",
-            type="string",
-            examples=["events", "rejected_events", "metrics_1h", "raw_events"],
-            title="Dataset",
-            description="Name of an export definition",
-        ),
-        "start": Param("", type="string", format="date-time", title="From (UTC, inclusive)"),
-        "end": Param("", type="string", format="date-time", title="To (UTC, exclusive)"),
-        "filters": Param(
-            None,
-            type=["null", "string"],
-            title="Filters",
-            description="One condition a line: country = DE",
-            format="multiline",
-        ),
-        "format": Param("Parquet", enum=["Parquet", "CSV", "JSONEachRow"], title="Format"),
-        "personal_data": Param(
-            "excluded", enum=["excluded", "hashed", "plain"], title="Personal data"
-        ),
+        "dataset": Param("events", type="string", examples=DATASETS, title="Dataset"),
+        "start": Param("", title="From (UTC, inclusive)", **MOMENT),
+        "end": Param("", title="To (UTC, exclusive)", **MOMENT),
+        "filters": Param(None, title="Filters, one a line: country = DE", **LINES),
+        "format": Param("Parquet", enum=FORMATS, title="Format"),
+        "personal_data": Param("excluded", enum=PERSONAL_DATA, title="Personal data"),
     },
 )
 def export_on_demand() -> None:
@@ -62,12 +52,10 @@ def export_on_demand() -> None:
         """Make the file and return its link, size and row count."""
         from millrace.exports import service
         from millrace.exports.definitions import ExportError
-        from millrace.settings import Settings
 
+        who = dag_run.triggering_user_name or "nobody"
         try:
-            return service.deliver(
-                Settings(), params or {}, dag_run.triggering_user_name or "nobody"
-            )
+            return service.deliver(settings(), params or {}, who)
         except ExportError as error:
             raise AirflowFailException(str(error)) from error
 

@@ -27,15 +27,14 @@ def pages() -> FastAPI:
     from minio.error import S3Error
 
     from millrace.quality import docs
-    from millrace.settings import Settings
+    from millrace_connections import settings
 
     app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None)
-    settings = Settings()
 
     @app.get("/{page:path}")
     def show(page: str) -> Response:
         try:
-            content, media_type = docs.read(settings, page or docs.FRONT_PAGE)
+            content, media_type = docs.read(settings(), page or docs.FRONT_PAGE)
         except S3Error as error:
             if error.code != "NoSuchKey":
                 raise

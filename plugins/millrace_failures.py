@@ -1,7 +1,8 @@
 """Count failed tasks and DAG runs in ``pipeline_metrics``, so that alert rules can see them.
 
 Both, since neither tells all: a run whose last tasks succeed is a success whatever failed before
-them, and a run that times out has no failed task.
+them, and a run that times out has no failed task. Runs that a person triggered are left out: who
+fills in a form sees how it ends, and nobody else needs to be woken.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
+from airflow.utils.types import DagRunType
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -32,10 +34,10 @@ PATIENCE_SECONDS = 5
 def record(metric_name: str, labels: dict[str, str], at: datetime) -> None:
     """Write one failure."""
     from millrace.alerts import pipeline
-    from millrace.settings import Settings
+    from millrace_connections import settings
 
     try:
-        pipeline.write(Settings(), at, [(metric_name, 1.0, labels)])
+        pipeline.write(settings(), at, [(metric_name, 1.0, labels)])
     except Exception:
         log.exception("the failure of %s was not counted", labels)
 
@@ -51,7 +53,8 @@ def count(metric_name: str, labels: dict[str, str]) -> threading.Thread:
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
     """Count a failed run."""
-    count("millrace_dag_failures", {"dag_id": dag_run.dag_id})
+    if dag_run.run_type != DagRunType.MANUAL:
+        count("millrace_dag_failures", {"dag_id": dag_run.dag_id})
 
 
 @hookimpl
@@ -61,7 +64,8 @@ def on_task_instance_failed(
     error: str | BaseException | None,
 ) -> None:
     """Count a failed task, once it has no try left."""
-    if task_instance.state == "failed":
+    is_manual = DagRunType.from_run_id(task_instance.run_id) == DagRunType.MANUAL
+    if task_instance.state == "failed" and not is_manual:
         labels = {"dag_id": task_instance.dag_id, "task_id": task_instance.task_id}
         count("millrace_task_failures", labels).join(PATIENCE_SECONDS)
 

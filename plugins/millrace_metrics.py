@@ -19,9 +19,9 @@ def metrics() -> Response:
     from prometheus_client import CONTENT_TYPE_LATEST
 
     from millrace.ingest.metrics import exposition
-    from millrace.settings import Settings
+    from millrace_connections import settings
 
-    return Response(exposition(Settings()), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(settings()), media_type=CONTENT_TYPE_LATEST)
 
 
 class MillraceMetrics(AirflowPlugin):

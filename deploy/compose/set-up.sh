@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepares the servers of docker-compose.yml: Airflow's database, pools and password, then
+# Prepares the servers of docker-compose.yml: Airflow's database, pools, connections and password, then
 # Millrace's topics, buckets, schemas, rules and models. Harmless when repeated.
 set -euo pipefail
 
@@ -8,4 +8,9 @@ umask 077
 printf '{"admin": "%s"}\n' "$AIRFLOW_PASSWORD" >"$AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 airflow db migrate
 airflow pools import deploy/airflow/pools.json
+# Those that are there already are left as they are.
+connections=$(mktemp --suffix .json)
+python -m millrace.stack.connections >"$connections"
+airflow connections import "$connections"
+rm "$connections"
 python -m millrace.cli migrate

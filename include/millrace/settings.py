@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import (
@@ -63,6 +64,9 @@ class Settings(BaseSettings):
     postgres_url: str = Field("", description="PostgreSQL database of Millrace (not Airflow's).")
     postgres_password: SecretStr = Field(SecretStr(""), description="Password for PostgreSQL.")
     kafka_bootstrap_servers: str = Field("", description="Kafka brokers, comma separated.")
+    kafka_config: dict[str, Any] = Field(
+        {}, repr=False, description="More settings of Kafka clients, such as TLS and SASL; JSON."
+    )
     redis_url: str = Field("", description="Redis, the hot cache.")
     s3_endpoint: str = Field("", description="Object storage (MinIO or any S3), as a URL.")
     s3_region: str = Field("us-east-1", description="Region of the object storage.")

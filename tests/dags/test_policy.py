@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 DAGS = Path(__file__).parents[2] / "dags"
 PLUGINS = DAGS.with_name("plugins")
 FILES = sorted(path for path in DAGS.glob("*.py") if not path.name.startswith("_"))
-LONGEST = 120
+LONGEST = 75
+POOLS = json.loads((DAGS.parent / "deploy" / "airflow" / "pools.json").read_text())
 HEAVY = {
     "chdb", "clickhouse_connect", "confluent_kafka", "dbt", "duckdb", "great_expectations",
     "millrace", "minio", "numpy", "pandas", "polars", "psycopg", "pyarrow", "redis", "requests",
@@ -62,19 +65,41 @@ def test_imports_and_defines_its_dag(path: Path, dags: dict[str, list[DAG]]) -> 
 def test_says_what_an_operator_needs(path: Path, dags: dict[str, list[DAG]]) -> None:
     manual = ast.get_docstring(ast.parse(path.read_text()))
     assert manual is not None, f"{path.name} has no docstring"
-    assert len(manual.split()) >= 30, f"{path.name}: the docstring is the operator's manual"
+    summary, *sections = manual.split("\n\n")
+    assert re.fullmatch(r"[A-Z][^#*]*\.", summary), f"{path.name}: first, one sentence says it all"
+    assert "\n" not in summary, f"{path.name}: the sentence is the DAG's description, one line"
+    headings = re.findall(r"^\*\*(.+?)\*\*", "\n\n".join(sections), re.MULTILINE)
+    assert any("fails" in heading for heading in headings), f"{path.name}: and when it fails?"
     for dag in dags[path.stem]:
-        assert dag.doc_md, f"{dag.dag_id} does not show its manual; pass doc_md=__doc__"
+        assert dag.doc_md == f"{manual}\n", f"{dag.dag_id} does not show its manual"
+        assert dag.description == summary
 
 
 @each_file
-def test_has_owner_tags_and_retries(path: Path, dags: dict[str, list[DAG]]) -> None:
+def test_is_set_up_like_the_others(path: Path, dags: dict[str, list[DAG]]) -> None:
+    from millrace_dags import Pool, Tag
+
+    assert {pool.value for pool in Pool} == set(POOLS)
     for dag in dags[path.stem]:
-        assert dag.tags, f"{dag.dag_id} has no tags"
         assert dag.catchup is False, f"{dag.dag_id} would catch up on its past when first run"
+        assert dag.start_date is None, f"{dag.dag_id} would run at once on a new stack"
+        tags = [Tag(tag) for tag in dag.tags]
+        assert len([tag for tag in tags if tag.name.startswith("TIER_")]) == 1
+        assert len(tags) >= 2, f"{dag.dag_id} has no tag that says what it is about"
         for task in dag.tasks:
             assert task.owner not in ("", "airflow"), f"{dag.dag_id}.{task.task_id} has no owner"
-            if task.operator_name in _WAITS_FOR_PEOPLE_OR_NOTHING:
+            assert task.pool in POOLS, f"{dag.dag_id}.{task.task_id} is in {task.pool}"
+
+
+@each_file
+def test_is_tried_again_and_notifies_nobody(path: Path, dags: dict[str, list[DAG]]) -> None:
+    """Alert rules see what failed (``plugins/millrace_failures.py``); DAGs have no channels."""
+    for dag in dags[path.stem]:
+        assert not dag.on_failure_callback
+        for task in dag.tasks:
+            assert not task.on_failure_callback
+            assert not task.on_retry_callback
+            if task.operator_name in _NEVER_RETRIED:
                 continue
             assert task.retries >= 1, f"{dag.dag_id}.{task.task_id} is never retried"
             assert task.retry_exponential_backoff, (
@@ -82,13 +107,14 @@ def test_has_owner_tags_and_retries(path: Path, dags: dict[str, list[DAG]]) -> N
             )
 
 
-_WAITS_FOR_PEOPLE_OR_NOTHING = {"ApprovalOperator", "HITLOperator", "EmptyOperator"}
+_NEVER_RETRIED = {"DbtProducerWatcherOperator"}
+"""Its first try is the build; the tasks of the models build by themselves afterwards."""
 
 
 @each_file
 def test_wires_only(path: Path) -> None:
     lines = path.read_text().splitlines()
-    assert len(lines) < LONGEST, (
+    assert len(lines) <= LONGEST, (
         f"{path.name} has {len(lines)} lines; move work to include/millrace"
     )
     tree = ast.parse(path.read_text())

@@ -1,15 +1,17 @@
-"""Ingest and the models through Airflow's own scheduler, held against what was sent."""
+"""A whole Airflow at work: ingest and models, rebuilds, and the connections that direct it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from tests.helpers import embedded, wait
 
 from millrace.simulate import faults, send
-from millrace.stack import airflow
+from millrace.stack import airflow, connections
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse
 from millrace.verify import simulation
@@ -123,3 +125,122 @@ def test_a_run_that_was_marked_failed_is_followed_at_once(airflow_stack: Stack) 
     wait.until(stopped_one_that_loads, 120)
     asked_for = {"run_type": "asset_triggered", "start_date_gte": since.isoformat()}
     wait.until(lambda: bool(runs(**asked_for)), 120)
+
+
+def test_a_backfill_rebuilds_the_selected_days_whatever_ran_before(airflow_stack: Stack) -> None:
+    run_only(airflow_stack, "rebuild_events")
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    first, last = today - timedelta(days=3), today - timedelta(days=2)
+    request = {
+        "dag_id": "rebuild_events",
+        "from_date": first.isoformat(),
+        "to_date": last.isoformat(),
+        "reprocess_behavior": "none",  # the dialog's default, "Missing runs"
+    }
+    for times in (1, 2):
+        with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+            answer = api.post("/backfills", json=request).raise_for_status().json()
+        wait.until(lambda answer=answer: backfill_ended(airflow_stack, answer["id"]), 180)  # type: ignore[misc]
+        assert Counter(rebuilt_days(airflow_stack)) == {
+            f"{first:%Y-%m-%d}": times,
+            f"{last:%Y-%m-%d}": times,
+        }
+
+
+def backfill_ended(stack: Stack, backfill_id: int) -> bool:
+    """Whether every run of a backfill has ended."""
+    with airflow.api(stack.settings, stack.secrets) as api:
+        answer = api.get(f"/backfills/{backfill_id}").raise_for_status().json()
+    return answer["completed_at"] is not None
+
+
+def rebuilt_days(stack: Stack) -> list[str]:
+    """Return the days that runs of `rebuild_events` say they rebuilt."""
+    with airflow.api(stack.settings, stack.secrets) as api:
+        path = "/dags/rebuild_events/dagRuns"
+        runs = api.get(path, params={"limit": 100}).raise_for_status().json()["dag_runs"]
+        assert {run["state"] for run in runs} <= {"success"}
+        results = [
+            api.get(f"{path}/{run['dag_run_id']}/taskInstances/rebuild/xcomEntries/return_value")
+            for run in runs
+        ]
+    return [result.raise_for_status().json()["value"]["day"] for result in results]
+
+
+def test_a_run_by_hand_rebuilds_the_day_that_was_written(airflow_stack: Stack) -> None:
+    run_only(airflow_stack, "rebuild_events")
+    day = (datetime.now(UTC) - timedelta(days=5)).replace(hour=10)
+    written = [
+        {"logical_date": day.isoformat()},
+        {"logical_date": None, "partition_key": f"{day - timedelta(days=1):%Y-%m-%d}"},
+    ]
+    before = Counter(rebuilt_days(airflow_stack))
+    for body in written:
+        since = datetime.now(UTC)
+        with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+            api.post("/dags/rebuild_events/dagRuns", json=body).raise_for_status()
+        assert outcome(airflow_stack, "rebuild_events", since)["state"] == "success"
+    assert Counter(rebuilt_days(airflow_stack)) - before == {
+        f"{day:%Y-%m-%d}": 1,
+        f"{day - timedelta(days=1):%Y-%m-%d}": 1,
+    }
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Stack]:
+    """Another warehouse, ledger, broker and object storage."""
+    with embedded.running(tmp_path, with_airflow=False) as started:
+        yield started
+
+
+def test_an_edited_connection_redirects_the_next_run(
+    airflow_stack: Stack, elsewhere: Stack
+) -> None:
+    there = elsewhere.settings
+    edited = connections.wanted(there)
+    login, password = clickhouse.credentials(there)  # one that does everything
+    edited["clickhouse_default"] |= {"login": login, "password": password}
+    with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+        for name, connection in edited.items():
+            body = {"connection_id": name, **connection}
+            tested = api.post("/connections/test", json=body).raise_for_status().json()
+            assert tested["status"] is True, f"{name}: {tested['message']}"
+            api.patch(f"/connections/{name}", json=body).raise_for_status()
+    assert connections_made(airflow_stack) == []
+
+    run_only(airflow_stack, "ingest_events")
+    plan = send.Plan(seed=12, rates=faults.rates({"huge": 0.0}), rate=500, duration=4)
+    manifest = send.run(plan, there, topic=there.events_topic)
+    report = simulation.verify(manifest, there, wait_seconds=180)
+    assert report.differences == 0
+
+    run_only(airflow_stack)
+    with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+        for name, connection in connections.wanted(airflow_stack.settings).items():
+            body = {"connection_id": name, **connection}
+            api.patch(f"/connections/{name}", json=body).raise_for_status()
+
+
+def connections_made(stack: Stack) -> list[str]:
+    """Return the connections that another ``up`` would make or change."""
+    with airflow.api(stack.settings, stack.secrets) as api:
+        return connections.ensure(api, stack.settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("clickhouse_default", {"password": "wrong"}),
+        ("postgres_default", {"password": "wrong"}),
+        ("kafka_default", {"extra": '{"bootstrap.servers": "127.0.0.1:9"}'}),
+        ("s3_default", {"schema": "no-such-bucket"}),
+    ],
+)
+def test_a_connection_that_leads_nowhere_fails_its_test(
+    airflow_stack: Stack, name: str, wrong: dict[str, str]
+) -> None:
+    body = {"connection_id": name, **connections.wanted(airflow_stack.settings)[name]}
+    with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+        for changes, status in (({}, True), (wrong, False)):
+            tested = api.post("/connections/test", json=body | changes).raise_for_status().json()
+            assert tested["status"] is status, tested["message"]

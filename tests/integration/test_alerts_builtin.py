@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -20,6 +21,7 @@ from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.model import Rule
 from millrace.alerts.replay import Replay, replay
 from millrace.settings import Settings
+from millrace.stack import connections
 from millrace.stores import clickhouse
 
 LONG_AGO = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(days=400)
@@ -157,18 +159,24 @@ def test_an_hourly_metric_is_no_gap_between_its_hours(
 
 
 @pytest.fixture
-def listener(repository: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def listener(world: World, repository: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The plugin's hooks; what they count is counted when they return."""
     monkeypatch.syspath_prepend(str(repository / "plugins"))
     sys.modules.pop("millrace_failures", None)
     import millrace_failures as plugin
 
-    def ended(task_id: str, state: str) -> None:
-        task = SimpleNamespace(dag_id="build_models", task_id=task_id, state=state)
+    for name, connection in connections.wanted(world.settings).items():
+        connection["extra"] = json.loads(connection["extra"])
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
+
+    def ended(task_id: str, state: str, run_type: str = "scheduled") -> None:
+        task = SimpleNamespace(
+            dag_id="build_models", task_id=task_id, state=state, run_id=f"{run_type}__1"
+        )
         plugin.on_task_instance_failed(None, task, None)
 
-    def run_failed() -> None:
-        plugin.on_dag_run_failed(SimpleNamespace(dag_id="build_models"), "")
+    def run_failed(run_type: str = "scheduled") -> None:
+        plugin.on_dag_run_failed(SimpleNamespace(dag_id="build_models", run_type=run_type), "")
         for thread in threading.enumerate():
             if thread.name == plugin.THREAD:
                 thread.join()
@@ -182,6 +190,8 @@ def test_a_model_that_fails_alerts_though_its_run_succeeds(
     now = check.floor_minute(datetime.now(UTC))
     with Evaluator(world.settings) as evaluator:
         listener.task_ended("deploy", "up_for_retry")
+        listener.task_ended("make_file", "failed", "manual")  # a form, whose sender sees it
+        listener.run_failed("manual")
         rule = built_in["dag_failed"]
         assert states(replay(evaluator, rule, now, now + 2 * MINUTE)) == []
         listener.task_ended("deploy", "failed")

@@ -14,7 +14,7 @@ from millrace.cli.main import app, run
 from millrace.stores import kafka
 
 LEFT_OUT = {
-    "up", "reset", "test", "chaos",  # they start servers, ask, or run tests
+    "up", "restore", "reset", "test", "chaos",  # they start servers, ask, or run tests
     "backups gateway",  # needs only what it then waits for
     "dbt",  # has dbt's own exit codes
 }  # fmt: skip

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from dotenv import dotenv_values
 
 from millrace.settings import Settings
+from millrace.stack import airflow
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "tests" / "data" / "compose-spec.json"
@@ -118,17 +121,42 @@ def test_millrace_knows_the_command(name: str) -> None:
 
 
 def test_settings_exist() -> None:
-    import airflow
+    import cosmos.settings
 
     names = {f"MILLRACE_{field.upper()}" for field in Settings.model_fields}
-    described = Path(airflow.__file__).parent / "config_templates" / "config.yml"
+    described = files("airflow") / "config_templates" / "config.yml"
     sections = yaml.safe_load(described.read_text())
-    for name in SERVICES["airflow-setup"]["environment"]:
+    shared = dotenv_values(ROOT / SERVICES["airflow-setup"]["env_file"])
+    for name in [*SERVICES["airflow-setup"]["environment"], *shared]:
         if name.startswith("MILLRACE_"):
             assert name in names
         elif name.startswith("AIRFLOW__"):
             _, section, key = name.lower().split("__")
-            assert key in sections[section]["options"], name
+            if section == "cosmos":
+                assert hasattr(cosmos.settings, key), name
+            else:
+                assert key in sections[section]["options"], name
+
+
+PLACES = {
+    "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "AIRFLOW__LOGGING__BASE_LOG_FOLDER",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT",
+}  # fmt: skip
+"""Where Airflow listens and logs: in a container of its own the defaults will do."""
+
+
+def test_airflow_is_set_as_in_the_embedded_stack(tmp_path: Path) -> None:
+    names = ("FERNET_KEY", "SECRET_KEY", "DATABASE_PASSWORD")
+    secrets = {f"MILLRACE_AIRFLOW_{name}": "x" for name in names}
+    embedded = airflow.environment(Settings(home=tmp_path), secrets)
+    service = SERVICES["airflow-setup"]
+    shared = dotenv_values(ROOT / service["env_file"])
+    own = {name: value for name, value in service["environment"].items() if "AIRFLOW__" in name}
+    assert shared.keys().isdisjoint(own), "one of the two would be overridden"
+    assert {name: embedded[name] for name in shared} == shared
+    settings = {name for name in embedded if "AIRFLOW__" in name}
+    assert shared.keys() | own.keys() == settings - PLACES
 
 
 def test_addresses_name_services_and_their_ports() -> None:

@@ -16,6 +16,9 @@ NEEDED = ("bash", "dirname", "env", "readlink", "sha256sum")
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
     """A folder for PATH with no Java, Maven, PostgreSQL or Redis, and an apt-get that tells."""
+    subprocess.run(
+        [ROOT / "millrace", "--help"], check=True, capture_output=True
+    )  # Python is there
     for name in NEEDED:
         program = shutil.which(name)
         assert program is not None

@@ -105,13 +105,15 @@ def start_offsets(
     return {p: low for p, (low, _) in sorted(watermarks.items()) if p not in set(known)}
 
 
-def ended_as_planned(shares: Sequence[object] | None, done: Iterable[Mapping[str, Any]]) -> bool:
+def ended_as_planned(
+    shares: Sequence[object] | None, done: Iterable[Mapping[str, Any] | None]
+) -> bool:
     """Tell whether every share of a run was loaded until its time was up.
 
-    ``shares`` is what ``plan`` returned, None where it failed; ``done`` the totals of the workers
-    that ended well.
+    ``shares`` is what ``plan`` returned, None where it failed; ``done`` the totals of the workers,
+    None of those that did not end well.
     """
     if not shares:
         return False
-    ended = [total["is_outdated"] for total in done]
+    ended = [total["is_outdated"] for total in done if total]
     return len(ended) == len(shares) and not any(ended)

@@ -75,6 +75,7 @@ class Share:
     def as_dict(self) -> dict[str, Any]:
         """Return the share as plain values, for Airflow to carry."""
         return {
+            "name": self.label,
             "source": {**asdict(self.source), "config": dict(self.source.config)},
             "partitions": list(self.partitions),
             "task": self.task,

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+from millrace.rules import replay
+from millrace.settings import Settings
+
+
+def preview(settings: Settings, form: Mapping[str, Any]) -> dict[str, Any]:
+    """Preview the replay that a form asks for; ``text`` of the result is what a person approves.
+
+    The form's fields are those of ``replay.Criteria``, empty where they don't narrow, and
+    ``repair``. Raises ``RuleError`` when one of them is wrong.
+    """
+    criteria = {name: value for name, value in form.items() if value and name != "repair"}
+    found = replay.preview(settings, replay.Criteria(**criteria), form.get("repair") or [])
+    return {**found, "text": describe(found) if found["replay_id"] is not None else ""}
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -7,18 +7,19 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
+from dotenv import dotenv_values
 
+from millrace import waiting
 from millrace.settings import REPOSITORY, Settings
 from millrace.stack import postgres
-from millrace.stack.server import Server, complete
-from millrace.stores.clickhouse import credentials
+from millrace.stack.server import Server, StackError, complete
 
 USER = "admin"
 PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
 POOLS = REPOSITORY / "deploy" / "airflow" / "pools.json"
+SHARED = REPOSITORY / "deploy" / "airflow" / "airflow.env"
 
 
 def servers(settings: Settings) -> list[Server]:
@@ -48,22 +49,15 @@ def servers(settings: Settings) -> list[Server]:
 
 
 def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
-    """Return Airflow's configuration, tuned for short tasks on a small machine."""
+    """Return Airflow's configuration: what every deployment has, and this one's places."""
     folder = settings.home / "airflow"
     api_url = f"http://127.0.0.1:{settings.port('airflow')}"
     options: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": REPOSITORY / "dags",
             "plugins_folder": REPOSITORY / "plugins",
-            "executor": "LocalExecutor",
-            "parallelism": 12,
-            "max_active_tasks_per_dag": 12,
-            "load_examples": False,
-            "dagbag_import_timeout": 120,
-            "dags_are_paused_at_creation": False,  # who pauses one later, keeps it paused
             "fernet_key": secrets["MILLRACE_AIRFLOW_FERNET_KEY"],
             "execution_api_server_url": f"{api_url}/execution/",
-            "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": folder / "passwords.json",
         },
         "api": {
@@ -71,70 +65,23 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
             "port": settings.port("airflow"),
             "base_url": settings.airflow_url,
             "secret_key": secrets["MILLRACE_AIRFLOW_SECRET_KEY"],
-            "workers": 1,
         },
         "api_auth": {"jwt_secret": secrets["MILLRACE_AIRFLOW_SECRET_KEY"]},
         "database": {"sql_alchemy_conn": postgres.airflow_url(settings, secrets)},
         "scheduler": {
-            "scheduler_idle_sleep_time": 0.5,
-            "enable_health_check": True,
             "scheduler_health_check_server_host": "127.0.0.1",
             "scheduler_health_check_server_port": settings.port("airflow_scheduler_health"),
-            # A killed scheduler's tasks and runs are picked up soon after it is back.
-            "orphaned_tasks_check_interval": 30,
-            "task_instance_heartbeat_timeout": 60,
         },
-        "dag_processor": {
-            "parsing_processes": 1,
-            "dag_file_processor_timeout": 180,
-            # A file that changed is read at the next refresh, whatever the interval says.
-            "min_file_process_interval": 600,
-            "refresh_interval": 15,
-        },
-        "cosmos": {"enable_telemetry": False},
-        "logging": {
-            "base_log_folder": folder / "logs",
-        },
+        "cosmos": {"cache_dir": folder / "cosmos"},
+        "logging": {"base_log_folder": folder / "logs"},
     }
-    return {"AIRFLOW_HOME": str(folder)} | {
+    places = {
         f"AIRFLOW__{section.upper()}__{key.upper()}": str(value)
         for section, values in options.items()
         for key, value in values.items()
     }
-
-
-def connections(settings: Settings) -> dict[str, str]:
-    """Return the Airflow connections to Millrace's servers, for the providers' hooks."""
-    clickhouse, postgresql = urlsplit(settings.clickhouse_url), urlsplit(settings.postgres_url)
-    user, password = credentials(settings, "operator")
-    described: dict[str, dict[str, object]] = {
-        "clickhouse_default": {
-            "conn_type": "clickhouse",
-            "host": clickhouse.hostname,
-            "port": clickhouse.port,
-            "login": user,
-            "password": password,
-            "schema": clickhouse.path.lstrip("/"),
-            "extra": {"secure": clickhouse.scheme == "https"},
-        },
-        "postgres_default": {
-            "conn_type": "postgres",
-            "host": postgresql.hostname,
-            "port": postgresql.port,
-            "login": postgresql.username,
-            "password": postgresql.password or settings.postgres_password.get_secret_value(),
-            "schema": postgresql.path.lstrip("/"),
-        },
-        "kafka_default": {
-            "conn_type": "kafka",
-            "extra": {
-                "bootstrap.servers": settings.kafka_bootstrap_servers,
-                "group.id": "airflow",
-                "enable.auto.commit": False,
-            },
-        },
-    }
-    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in described.items()}
+    shared = {name: value or "" for name, value in dotenv_values(SHARED).items()}
+    return {"AIRFLOW_HOME": str(folder)} | shared | places
 
 
 def write_password(settings: Settings, secrets: dict[str, str]) -> None:
@@ -178,6 +125,38 @@ def ensure_pools(client: httpx.Client) -> None:
     for name, pool in json.loads(POOLS.read_text()).items():
         if name not in known:
             client.post("/pools", json={"name": name, **pool}).raise_for_status()
+
+
+def show_models(client: httpx.Client) -> None:
+    """Have Airflow read the file of ``build_models`` until it shows a task for a deployed model.
+
+    It would read it by itself when the file has changed, which it has not. A request that comes
+    during a reading is lost, and that reading may have begun before the deployment. Raises
+    ``StackError`` when the tasks don't appear.
+    """
+    dag = "/dags/build_models"
+
+    def shows() -> bool:
+        answer = client.get(f"{dag}/tasks")
+        if answer.status_code == httpx.codes.NOT_FOUND:  # not read at all yet
+            return False
+        tasks = answer.raise_for_status().json()["tasks"]
+        if any(task["task_id"].startswith("models.") for task in tasks):
+            return True
+        token = client.get(dag).raise_for_status().json()["file_token"]
+        asked = client.put(f"/parseDagFile/{token}")
+        if asked.status_code != httpx.codes.CONFLICT:  # asked already
+            asked.raise_for_status()
+        return False
+
+    waiting.until(
+        shows,
+        "Airflow to show the tasks of the dbt models",
+        seconds=180,
+        every=1,
+        hint="the log of dag-processor says whether dags/build_models.py can be read",
+        error=StackError,
+    )
 
 
 def _check(settings: Settings, name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
@@ -15,7 +17,7 @@ ANSWER_SECONDS = 15.0
 def admin(settings: Settings) -> AdminClient:
     """Return an admin client."""
     # Errors reach the caller as exceptions; the library's own lines on stderr say nothing more.
-    return AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 2})
+    return AdminClient(_access(settings) | {"log_level": 2})
 
 
 def producer(settings: Settings, **overrides: object) -> Producer:
@@ -26,7 +28,7 @@ def producer(settings: Settings, **overrides: object) -> Producer:
     """
     return Producer(
         {
-            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            **_access(settings),
             "enable.idempotence": True,
             "acks": "all",
             "compression.type": "zstd",
@@ -49,7 +51,7 @@ def consumer(settings: Settings, group: str, **overrides: object) -> Consumer:
 def consumer_config(settings: Settings, group: str, **overrides: object) -> dict[str, object]:
     """Return what ``consumer`` makes its consumer of, as librdkafka's settings."""
     return {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        **_access(settings),
         "group.id": group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -58,6 +60,11 @@ def consumer_config(settings: Settings, group: str, **overrides: object) -> dict
         "enable.partition.eof": False,
         **overrides,
     }
+
+
+def _access(settings: Settings) -> dict[str, Any]:
+    """Return how every client reaches the brokers."""
+    return settings.kafka_config | {"bootstrap.servers": settings.kafka_bootstrap_servers}
 
 
 def ensure_topic(

@@ -62,6 +62,7 @@ def one(cursor: psycopg.Cursor[DictRow]) -> DictRow:
         raise LookupError("PostgreSQL gave no row for a statement that always has one")
     return row
 
+
 MIGRATIONS = "postgres/migrations"
 
 SUBSTITUTE = "\ufffd"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 
-from millrace.settings import REPOSITORY
-from millrace.stack import airflow, postgres
+from millrace.stack import airflow, connections, postgres
 from millrace.stack.clickhouse import takeover
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
@@ -55,8 +52,14 @@ def _airflow_steps(stack: Stack) -> list[Step]:
         airflow.write_password(settings, secrets)
         airflow.migrate(settings, stack.child_environment)
 
-    def make_pools() -> None:
-        airflow.ensure_pools(airflow.api(settings, secrets))
+    def make_connections_and_pools() -> None:
+        with airflow.api(settings, secrets) as client:
+            connections.ensure(client, settings)
+            airflow.ensure_pools(client)  # after which tasks run
+
+    def show_models() -> None:
+        with airflow.api(settings, secrets) as client:
+            airflow.show_models(client)
 
     return [
         Step("airflow schema", migrate, ("databases",)),
@@ -68,19 +71,9 @@ def _airflow_steps(stack: Stack) -> list[Step]:
             Step(name, _serve(stack, name), ready if name != "api-server" else ready[-1:])
             for name in stack.names("airflow")
         ),
-        Step("pools", make_pools, ("api-server",)),
-        Step("model tasks", _show_models, ("models",)),
+        Step("connections and pools", make_connections_and_pools, ("api-server",)),
+        Step("model tasks", show_models, ("models", "api-server", "dag-processor")),
     ]
-
-
-def _show_models() -> None:
-    """Have Airflow read the file again that has a task for each deployed model.
-
-    It does when the file changed since a reading ended. One that is under way may have seen no
-    models yet, and ends within a minute.
-    """
-    in_a_minute = time.time() + 60
-    os.utime(REPOSITORY / "dags" / "build_models.py", (in_a_minute, in_a_minute))
 
 
 def _serve(stack: Stack, name: str) -> Callable[[], None]:
