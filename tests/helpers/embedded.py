@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from millrace import steps
 from millrace.settings import PORTS
-from millrace.stack import steps
 from millrace.stack.stack import Stack
 from millrace.usecases import up
 

@@ -513,7 +513,7 @@ def test_every_column_that_the_project_names_is_one_that_there_is(bench: Bench) 
 def test_a_column_renamed_in_staging_is_missed_by_name(
     bench: Bench, changed: Callable[[str, str, str], Path]
 ) -> None:
-    source = changed("models/staging/stg_events.sql", "event_type", "event_type as kind")
+    source = changed("macros/event_columns.sql", "event_type,", "event_type as kind,")
 
     missing = dbt_columns.missing(bench.settings, source)
 

@@ -10,7 +10,7 @@ import pytest
 
 from millrace.stack import checks, kafka, secrets
 from millrace.stack.server import StackError, find_program
-from millrace.stack.steps import Step, run
+from millrace.steps import Step, StepError, run
 
 
 def test_every_taken_port_is_named_with_its_owner() -> None:
@@ -71,7 +71,7 @@ def test_steps_follow_what_they_wait_for() -> None:
         Step("c", fail, ("b",)),
         Step("d", lambda: done.append("d"), ("c",)),
     ]
-    with pytest.raises(StackError, match="c: out of luck"):
+    with pytest.raises(StepError, match="c: out of luck"):
         run(plan, lambda name, state: states.append((name, state)))
     assert done == ["a", "b"]
     assert ("d", "skipped") in states

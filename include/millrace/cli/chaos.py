@@ -38,9 +38,9 @@ def chaos(
 
     from rich.console import Console
 
+    from millrace import steps
     from millrace.chaos import campaign
     from millrace.settings import REPOSITORY
-    from millrace.stack import steps
     from millrace.stack.stack import Stack
     from millrace.usecases import up
 

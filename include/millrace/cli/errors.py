@@ -32,9 +32,9 @@ def sentences(error: BaseException) -> list[str]:
     from urllib3.exceptions import HTTPError as ObjectStorageError
 
     from millrace.settings import MissingSettingError
-    from millrace.stack.server import StackError
+    from millrace.steps import StepError
 
-    if isinstance(error, (StackError, MissingSettingError)):
+    if isinstance(error, (StepError, MissingSettingError)):
         return [str(error)]
     if isinstance(error, ValidationError) and error.title == "Settings":
         return [

@@ -26,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def up() -> None:
     """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
+    from millrace import steps as work
     from millrace.cli import progress
     from millrace.stack import checks, summary
-    from millrace.stack import steps as work
     from millrace.stack.traffic import FirstLook
     from millrace.usecases import up as bring_up
 
@@ -44,9 +44,9 @@ def up() -> None:
 
 def migrate() -> None:
     """Bring the configured servers' topics, buckets, schemas, rules and models up to date."""
+    from millrace import steps as work
     from millrace.cli import progress
     from millrace.settings import Settings
-    from millrace.stack import steps as work
     from millrace.usecases import prepare
 
     console = _console()

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from millrace.steps import StepError
 
-class StackError(RuntimeError):
+
+class StackError(StepError):
     """The stack can't do what was asked; the message says why and what to do next."""
 
 

@@ -11,7 +11,7 @@ from millrace.exports import definitions as exports
 from millrace.rules import gate, store
 from millrace.rules.gate import KeptGate
 from millrace.settings import Settings
-from millrace.stack.steps import Step
+from millrace.steps import Step
 from millrace.stores import clickhouse, kafka, objects, postgres
 from millrace.stores.transactions import LARGEST_MESSAGE
 from millrace.usecases.deploy_models import deploy_apart

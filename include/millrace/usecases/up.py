@@ -8,8 +8,8 @@ from millrace.stack import airflow, connections, postgres
 from millrace.stack.clickhouse import takeover
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
-from millrace.stack.steps import Step
 from millrace.stack.traffic import FirstLook, seed_profiles
+from millrace.steps import Step
 from millrace.usecases import prepare
 
 

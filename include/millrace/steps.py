@@ -6,7 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from millrace.stack.server import StackError
+
+class StepError(RuntimeError):
+    """A step failed; the message says why and what to do next."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ def run(plan: list[Step], report: Callable[[str, str], None] = lambda _name, _st
 
     A step stands after those that it waits for. ``report`` gets a step's name and its state,
     ``"running"``, ``"done"``, ``"failed"`` or ``"skipped"`` (one
-    before it failed). Raises ``StackError``, the first one, after the steps under way have ended.
+    before it failed). Raises ``StepError``, the first one, after the steps under way have ended.
     """
     pool = ThreadPoolExecutor(max_workers=len(plan))
     futures: dict[str, Future[None]] = {}
@@ -36,13 +38,13 @@ def run(plan: list[Step], report: Callable[[str, str], None] = lambda _name, _st
         report(step.name, "running")
         try:
             step.run()
-        except StackError:
+        except StepError:
             report(step.name, "failed")
             raise
         except Exception as error:
             report(step.name, "failed")
             reason = str(error).strip() or type(error).__name__
-            raise StackError(f"{step.name}: {reason}") from error
+            raise StepError(f"{step.name}: {reason}") from error
         report(step.name, "done")
 
     for step in plan:
