@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -72,3 +72,19 @@ def accepted(manifest: Manifest) -> list[Event]:
     if counted != told:
         raise AssertionError("the traffic drawn again is not the one that the manifest counts")
     return events
+
+
+def noted(manifest: Manifest) -> list[Event]:
+    """Return the events of a sender that noted them one by one."""
+    return [
+        Event(
+            event_id=UUID(event_id),
+            event_time=datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=time),
+            event_type=event_type,
+            user_id=user_id,
+            page=page,
+            country=country,
+            device=device,
+        )
+        for event_id, time, event_type, user_id, page, country, device in manifest.rows
+    ]

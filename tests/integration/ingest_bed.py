@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.helpers import wait
 
@@ -87,6 +87,12 @@ class Bed:
         resource = ConfigResource(ConfigResource.Type.TOPIC, self.name, incremental_configs=entries)
         admin = kafka.admin(self.settings)  # lives until the answer is there
         admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def delete_before(self, partition: int, offset: int) -> None:
+        """Have Kafka delete a partition's messages before an offset, as retention does."""
+        place = TopicPartition(self.name, partition, offset)
+        admin = kafka.admin(self.settings)  # lives until the answer is there
+        admin.delete_records([place])[place].result(30)
 
     def count(self, table: str) -> int:
         """Rows of this source."""

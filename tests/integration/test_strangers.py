@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.helpers.record_batches import Connection, Record, batch
-from tests.helpers.strangers import Strangers, digest
 from tests.integration.ingest_bed import Bed, event
+from tests.unit.rules import fuzz
 
 from millrace.rules import gate, store
 from millrace.rules.model import Rule
 from millrace.settings import Settings
+from millrace.simulate.manifest import Manifest
+from millrace.simulate.record_batches import Connection, Record, batch
+from millrace.simulate.strangers import Strangers, digest
 from millrace.stores import clickhouse, postgres
-from millrace.verify import conservation
+from millrace.verify import conservation, simulation
 
 NOW_US = 1_772_359_200_000_000
 
@@ -112,7 +114,7 @@ def test_whatever_strangers_write_is_conserved(settings: Settings, seed: int):
     with postgres.connect(settings) as connection, store.change(connection):
         store.put_rule(connection, kept)
         gate.compile_gate(connection, settings, bed.name)
-    strangers = Strangers(settings, bed.name, 4, seed)
+    strangers = Strangers(settings, bed.name, seed, foreign=fuzz.message)
     strangers.write(count // 2)
     bed.load()
     strangers.write(count - count // 2)
@@ -130,9 +132,10 @@ def test_whatever_strangers_write_is_conserved(settings: Settings, seed: int):
     ends = {partition: int(last) + 1 for partition, last in loaded}
     assert sorted(ends) == [0, 1, 2, 3]
     strangers.write(2_000)
-    strangers.delete_before(0, ends[0] // 2)
+    bed.delete_before(0, ends[0] // 2)
     until = ends[1] + 37
-    gone = [place for place in strangers.delete_before(1, until) if place[1] >= ends[1]]
+    bed.delete_before(1, until)
+    gone = {(1, offset) for offset in range(ends[1], until)} & strangers.sent.keys()
     assert gone
     bed.load()
     strangers.close()
@@ -146,13 +149,44 @@ def test_whatever_strangers_write_is_conserved(settings: Settings, seed: int):
     )
     assert sorted((partition, offset) for partition, offset, _ in verdicts) == sorted(expected)
     accepted = {(partition, offset) for partition, offset, is_event in verdicts if is_event}
-    assert strangers.sound - set(gone) <= accepted
+    assert strangers.sound.keys() - gone <= accepted
     losses = [(row["partition"], row["next_offset"]) for row in bed.incidents("data_loss")]
     assert losses == [(1, until)]
-    print(dict(strangers.written), f"{len(accepted)} events of {len(expected)}")
+    print(dict(strangers.kinds), f"{len(accepted)} events of {len(expected)}")
 
 
-def kept_messages(bed: Bed) -> dict[tuple[int, int], bytes]:
+def test_what_becomes_of_strangers_messages_is_what_was_foretold(settings: Settings):
+    bed = Bed(settings, partitions=3)
+    strangers = Strangers(settings, bed.name, seed=7)
+    strangers.write(4_000)
+    strangers.close()
+    bed.load()
+    manifest = strangers.manifest()
+    assert manifest.accepted + sum(manifest.rejected.values()) == manifest.sent >= 4_000
+    assert {"aborted", "committed", "gzip", "lz4", "snappy", "zstd"} <= manifest.kinds.keys()
+    assert differences(settings, manifest) == {}
+
+    # The oracle sees one byte and one user that are not as written.
+    manifest.content["1"] ^= 1
+    changed = next(row for row in manifest.rows if int(row[3]) > 2**53)
+    changed[3] = int(changed[3]) - 1
+    assert differences(settings, manifest) == {
+        "events one by one": [changed[0]],
+        "raw_events byte for byte": ["partition 1"],
+    }
+
+
+def differences(settings: Settings, manifest: Manifest) -> dict[str, list[str]]:
+    """Return what is not as a manifest says, by check."""
+    report = simulation.verify(manifest, settings, wait_seconds=1)
+    return {
+        check.name: [one.what.removeprefix("event_id ") for one in check.differences]
+        for check in report.checks
+        if check.differences
+    }
+
+
+def kept_messages(bed: Bed) -> dict[tuple[int, int], int]:
     """Return the digest of every message in ``raw_events``."""
     client = clickhouse.connect(bed.settings)
     stream = client.query_row_block_stream(

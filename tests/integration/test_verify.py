@@ -16,6 +16,7 @@ from millrace.simulate.manifest import Manifest
 from millrace.stores import clickhouse, kafka, postgres
 from millrace.verify import conservation, simulation
 from millrace.verify.log import Log
+from millrace.verify.warehouse import Warehouse
 
 EVENT_COLUMNS = [
     "event_id", "event_time", "event_type", "user_id", "page", "country", "device", "received_at",
@@ -231,6 +232,32 @@ def test_only_what_was_young_enough_when_received_may_have_expired(scene: Scene)
         f"{scene.topic}/3@{first + 1}",
         f"{scene.topic}/3@{first + 2}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("claimed_hours", "received", "is_wrong"),
+    [
+        ((0, 23), (datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC)), True),
+        ((0, 25), (datetime(1970, 1, 1, tzinfo=UTC),) * 2, False),
+        ((0, 25, 26), (datetime.now(UTC),) * 3, True),
+    ],
+)
+def test_copies_are_told_by_the_time_of_their_claims(
+    scene: Scene, claimed_hours: list[int], received: list[datetime], is_wrong: bool
+) -> None:
+    """A producer's clock may say anything; an id is held from one claim of it on."""
+    now = datetime.now(UTC)
+    event_id = str(uuid.uuid4())
+    rows = [
+        [event_id, now, "click", 1, "/", "DE", "mobile", at, now - timedelta(hours=30 - hours),
+         scene.topic, scene.topic, 9, offset]
+        for offset, (hours, at) in enumerate(zip(claimed_hours, received, strict=True))
+    ]  # fmt: skip
+    scene.client.insert(scene.target, rows, column_names=EVENT_COLUMNS)
+
+    _, found = Warehouse(scene.settings, scene.topic).repeated_event_ids(24)
+
+    assert [one.what for one in found] == [f"event_id {event_id}"] * is_wrong
 
 
 def test_two_simulations_share_a_topic(scene: Scene) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,13 +13,13 @@ from typing import Any
 
 from millrace.chaos.crew import Crew
 from millrace.chaos.faults import Action, AirflowHarm, WorkerHarm
+from millrace.chaos.load import Load, StrangersLoad
 from millrace.chaos.proxy import Proxy
-from millrace.rules import gate
+from millrace.chaos.topic import RemadeTopic
 from millrace.simulate import faults as traffic_faults
 from millrace.simulate import send
-from millrace.simulate.manifest import Manifest
 from millrace.stack.stack import Stack
-from millrace.stores import postgres, profiles
+from millrace.stores import profiles
 from millrace.verify import conservation, simulation
 from millrace.verify.report import Report
 
@@ -35,6 +34,9 @@ ENVIRONMENT = {
     "MILLRACE_INGEST_RUN_SECONDS": str(RUN_SECONDS),
 }
 """What a stack must be started with, so that leases and runs end often enough to be hit."""
+
+MANIFESTS = ("chaos-remade", "chaos", "chaos-strangers")
+"""Names of a campaign's manifests: of the topic made anew last, the traffic, strangers."""
 
 AIRFLOW_ENVIRONMENT = ENVIRONMENT | {"MILLRACE_INGEST_RUN_SECONDS": "60"}
 """The same for a stack with Airflow, which takes seconds to start a run."""
@@ -76,13 +78,15 @@ class Outcome:
             "faults": len(self.struck),
             "faults_by_kind": dict(sorted(Counter(one.kind for one in self.struck).items())),
             "differences": self.differences,
-            "checks": {
-                check.name: {
-                    "compared": check.skipped or check.compared,
-                    "differences": len(check.differences),
+            "reports": {
+                report.subject: {
+                    check.name: {
+                        "compared": check.skipped or check.compared,
+                        "differences": len(check.differences),
+                    }
+                    for check in report.checks
                 }
                 for report in self.reports
-                for check in report.checks
             },
             "struck": [asdict(one) for one in self.struck],
         }
@@ -94,34 +98,6 @@ def order(kinds: list[str], count: int, rng: random.Random) -> list[str]:
     while len(chosen) < count:
         chosen += rng.sample(kinds, len(kinds))
     return chosen[:count]
-
-
-class _Load(threading.Thread):
-    """Simulated traffic until told to stop."""
-
-    def __init__(self, stack: Stack, rate: float, seed: int) -> None:
-        super().__init__(name="load", daemon=True)
-        self.stack = stack
-        self.stopping = threading.Event()
-        self.plan = send.Plan(
-            seed=seed, rates=traffic_faults.rates({"huge": 0.0001}), rate=rate, duration=86_400
-        )
-        self.manifest: Manifest | None = None
-
-    def run(self) -> None:
-        """Send."""
-        settings = self.stack.settings
-        self.manifest = send.run(
-            self.plan, settings, topic=settings.events_topic, stop=self.stopping
-        )
-
-    def finish(self) -> Manifest:
-        """Stop, wait for every acknowledgement and return what was sent."""
-        self.stopping.set()
-        self.join()
-        if self.manifest is None:
-            raise RuntimeError("the simulated load died; see the traceback above")
-        return self.manifest
 
 
 def run(
@@ -143,22 +119,31 @@ def run(
     rng = random.Random(seed)  # noqa: S311  a seed is wanted, not secrecy
     began = time.monotonic()
     outcome = Outcome(seed=seed, rate=rate)
-    load = _Load(stack, rate, seed)
+    plan = send.Plan(
+        seed=seed, rates=traffic_faults.rates({"huge": 0.0001}), rate=rate, duration=86_400
+    )
+    topic = stack.settings.events_topic
+    loads = [kind(stack.settings, topic, plan) for kind in (Load, StrangersLoad)]
+    remade = RemadeTopic(stack.settings, rng, seed)
     with_airflow = bool(stack.names("airflow"))
     proxy = Proxy(stack.settings.port("clickhouse"))
     proxy.start()
     log_file = stack.supervisor.logs / "crew.log"
     crew = Crew(_crew_environment(stack, proxy), log_file, RUN_SECONDS)
     harm: AirflowHarm | WorkerHarm
-    harm = AirflowHarm(stack, rng) if with_airflow else WorkerHarm(stack, rng, crew, proxy)
+    if with_airflow:
+        harm = AirflowHarm(stack, rng, remade)
+    else:
+        harm = WorkerHarm(stack, rng, remade, crew, proxy)
     actions: dict[str, Action] = harm.actions()
     kinds = order(only or sorted(actions), count, rng)
+    remade.start()
     if not with_airflow:
-        _compile_rules(stack)
         profiles.ensure(stack.settings)
         harm.models.deploy()
         crew.start()
-    load.start()
+    for load in loads:
+        load.start()
     try:
         if not harm.await_progress(1, 240):
             raise RuntimeError(f"ingest loads nothing; see {stack.supervisor.logs}")
@@ -172,17 +157,21 @@ def run(
             on_fault(number, struck)
             if rng.random() < 0.6:  # else the next one comes before this one is over
                 harm.await_progress(1)
-        manifest = load.finish()
-        outcome.messages = manifest.sent
-        manifest.write(stack.settings.home / "manifests" / f"chaos-{seed}.json")
-        simulation.await_loaded(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
+        manifests = [remade.finish(), *(load.finish() for load in loads)]
+        for manifest, name in zip(manifests, MANIFESTS, strict=True):
+            outcome.messages += manifest.sent
+            manifest.write(stack.settings.home / "manifests" / f"{name}-{seed}.json")
+            simulation.await_loaded(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
         harm.models.build_up_to(datetime.now(UTC))
         outcome.reports = [
-            simulation.verify(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS),
-            conservation.verify(stack.settings, wait_seconds=CATCH_UP_SECONDS),
+            simulation.verify(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
+            for manifest in manifests
         ]
+        outcome.reports.append(conservation.verify(stack.settings, wait_seconds=CATCH_UP_SECONDS))
     finally:
-        load.stopping.set()
+        remade.stop()
+        for load in loads:
+            load.stopping.set()
         crew.stop()
         proxy.stop()
     outcome.seconds = time.monotonic() - began
@@ -197,8 +186,3 @@ def _crew_environment(stack: Stack, proxy: Proxy) -> dict[str, str]:
         **ENVIRONMENT,
         "MILLRACE_CLICKHOUSE_URL": settings.clickhouse_url.replace(f":{own}/", f":{proxy.port}/"),
     }
-
-
-def _compile_rules(stack: Stack) -> None:
-    with postgres.connect(stack.settings) as connection:
-        gate.compile_all(connection, stack.settings)

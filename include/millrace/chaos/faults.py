@@ -22,6 +22,7 @@ from millrace import waiting
 from millrace.chaos.crew import Crew
 from millrace.chaos.models import Models
 from millrace.chaos.proxy import Proxy
+from millrace.chaos.topic import RemadeTopic
 from millrace.stack import airflow
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres
@@ -35,9 +36,10 @@ Action = Callable[[], str]
 class Harm:
     """Everything that can be done to a stack and whoever loads it."""
 
-    def __init__(self, stack: Stack, rng: random.Random) -> None:
+    def __init__(self, stack: Stack, rng: random.Random, remade: RemadeTopic) -> None:
         self.stack = stack
         self.rng = rng
+        self.remade = remade
         self.models = Models(stack.settings)
 
     def loaded(self) -> int:
@@ -118,6 +120,7 @@ class Harm:
             "kill_kafka": lambda: self.kill_server("kafka"),
             "kill_postgres": lambda: self.kill_server("postgres"),
             "kill_redis": lambda: self.kill_server("redis"),
+            "remake_topic": self.remade.remake,
             "pause_clickhouse": lambda: self.pause_server("clickhouse"),
             "restore_clickhouse": lambda: self.restore("clickhouse", home / "clickhouse" / "data"),
             "restore_postgres": lambda: self.restore("postgres", home / "postgres" / "data"),
@@ -127,8 +130,15 @@ class Harm:
 class WorkerHarm(Harm):
     """Faults of workers that a crew runs, and of their connections to ClickHouse."""
 
-    def __init__(self, stack: Stack, rng: random.Random, crew: Crew, proxy: Proxy) -> None:
-        super().__init__(stack, rng)
+    def __init__(
+        self,
+        stack: Stack,
+        rng: random.Random,
+        remade: RemadeTopic,
+        crew: Crew,
+        proxy: Proxy,
+    ) -> None:
+        super().__init__(stack, rng, remade)
         self.crew = crew
         self.proxy = proxy
 

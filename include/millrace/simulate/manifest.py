@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,10 @@ class Manifest:
     to be accepted by ``[minute since 1970, country, device, event type, count]``. ``unconfirmed``
     counts messages that were handed over but never acknowledged (only after a forced stop): with
     any of those the counts are not exact.
+
+    A sender of few messages may note them one by one: ``rows`` has the events to be accepted, as
+    ``[event id, time in ms, event type, user, page, country, device]``, and ``content`` by
+    partition the sum, modulo 2^64, of the digests of what ``raw_events`` must keep.
     """
 
     run_id: str
@@ -44,6 +49,8 @@ class Manifest:
     pages: dict[str, int] = field(default_factory=dict)
     positions: dict[str, Ranges] = field(default_factory=dict)
     events: list[list[int | str]] = field(default_factory=list)
+    rows: list[list[int | str]] = field(default_factory=list)
+    content: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
 
     def write(self, path: Path) -> None:
@@ -69,6 +76,18 @@ class Manifest:
                 "simulate again"
             )
         return manifest
+
+
+def ranges_of(places: Iterable[tuple[int, int]]) -> dict[str, Ranges]:
+    """Return places (partition, offset) as a manifest's ``positions``."""
+    found: dict[str, Ranges] = {}
+    for partition, offset in sorted(places):
+        ranges = found.setdefault(str(partition), [])
+        if ranges and ranges[-1][1] == offset:
+            ranges[-1][1] = offset + 1
+        else:
+            ranges.append([offset, offset + 1])
+    return found
 
 
 class Tally:

@@ -89,6 +89,39 @@ def _positions(warehouse: Warehouse, spans: list[Span], incarnation: int) -> Che
     )
 
 
+def _one_by_one(
+    warehouse: Warehouse, manifest: Manifest, spans: list[Span], incarnation: int
+) -> Check:
+    """Compare whole events. A copy counts as its first, whichever of them came first."""
+    expected = {str(row[0]): tuple(row[1:]) for row in manifest.rows}
+    found = {
+        row[0]: tuple(row[1:])
+        for row in warehouse.rows("events_one_by_one", spans, incarnation=incarnation)
+    }
+    return Check(
+        "events one by one",
+        f"{len(expected):,} events",
+        [
+            Difference(f"event_id {event_id}", expected.get(event_id), found.get(event_id))
+            for event_id in sorted(expected.keys() | found.keys())
+            if expected.get(event_id) != found.get(event_id)
+        ],
+    )
+
+
+def _content(
+    warehouse: Warehouse, manifest: Manifest, spans: list[Span], incarnation: int
+) -> Check:
+    """Compare keys, values and headers byte for byte, by the sum of their digests."""
+    found = dict(warehouse.rows("content", spans, incarnation=incarnation))
+    return compare(
+        "raw_events byte for byte",
+        f"{manifest.sent:,} messages",
+        {f"partition {partition}": total for partition, total in manifest.content.items()},
+        {f"partition {partition}": total for partition, total in found.items()},
+    )
+
+
 def await_loaded(manifest: Manifest, settings: Settings, *, wait_seconds: float) -> bool:
     """Wait until ingest has judged every message of a manifest; return whether it has in time.
 
@@ -153,6 +186,10 @@ def verify(
             dict(warehouse.rows("rejected_by_reason", spans, incarnation=incarnation)),
         )
     )
+    if manifest.rows:
+        report.checks.append(_one_by_one(warehouse, manifest, spans, incarnation))
+    if manifest.content:
+        report.checks.append(_content(warehouse, manifest, spans, incarnation))
     total, repeated = warehouse.repeated_event_ids(settings.duplicate_window_hours)
     report.checks.append(Check("no event_id twice", f"{total:,} events", repeated))
     minutes = [int(row[0]) for row in manifest.events] or [0]

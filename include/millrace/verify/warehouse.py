@@ -151,7 +151,7 @@ class Warehouse:
     def repeated_event_ids(self, hours: int) -> tuple[int, list[Difference]]:
         """Return how many events there are, and those whose id is there more than once.
 
-        Only copies that arrived within ``hours`` of each other, as duplicate detection promises.
+        Only copies claimed within ``hours`` of each other, as duplicate detection promises.
         """
         total = int(self.rows("count_events")[0][0])
         slices = 1 + total // 10_000_000
