@@ -17,7 +17,13 @@ from millrace.rules.comparisons import (
     nudged,
     predicate,
 )
-from millrace.rules.contract_fields import event_id, is_no_object, is_rounded, user_id
+from millrace.rules.contract_fields import (
+    event_id,
+    is_no_object,
+    is_rounded,
+    json_type,
+    user_id,
+)
 from millrace.rules.expressions import Fields, text_of
 from millrace.rules.model import Rule
 from millrace.stores.quoting import literal
@@ -189,7 +195,7 @@ def _type(fields: Fields, rule: Rule, _: Surroundings) -> CheckParts:
     text = fields.text(name)
     # JSON is read once, as text, which can't tell 5 from "5". Only a text that looks like
     # something else than a string is asked for its JSON type; a transformed field is a string.
-    original = f"JSONType(value, {literal(fields.key(name))})"
+    original = json_type(fields.key(name))
     untouched = name not in fields.changed
     broken = {
         "string": f"if(ascii({text}) IN ({NOT_A_STRING}), {original} != 'String', 0)"

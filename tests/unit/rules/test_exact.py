@@ -215,6 +215,31 @@ def test_a_number_beyond_float64_is_kept_as_text(judge, event):
         assert judge(message + broken)[0]["failures"] == ["malformed_json||contract"]
 
 
+@pytest.mark.parametrize("huge", [b"1e400", b"-1" + b"0" * 400, b"[1E+999]"])
+def test_a_number_beyond_float64_hides_nothing_of_the_others(judge, event, huge):
+    del event["user_id"]
+    head = json.dumps(event).encode()[:-1] + b',"n":' + huge
+    texts = Rule("t", "validation", {"check": "type", "field": "s", "type": "string"})
+    lists = Rule("l", "validation", {"check": "type", "field": "a", "type": "array"})
+    rows = judge(
+        head + b',"user_id":12345678901234567.0}',
+        head + b',"user_id":0.99999999999999999}',
+        head + b',"user_id":12345678901234568.0,"s":"12345","a":[2e999]}',
+        head + b',"user_id":7,"s":12345}',
+        head + b',"user_id":7,"s":2e999}',
+        head + b',"user_id":7,"a":"[2e999]"}',
+        rules=[texts, lists],
+    )
+    assert [row["failures"] for row in rows] == [
+        ["invalid_type|user_id|contract"],
+        ["invalid_type|user_id|contract"],
+        [],
+        ["invalid_type|s|t"],
+        ["invalid_type|s|t"],
+        ["invalid_type|a|l"],
+    ]
+
+
 @pytest.mark.parametrize("value", NUMBERS)
 def test_text_of_a_number_is_what_the_engine_writes(engine, value):
     message = json.dumps({"a": value})

@@ -15,23 +15,22 @@ WITH
             ) AS with_huge_number,
             if(
                 with_huge_number != '',
-                JSONExtract(
-                    replaceAll(
-                        replaceAll(
-                            replaceRegexpAll(
-                                with_huge_number,
-                                concat(
-                                    '("(?:[^"\\\\]|\\\\.)*")|(-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?[eE][+]?[0-9]{3,}',
-                                    '|-?[1-9][0-9]{299,}(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?)([ \\t\\r\\n]*[],}])'
-                                ),
-                                '\\1\x01\\2\x01\\3'
-                            ),
-                            '\x01\x01', ''
+                replaceAll(
+                    replaceRegexpAll(
+                        with_huge_number,
+                        concat(
+                            '("(?:[^"\\\\]|\\\\.)*")|(-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?[eE][+]?[0-9]{3,}',
+                            '|-?[1-9][0-9]{299,}(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?)([ \\t\\r\\n]*[],}])'
                         ),
-                        '\x01', '"'
+                        '\\1\x01\\2\x01\\3'
                     ),
-                    'Map(String, String)'
+                    '\x01\x01', ''
                 ),
+                ''
+            ) AS marked, -- with \x01 before and after each such number
+            if(
+                marked != '',
+                JSONExtract(replaceAll(marked, '\x01', '"'), 'Map(String, String)'),
                 plain
             ) AS all_fields
         FROM {{ relation }}
