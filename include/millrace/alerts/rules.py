@@ -40,12 +40,19 @@ DOCUMENT = {
     "enabled": "is_active",
 }
 """What a rule's YAML calls the attributes of ``Rule``."""
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+LONGEST = UNITS["y"]
 CONFIG = {"slack": ["channel"], "pagerduty": [], "webhook": [], "email": ["to"]}
 
 
 def seconds(key: str, value: object) -> int:
     """Return a duration (``5m``, ``1h30m`` or a number of seconds) in seconds."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    # The parser panics at a duration that is beyond its own numbers.
+    parts = [(str(value), "s")] if is_number else re.findall(r"(\d+)([smhdwy])", str(value))
+    if any(len(n) > 12 for n, _ in parts) or sum(int(n) * UNITS[u] for n, u in parts) > LONGEST:
+        raise RuleError(f"{key}: {str(value)[:40]} is longer than a year")
+    if isinstance(value, int) and is_number:
         return value
     if value == "0s":  # which the parser takes for a mistake
         return 0
