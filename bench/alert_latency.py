@@ -24,14 +24,14 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from tests.helpers import embedded
-from tests.helpers.channels import Channels, serving
 
 from bench import bed
 from millrace import waiting
 from millrace.alerts import rules
+from millrace.lab import stacks
+from millrace.lab.channels import Channels, serving
+from millrace.lab.simulate import faults, send
 from millrace.settings import Settings
-from millrace.simulate import faults, send
 from millrace.stack import airflow
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres
@@ -54,8 +54,8 @@ def main(
     with (
         serving() as channels,
         tempfile.TemporaryDirectory(prefix="millrace-bench-", dir="/tmp") as folder,
-        embedded.running(Path(folder), with_airflow=True) as stack,
-        embedded.variables(stack.environment),
+        stacks.running(Path(folder), with_airflow=True) as stack,
+        stacks.variables(stack.environment),
     ):
         found = measure(stack, channels, drop, minutes, kill=kill)
         if pictures:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from tests.helpers import clickhouse_server
 
 from bench import bed
 from millrace.alerts.evaluation import Evaluator, batches
 from millrace.alerts.model import Rule
+from millrace.lab import engines
 from millrace.settings import Settings
 from millrace.stores import clickhouse
 
@@ -55,7 +55,7 @@ def main() -> None:
     """Run the benchmark; print and keep the result."""
     with (
         tempfile.TemporaryDirectory() as home,
-        clickhouse_server.running(Path(home) / "clickhouse") as engine,
+        engines.running(Path(home) / "clickhouse") as engine,
     ):
         result = measure(Settings(home=Path(home), clickhouse_url=engine.settings_url))
     bed.write("alerts", result)

@@ -19,17 +19,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import disaster
-
 from bench import bed
 from bench.generated import COUNTRY, ID, PAGE, TYPE, USER
 from millrace.backups import metadata, warehouse
-from millrace.chaos import campaign
+from millrace.lab.chaos import campaign, disaster
+from millrace.lab.verify import conservation, simulation
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse
 from millrace.usecases import drill
-from millrace.verify import conservation, simulation
 
 STEP = 500_000
 SECONDS_OF_DAY = 72_000

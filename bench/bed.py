@@ -20,15 +20,15 @@ from typing import Any
 import psutil
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from tests.helpers import embedded
 
 from millrace import waiting
 from millrace.ingest import topics
 from millrace.ingest.plan import plan
 from millrace.ingest.worker import Share, Worker
+from millrace.lab import stacks
+from millrace.lab.simulate import faults
+from millrace.lab.simulate.traffic import Traffic
 from millrace.settings import Settings
-from millrace.simulate import faults
-from millrace.simulate.traffic import Traffic
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, kafka, postgres
 
@@ -44,8 +44,8 @@ def running(**extra: str) -> Iterator[Stack]:
     )  # take the stack down then, too
     with (
         tempfile.TemporaryDirectory(prefix="millrace-bench-", dir="/tmp") as folder,
-        embedded.running(Path(folder), with_airflow=False, **extra) as stack,
-        embedded.variables(
+        stacks.running(Path(folder), with_airflow=False, **extra) as stack,
+        stacks.variables(
             {
                 "MILLRACE_HOME": str(stack.settings.home),
                 "MILLRACE_PORT_BASE": str(stack.settings.port_base),

@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.helpers import disaster
-from tests.helpers.disaster import Load
-
 from bench import bed
-from millrace.chaos import campaign
+from millrace.lab.chaos import campaign, disaster
+from millrace.lab.chaos.disaster import Load
+from millrace.lab.verify import conservation, simulation
 from millrace.stack.stack import Stack
-from millrace.verify import conservation, simulation
 
 Act = Callable[[], None]
 

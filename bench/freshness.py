@@ -20,8 +20,8 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from bench import bed
 from bench.ingest import warm_up
+from millrace.lab.simulate import faults, send
 from millrace.settings import Settings
-from millrace.simulate import faults, send
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, kafka
 

@@ -32,12 +32,12 @@ from confluent_kafka import Message
 
 from bench import bed
 from millrace.ingest.warehouse import arrow_stream
+from millrace.lab.simulate import faults, send
+from millrace.lab.verify import simulation
 from millrace.settings import Settings
-from millrace.simulate import faults, send
 from millrace.stack import kafka as broker
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres
-from millrace.verify import simulation
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 Events = Annotated[int, typer.Option(help="Messages to load.")]
@@ -313,7 +313,7 @@ def consume_with_operator(
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
     }
-    with bed.embedded.variables(
+    with bed.stacks.variables(
         {"AIRFLOW_CONN_BENCH_KAFKA": json.dumps({"conn_type": "kafka", "extra": config})}
     ):
         consume = ConsumeFromTopicOperator(

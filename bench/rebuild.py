@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tests.helpers import embedded
 
 from bench import bed
 from millrace.ingest import rebuild as rebuilding
 from millrace.ingest.warehouse import moment
+from millrace.lab import stacks
 from millrace.rules import gate
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
@@ -70,8 +70,8 @@ def main(events: Annotated[int, typer.Option(help="Messages of the day.")] = 10_
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # take the stack down, too
     with (
         tempfile.TemporaryDirectory(prefix="millrace-bench-", dir="/tmp") as folder,
-        embedded.running(Path(folder), with_airflow=False) as stack,
-        embedded.variables(
+        stacks.running(Path(folder), with_airflow=False) as stack,
+        stacks.variables(
             {
                 "MILLRACE_HOME": str(stack.settings.home),
                 "MILLRACE_PORT_BASE": str(stack.settings.port_base),

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from tests.helpers import clickhouse_server
 
 from bench import bed
+from millrace.lab import engines
 from millrace.settings import Settings
 from millrace.transform import project
 
@@ -160,7 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
-        clickhouse_server.running(Path(folder) / "clickhouse") as engine,
+        engines.running(Path(folder) / "clickhouse") as engine,
     ):
         settings = Settings(home=Path(folder), clickhouse_url=engine.settings_url)
         bench = Bench(settings, engine.process.pid, options.events)

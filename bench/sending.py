@@ -22,10 +22,10 @@ import typer
 from bench import bed
 from millrace.imports import send as imports
 from millrace.imports.mapping import Mapping
+from millrace.lab.simulate import faults
+from millrace.lab.simulate import send as simulator
+from millrace.lab.simulate.traffic import Traffic
 from millrace.settings import Settings
-from millrace.simulate import faults
-from millrace.simulate import send as simulator
-from millrace.simulate.traffic import Traffic
 from millrace.stores import clickhouse, kafka
 
 FIRST_DAY = date(2001, 1, 1)

@@ -13,10 +13,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from millrace.lab import stacks
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import postgres
-from tests.helpers import embedded
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,7 +36,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The data stack, without Airflow; ``Settings()`` resolves to it from here on."""
-    with embedded.running(tmp_path_factory.mktemp("stack"), with_airflow=False) as started:
+    with stacks.running(tmp_path_factory.mktemp("stack"), with_airflow=False) as started:
         os.environ["MILLRACE_HOME"] = str(started.settings.home)
         os.environ["MILLRACE_PORT_BASE"] = str(started.settings.port_base)
         _number_sources_in_a_circle(started.settings)

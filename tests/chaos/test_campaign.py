@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.helpers import embedded, sent, wait
+from tests.helpers import sent, wait
 from tests.integration.transform_bed import Bench, check_models, check_operations, check_rollups
 
-from millrace.chaos import campaign, topic
 from millrace.ingest import rebuild
-from millrace.simulate.manifest import Manifest
+from millrace.lab import stacks
+from millrace.lab.chaos import campaign, topic
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.verify import rollups
 from millrace.stack.stack import Stack
 from millrace.transform import project, watermark
-from millrace.verify import rollups
 
 SEED = 4
 SENDERS = ("chaos", "chaos-strangers")
@@ -32,7 +33,7 @@ SENDERS = ("chaos", "chaos-strangers")
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A data stack of its own: what happens here must be in no other test's way."""
     home: Path = tmp_path_factory.mktemp("arena")
-    with embedded.running(home, with_airflow=False, **campaign.ENVIRONMENT) as started:
+    with stacks.running(home, with_airflow=False, **campaign.ENVIRONMENT) as started:
         yield started
 
 

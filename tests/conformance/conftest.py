@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.helpers import clickhouse_server
-from tests.helpers.clickhouse_server import Engine
+
+from millrace.lab import engines
+from millrace.lab.engines import Engine
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A ClickHouse server with raw events, an input of marts, and a mart."""
-    with clickhouse_server.running(tmp_path_factory.mktemp("conformance") / "server") as started:
+    with engines.running(tmp_path_factory.mktemp("conformance") / "server") as started:
         for database in ("millrace", "analytics"):
             started.text(f"CREATE DATABASE {database}", database="default")
         for table in ("millrace.raw_events", "analytics.stg_events"):

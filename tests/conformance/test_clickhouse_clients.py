@@ -12,7 +12,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.helpers.clickhouse_server import Engine, password
+
+from millrace.lab.engines import Engine, password
 
 PROGRAMS = Path(__file__).with_name("clickhouse")
 

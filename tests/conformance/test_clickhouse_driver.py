@@ -11,9 +11,9 @@ from decimal import Decimal
 import pytest
 from clickhouse_driver import Client
 from clickhouse_driver.errors import ErrorCodes, ServerException
-from tests.helpers.clickhouse_server import Engine, password
 
 from millrace import waiting
+from millrace.lab.engines import Engine, password
 
 TABLE = """
 CREATE OR REPLACE TABLE driver_events (

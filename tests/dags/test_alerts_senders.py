@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.channels import Channels, serving
 
 from millrace.alerts.model import Route
 from millrace.alerts.outbox import DeliveryError, Message, Sender
+from millrace.lab.channels import Channels, serving
 
 ALERT = {
     "rule": "slow", "kind": "condition", "labels": {"alertname": "slow", "country": "US"},

@@ -10,9 +10,9 @@ from uuid import UUID
 import numpy as np
 import orjson
 
-from millrace.simulate import send
-from millrace.simulate.manifest import Manifest
-from millrace.simulate.traffic import Chunk, Traffic
+from millrace.lab.simulate import send
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.simulate.traffic import Chunk, Traffic
 from tests.helpers.plain_models import Event
 
 

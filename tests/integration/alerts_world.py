@@ -8,12 +8,12 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from pagerduty import EventsApiV2Client, HttpError
 from slack_sdk import WebClient
-from tests.helpers.channels import Channels
 
 from millrace.alerts import check, outbox, pipeline, repository
 from millrace.alerts.channels import pagerduty, slack, webhook
 from millrace.alerts.model import Route, Rule
 from millrace.alerts.outbox import Message, Sender
+from millrace.lab.channels import Channels
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.helpers import clickhouse_server, comparisons
-from tests.helpers.clickhouse_server import Engine
+from tests.helpers import comparisons
 
+from millrace.lab import engines
+from millrace.lab.engines import Engine
 from millrace.settings import PORTS
 
 FAULTY = ("test_ingest_outages", "test_ingest_recovery", "test_ingest_handover", "test_disasters")
@@ -18,7 +19,7 @@ FAULTY = ("test_ingest_outages", "test_ingest_recovery", "test_ingest_handover",
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A ClickHouse server without the rest of the stack; each test makes tables of its own."""
-    with clickhouse_server.running(tmp_path_factory.mktemp("clickhouse") / "server") as started:
+    with engines.running(tmp_path_factory.mktemp("clickhouse") / "server") as started:
         for database in ("millrace", "analytics"):
             started.text(f"CREATE DATABASE {database}", database="default")
         yield started

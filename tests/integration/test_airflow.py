@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.helpers import embedded, wait
+from tests.helpers import wait
 
-from millrace.simulate import faults, send
+from millrace.lab import stacks
+from millrace.lab.simulate import faults, send
+from millrace.lab.verify import simulation
 from millrace.stack import airflow, connections
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse
-from millrace.verify import simulation
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole stack with Airflow; taken down at once, so that other tests have the machine."""
     home = tmp_path_factory.mktemp("airflow")
     short = {"MILLRACE_INGEST_RUN_SECONDS": "15"}  # so that runs of ingest_events end
-    with embedded.running(home, with_airflow=True, **short) as started:
+    with stacks.running(home, with_airflow=True, **short) as started:
         yield started
 
 
@@ -189,7 +190,7 @@ def test_a_run_by_hand_rebuilds_the_day_that_was_written(airflow_stack: Stack) -
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Stack]:
     """Another warehouse, ledger, broker and object storage."""
-    with embedded.running(tmp_path, with_airflow=False) as started:
+    with stacks.running(tmp_path, with_airflow=False) as started:
         yield started
 
 

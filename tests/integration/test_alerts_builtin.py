@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from tests.helpers.channels import Channels
 from tests.integration.alerts_world import MINUTE, START, World
 
 from millrace.alerts import check, pipeline, repository, rules
 from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.model import Rule
 from millrace.alerts.replay import Replay, replay
+from millrace.lab.channels import Channels
 from millrace.settings import Settings
 from millrace.stack import connections
 from millrace.stores import clickhouse

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.helpers.channels import Channels, serving
 from tests.integration.alerts_world import LOAD, MINUTE, START, World, rule
 
 from millrace.alerts import acknowledgement, check, outbox, pipeline, repository
 from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.model import Inhibition
 from millrace.alerts.replay import replay
+from millrace.lab.channels import Channels, serving
 from millrace.settings import Settings
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.helpers.channels import Channels
 from tests.integration.alerts_world import LOAD, MINUTE, START, World
 from typer.testing import CliRunner
 
 from millrace.alerts import repository
 from millrace.alerts.model import Rule
 from millrace.cli.main import app
+from millrace.lab.channels import Channels
 from millrace.settings import Settings
 
 GOOD = {

@@ -17,10 +17,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from pydantic import SecretStr
-from tests.helpers import embedded, full_store, wait
+from tests.helpers import full_store, wait
 
 from millrace.backups import catalogue, gateway, metadata, restore, retention, wal, warehouse
 from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
+from millrace.lab import stacks
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres
@@ -30,7 +31,7 @@ from millrace.stores import objects as store
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, since these tests destroy it."""
-    with embedded.running(tmp_path_factory.mktemp("backups"), with_airflow=False) as started:
+    with stacks.running(tmp_path_factory.mktemp("backups"), with_airflow=False) as started:
         for name in ("backup_gateway", "wal_archiver"):
             started.start(name)
         started.wait_healthy("backup_gateway")
@@ -71,7 +72,7 @@ def gateway_of(stack: Stack, **changes: str) -> Iterator[Settings]:
         port = probe.getsockname()[1]
     changes["backup_endpoint"] = f"http://127.0.0.1:{port}"
     variables = {f"MILLRACE_{name.upper()}": value for name, value in changes.items()}
-    with embedded.variables({"MILLRACE_HOME": str(stack.settings.home), **variables}):
+    with stacks.variables({"MILLRACE_HOME": str(stack.settings.home), **variables}):
         settings = Settings(port_base=stack.settings.port_base)
         process = subprocess.Popen(
             [sys.executable, "-m", "millrace.cli", "backups", "gateway"],
@@ -299,7 +300,7 @@ def test_metadata_survives_up_to_the_last_archived_second(stack: Stack, tmp_path
     def types(data: Path, to: datetime | None) -> set[str]:
         data.parent.chmod(0o755)
         metadata.restore(settings, data, base, to)
-        port = embedded.free_port_base()
+        port = stacks.free_port_base()
         with metadata.running(data, port, data.parent / f"{data.name}.log"):
             dsn = postgres.dsn(settings).replace(f":{settings.port('postgres')}/", f":{port}/")
             with psycopg.connect(dsn) as restored:

@@ -20,9 +20,9 @@ from time import monotonic
 import psutil
 import pytest
 from backports import zstd
-from tests.helpers.clickhouse_server import Engine, password, running
 
 from millrace import waiting
+from millrace.lab.engines import Engine, password, running
 
 GIB = 1 << 30
 MOST_GROWTH = 3 * GIB

@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
-from tests.helpers.clickhouse_server import Engine, password
+
+from millrace.lab.engines import Engine, password
 
 COLUMNS = (
     "id UInt64, name String, at DateTime64(3, 'UTC'), tags Map(LowCardinality(String), String), "

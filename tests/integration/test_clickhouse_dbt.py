@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.helpers.clickhouse_server import Engine, password
+
+from millrace.lab.engines import Engine, password
 
 PROJECT = {
     "dbt_project.yml": """

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.helpers.clickhouse_server import Engine, running
+
+from millrace.lab.engines import Engine, running
 
 FORBIDDEN = Path(__file__).parents[1] / "data" / "reader" / "forbidden.sql"
 CANARY = "canary"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
-from tests.helpers import clickhouse_server
-from tests.helpers.clickhouse_server import Engine, launch, running
 
+from millrace.lab import engines
+from millrace.lab.engines import Engine, launch, running
 from millrace.settings import Settings
 from millrace.stack import clickhouse
 from millrace.stack.clickhouse import takeover
@@ -102,7 +102,7 @@ def test_times_without_a_zone_are_utc_wherever_the_machine_is(
 
 def test_nobody_is_default_after_the_start(folder: Path) -> None:
     with running(folder) as engine:
-        for password in ("", "default", clickhouse_server.KEY):
+        for password in ("", "default", engines.KEY):
             with pytest.raises(DatabaseError, match="Authentication failed"):
                 engine.client(username="default", password=password, database="default")
 
@@ -132,7 +132,7 @@ def test_statements_are_found_killed_and_logged(engine: Engine) -> None:
     client = engine.client()
     client.command("SELECT 1", settings={"log_comment": "build_models.metrics"})
     slow = subprocess.Popen(
-        ["curl", "--silent", "--user", f"millrace:{clickhouse_server.password('millrace')}",
+        ["curl", "--silent", "--user", f"millrace:{engines.password('millrace')}",
          f"{engine.url}?query_id=slow", "--data-binary", "SELECT sleep(3) FROM numbers(100)"
          " SETTINGS max_block_size = 1"],
         stdout=subprocess.PIPE,
@@ -187,11 +187,10 @@ def test_a_folder_of_the_former_engine_is_taken_over_without_loss(
 
 
 def test_home_and_secrets_are_their_owners_alone(tmp_path: Path) -> None:
-    from tests.helpers import embedded
-
+    from millrace.lab import stacks
     from millrace.stack.stack import Stack
 
-    with embedded.variables({"MILLRACE_HOME": str(tmp_path / "home")}):
+    with stacks.variables({"MILLRACE_HOME": str(tmp_path / "home")}):
         Stack(with_airflow=False)
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "home" / "secrets.env").stat().st_mode) == 0o600

@@ -8,22 +8,22 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import TopicPartition
 from rich.console import Console
-from tests.helpers import disaster, embedded
 
 from millrace.backups.gateway import BackupError
-from millrace.chaos import campaign
-from millrace.simulate import faults, send
+from millrace.lab import stacks
+from millrace.lab.chaos import campaign, disaster
+from millrace.lab.simulate import faults, send
+from millrace.lab.verify import conservation, simulation
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, kafka
 from millrace.usecases import drill
-from millrace.verify import conservation, simulation
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, with what makes backups."""
     home = tmp_path_factory.mktemp("disasters")
-    with embedded.running(home, with_airflow=False, **campaign.ENVIRONMENT) as started:
+    with stacks.running(home, with_airflow=False, **campaign.ENVIRONMENT) as started:
         for name in ("backup_gateway", "wal_archiver"):
             started.start(name)
             started.wait_healthy(name)

@@ -33,13 +33,13 @@ from millrace.exports import definitions
 from millrace.exports.definitions import PersonalData
 from millrace.exports.windows import Window as ExportWindow
 from millrace.exports.writer import Exporter
+from millrace.lab.verify import rollups
+from millrace.lab.verify.warehouse import Warehouse
 from millrace.quality import audit
 from millrace.quality.windows import window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 from millrace.transform import deploy
-from millrace.verify import rollups
-from millrace.verify.warehouse import Warehouse
 
 MILLISECOND = timedelta(milliseconds=1)
 NOON = TODAY - timedelta(hours=36)

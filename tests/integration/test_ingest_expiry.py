@@ -14,9 +14,9 @@ from tests.helpers import own_warehouse, wait
 from tests.integration.ingest_bed import Bed, event
 
 from millrace.ingest.ledger import Ledger
+from millrace.lab.verify import conservation
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka
-from millrace.verify import conservation
 
 DAY_MS = 86_400_000
 

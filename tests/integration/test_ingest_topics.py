@@ -15,10 +15,10 @@ from millrace.ingest.ledger import Ledger
 from millrace.ingest.plan import plan
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import Worker
+from millrace.lab.verify import conservation
 from millrace.rules import dead_letters as relaying
 from millrace.settings import Settings
 from millrace.stores import kafka
-from millrace.verify import conservation
 
 
 class Killed(BaseException):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.helpers.clickhouse_server import Engine
 
+from millrace.lab.engines import Engine
 from millrace.settings import Settings
 from millrace.stores import clickhouse
 from millrace.stores.migrations import EditedMigrationError

@@ -13,8 +13,8 @@ from tests.integration.ingest_bed import Bed, event
 from tests.integration.test_rebuild import gates, noon, today, use_gate
 
 from millrace.ingest import rebuild as rebuilding
+from millrace.lab.verify import conservation
 from millrace.settings import Settings
-from millrace.verify import conservation
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from tests.integration.ingest_bed import Bed, event
 
 from millrace.contract.errors import RuleError
+from millrace.lab.simulate.record_batches import Connection, Record, batch
 from millrace.rules import approval, gate, hits, replay, store, trial
 from millrace.rules.model import Rule
 from millrace.settings import Settings
-from millrace.simulate.record_batches import Connection, Record, batch
 from millrace.stores import clickhouse, headers, postgres, profiles, transactions
 
 

@@ -12,14 +12,14 @@ import pytest
 from tests.integration.ingest_bed import Bed, event
 from tests.unit.rules import fuzz
 
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.simulate.record_batches import Connection, Record, batch
+from millrace.lab.simulate.strangers import Strangers, digest
+from millrace.lab.verify import conservation, simulation
 from millrace.rules import gate, store
 from millrace.rules.model import Rule
 from millrace.settings import Settings
-from millrace.simulate.manifest import Manifest
-from millrace.simulate.record_batches import Connection, Record, batch
-from millrace.simulate.strangers import Strangers, digest
 from millrace.stores import clickhouse, postgres
-from millrace.verify import conservation, simulation
 
 NOW_US = 1_772_359_200_000_000
 

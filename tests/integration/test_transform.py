@@ -19,6 +19,8 @@ from tests.helpers import dbt_columns, own_warehouse, wait
 from tests.helpers.plain_models import Event
 from tests.integration.transform_bed import GAP, HOUR, TODAY, Bench, check_models, check_rollups
 
+from millrace.lab.verify import models, rollups
+from millrace.lab.verify.warehouse import Warehouse
 from millrace.settings import Settings
 from millrace.stores import objects, postgres, sql
 from millrace.transform import (
@@ -31,8 +33,6 @@ from millrace.transform import (
     watermark,
 )
 from millrace.usecases import deploy_models
-from millrace.verify import models, rollups
-from millrace.verify.warehouse import Warehouse
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -10,13 +10,13 @@ import orjson
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
+from millrace.lab.simulate import faults, send
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.verify import conservation, simulation
+from millrace.lab.verify.log import Log
+from millrace.lab.verify.warehouse import Warehouse
 from millrace.settings import Settings
-from millrace.simulate import faults, send
-from millrace.simulate.manifest import Manifest
 from millrace.stores import clickhouse, kafka, postgres
-from millrace.verify import conservation, simulation
-from millrace.verify.log import Log
-from millrace.verify.warehouse import Warehouse
 
 EVENT_COLUMNS = [
     "event_id", "event_time", "event_type", "user_id", "page", "country", "device", "received_at",

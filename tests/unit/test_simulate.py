@@ -11,10 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from millrace.lab.simulate import faults, send
+from millrace.lab.simulate.manifest import Manifest, Tally
+from millrace.lab.simulate.traffic import Chunk, Traffic, chunks
 from millrace.settings import Settings
-from millrace.simulate import faults, send
-from millrace.simulate.manifest import Manifest, Tally
-from millrace.simulate.traffic import Chunk, Traffic, chunks
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

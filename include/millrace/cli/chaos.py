@@ -39,7 +39,7 @@ def chaos(
     from rich.console import Console
 
     from millrace import steps
-    from millrace.chaos import campaign
+    from millrace.lab.chaos import campaign
     from millrace.settings import REPOSITORY
     from millrace.stack.stack import Stack
     from millrace.usecases import up

@@ -41,9 +41,9 @@ def simulate(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from millrace.lab.simulate import faults, send
+    from millrace.lab.simulate.manifest import Tally
     from millrace.settings import Settings
-    from millrace.simulate import faults, send
-    from millrace.simulate.manifest import Tally
 
     settings = Settings()
     console = Console(stderr=True)

@@ -27,9 +27,9 @@ def register(app: typer.Typer) -> None:
 def up() -> None:
     """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
     from millrace import steps as work
-    from millrace.cli import progress
-    from millrace.stack import checks, summary
-    from millrace.stack.traffic import FirstLook
+    from millrace.cli import progress, summary
+    from millrace.lab import first_look
+    from millrace.stack import checks
     from millrace.usecases import up as bring_up
 
     console = _console()
@@ -37,8 +37,8 @@ def up() -> None:
         stack = _stack()
         checks.check_machine(stack)
         with progress.steps(console) as report:
-            look = FirstLook(stack)
-            work.run([*bring_up.steps(stack), *bring_up.first_look(look)], report)
+            look = first_look.FirstLook(stack)
+            work.run([*bring_up.steps(stack), *first_look.steps(look)], report)
         summary.show(look, console)
 
 

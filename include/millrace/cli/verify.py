@@ -31,10 +31,10 @@ def verify(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from millrace.lab.simulate.manifest import Manifest
+    from millrace.lab.verify import conservation as conserved
+    from millrace.lab.verify import simulation
     from millrace.settings import Settings
-    from millrace.simulate.manifest import Manifest
-    from millrace.verify import conservation as conserved
-    from millrace.verify import simulation
 
     if (manifest is None) == (not conservation):
         raise typer.BadParameter("give either a MANIFEST or --conservation")

@@ -8,7 +8,6 @@ from millrace.stack import airflow, connections, postgres
 from millrace.stack.clickhouse import takeover
 from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
-from millrace.stack.traffic import FirstLook, seed_profiles
 from millrace.steps import Step
 from millrace.usecases import prepare
 
@@ -33,15 +32,6 @@ def steps(stack: Stack) -> list[Step]:
         plan.append(prepare.models(settings, stack.child_environment))
         plan += _airflow_steps(stack)
     return plan
-
-
-def first_look(look: FirstLook) -> list[Step]:
-    """Return the steps that follow in a stack that people look at: profiles and some traffic."""
-    airflow_is_up = tuple(look.stack.names("airflow"))
-    return [
-        Step("user profiles", lambda: seed_profiles(look.stack), ("metadata schema",)),
-        Step("traffic", look.run, ("topics", "models", "user profiles", *airflow_is_up)),
-    ]
 
 
 def _airflow_steps(stack: Stack) -> list[Step]:

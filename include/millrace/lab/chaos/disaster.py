@@ -13,17 +13,17 @@ from dataclasses import dataclass, field, replace
 
 import psutil
 
-from millrace.chaos import campaign
-from millrace.chaos.crew import Crew
+from millrace import waiting
+from millrace.lab.chaos import campaign
+from millrace.lab.chaos.crew import Crew
+from millrace.lab.simulate import faults as traffic_faults
+from millrace.lab.simulate import send
+from millrace.lab.simulate.manifest import Manifest
 from millrace.rules import gate
 from millrace.settings import REPOSITORY, Settings
-from millrace.simulate import faults as traffic_faults
-from millrace.simulate import send
-from millrace.simulate.manifest import Manifest
 from millrace.stack.stack import Stack
 from millrace.stores import objects, postgres
 from millrace.transform import project
-from tests.helpers import wait
 
 LOST = {"clickhouse": "clickhouse", "postgres": "postgres/data"}
 """What is deleted of each server, below the stack's home."""
@@ -58,7 +58,8 @@ class Load:
         """Stop sending and return what was sent; ingest goes on."""
         self.stopping.set()
         self.sender.join()
-        assert self.manifest is not None, "the simulation died; its traceback is above"
+        if self.manifest is None:
+            raise RuntimeError("the simulation died; its traceback is above")
         return self.manifest
 
     def loaded(self) -> int:
@@ -70,7 +71,9 @@ class Load:
     def await_messages(self, count: int, timeout: float = 180) -> None:
         """Wait until so many more messages are loaded."""
         wanted = self.loaded() + count
-        wait.until(lambda: self.loaded() >= wanted, timeout)
+        waiting.until(
+            lambda: self.loaded() >= wanted, f"{count:,} more messages to load", seconds=timeout
+        )
 
 
 @contextmanager
@@ -123,7 +126,7 @@ def delete_bucket(stack: Stack, bucket: str) -> None:
 
 
 def millrace(settings: Settings, *arguments: str, timeout: float = 300) -> str:
-    """Type ``./millrace …`` and return what it prints; raises ``AssertionError`` if it fails."""
+    """Type ``./millrace …`` and return what it prints; raises ``RuntimeError`` if it fails."""
     environment = {
         **os.environ,
         "MILLRACE_HOME": str(settings.home),
@@ -133,5 +136,6 @@ def millrace(settings: Settings, *arguments: str, timeout: float = 300) -> str:
         [REPOSITORY / "millrace", *arguments],
         env=environment, capture_output=True, text=True, check=False, timeout=timeout,
     )  # fmt: skip
-    assert done.returncode == 0, f"./millrace {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    if done.returncode:
+        raise RuntimeError(f"./millrace {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done.stdout

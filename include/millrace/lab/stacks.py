@@ -1,4 +1,4 @@
-"""Private embedded stacks for tests."""
+"""Embedded stacks of one's own, for a test, a campaign or a benchmark."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from millrace import waiting
+from millrace.lab.verify.report import Check, Difference
+from millrace.lab.verify.warehouse import Warehouse
 from millrace.settings import REPOSITORY, Settings
-from millrace.verify.report import Check, Difference
-from millrace.verify.warehouse import Warehouse
 
 SESSIONS = "sessions equal their events"
 ACTIVITY = "activity equals its events"

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from millrace.lab.verify.report import Difference
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
-from millrace.verify.report import Difference
 
 Span = tuple[int, int, int]
 """``(partition, first offset, next offset)``."""

@@ -59,7 +59,7 @@ class Log:
         ``younger_than_ms`` leaves out messages that Kafka got before that time (ms since 1970).
         """
         consumer = kafka.consumer(
-            self.settings, "millrace.verify", **{"enable.partition.eof": True}
+            self.settings, "millrace.lab.verify", **{"enable.partition.eof": True}
         )
         found: list[int] = []
         try:

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from millrace.simulate.manifest import Manifest
+from millrace.lab.first_look import FirstLook
+from millrace.lab.simulate.manifest import Manifest
 from millrace.stack import airflow, report
 from millrace.stack.stack import Stack
-from millrace.stack.traffic import FirstLook
 from millrace.stores import clickhouse as clickhouse_store
 from millrace.stores import sql
 

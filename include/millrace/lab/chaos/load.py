@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
+from millrace.lab.simulate import send
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.simulate.strangers import Strangers
 from millrace.settings import Settings
-from millrace.simulate import send
-from millrace.simulate.manifest import Manifest
-from millrace.simulate.strangers import Strangers
 from millrace.stores import kafka
 
 STRANGERS_SHARE = 0.02

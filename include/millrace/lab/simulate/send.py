@@ -15,10 +15,10 @@ from typing import BinaryIO, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer, TopicCollection
 
+from millrace.lab.simulate.faults import iso
+from millrace.lab.simulate.manifest import Manifest, Tally
+from millrace.lab.simulate.traffic import Chunk, Traffic, chunks
 from millrace.settings import Settings
-from millrace.simulate.faults import iso
-from millrace.simulate.manifest import Manifest, Tally
-from millrace.simulate.traffic import Chunk, Traffic, chunks
 from millrace.stores import kafka
 
 FULL_SPEED_CHUNK = 5_000

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millrace import waiting
+from millrace.lab.verify.report import Check, Difference
+from millrace.lab.verify.warehouse import Warehouse
 from millrace.settings import Settings
-from millrace.verify.report import Check, Difference
-from millrace.verify.warehouse import Warehouse
 
 NAME = "rollups equal their events"
 POLL_SECONDS = 0.5

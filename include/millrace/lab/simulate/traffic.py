@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from millrace.simulate.faults import DUPLICATE, FAULTS, LATE, Surroundings
+from millrace.lab.simulate.faults import DUPLICATE, FAULTS, LATE, Surroundings
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

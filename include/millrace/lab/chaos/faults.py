@@ -19,10 +19,10 @@ import psutil
 import psycopg
 
 from millrace import waiting
-from millrace.chaos.crew import Crew
-from millrace.chaos.models import Models
-from millrace.chaos.proxy import Proxy
-from millrace.chaos.topic import RemadeTopic
+from millrace.lab.chaos.crew import Crew
+from millrace.lab.chaos.models import Models
+from millrace.lab.chaos.proxy import Proxy
+from millrace.lab.chaos.topic import RemadeTopic
 from millrace.stack import airflow
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres

@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from millrace import waiting
+from millrace.lab.verify import models, rollups
+from millrace.lab.verify.log import Extent, Log
+from millrace.lab.verify.report import Check, Difference, Report
+from millrace.lab.verify.warehouse import Misplaced, Span, Warehouse, fingerprint
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
-from millrace.verify import models, rollups
-from millrace.verify.log import Extent, Log
-from millrace.verify.report import Check, Difference, Report
-from millrace.verify.warehouse import Misplaced, Span, Warehouse, fingerprint
 
 POLL_SECONDS = 0.5
 DAY_MS = 86_400_000

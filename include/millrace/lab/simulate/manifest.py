@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from millrace.simulate.traffic import Chunk
+from millrace.lab.simulate.traffic import Chunk
 
 FORMAT = 1
 

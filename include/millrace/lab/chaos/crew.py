@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from millrace.chaos import job
+from millrace.lab.chaos import job
 
 POLL_SECONDS = 0.05
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from millrace import waiting
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.verify import models, rollups
+from millrace.lab.verify.report import Check, Difference, Report, compare
+from millrace.lab.verify.warehouse import Span, Warehouse
 from millrace.settings import Settings
-from millrace.simulate.manifest import Manifest
 from millrace.stores import postgres
-from millrace.verify import models, rollups
-from millrace.verify.report import Check, Difference, Report, compare
-from millrace.verify.warehouse import Span, Warehouse
 
 POLL_SECONDS = 0.5
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 from millrace import waiting
-from millrace.chaos.load import Load
+from millrace.lab.chaos.load import Load
+from millrace.lab.simulate import faults, send
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.verify import simulation
 from millrace.rules import gate
 from millrace.settings import Settings
-from millrace.simulate import faults, send
-from millrace.simulate.manifest import Manifest
 from millrace.stores import kafka, postgres
-from millrace.verify import simulation
 
 NAME = "remade"
 """The topic, its source, and the table of its events: what goes with it concerns no rollup."""

@@ -1,4 +1,4 @@
-"""ClickHouse servers of a test's own: the embedded one, without the rest of the stack."""
+"""ClickHouse servers of one's own: the embedded one, without the rest of the stack."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class Engine:
     def text(self, sql: str, account: str = "millrace", **parameters: Any) -> str:
         """POST one statement that must succeed, and return its result."""
         response = self.ask(sql, account, **parameters)
-        assert response.status_code == 200, response.text
+        if response.status_code != httpx.codes.OK:
+            raise RuntimeError(response.text)
         return response.text.strip()
 
     def kill(self) -> None:
@@ -88,6 +89,7 @@ class Engine:
 
 
 def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from millrace.chaos.crew import Crew
-from millrace.chaos.faults import Action, AirflowHarm, WorkerHarm
-from millrace.chaos.load import Load, StrangersLoad
-from millrace.chaos.proxy import Proxy
-from millrace.chaos.topic import RemadeTopic
-from millrace.simulate import faults as traffic_faults
-from millrace.simulate import send
+from millrace.lab.chaos.crew import Crew
+from millrace.lab.chaos.faults import Action, AirflowHarm, WorkerHarm
+from millrace.lab.chaos.load import Load, StrangersLoad
+from millrace.lab.chaos.proxy import Proxy
+from millrace.lab.chaos.topic import RemadeTopic
+from millrace.lab.simulate import faults as traffic_faults
+from millrace.lab.simulate import send
+from millrace.lab.verify import conservation, simulation
+from millrace.lab.verify.report import Report
 from millrace.stack.stack import Stack
 from millrace.stores import profiles
-from millrace.verify import conservation, simulation
-from millrace.verify.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def run(
     seed fixes which faults come in which order, their pauses and the traffic; where exactly a
     process is when it is hit, only the moment knows. Raises ``KeyError`` for an unknown kind.
     """
-    rng = random.Random(seed)  # noqa: S311  a seed is wanted, not secrecy
+    rng = random.Random(seed)
     began = time.monotonic()
     outcome = Outcome(seed=seed, rate=rate)
     plan = send.Plan(

@@ -21,10 +21,10 @@ from typing import Any
 from confluent_kafka import KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
+from millrace.lab.simulate.faults import iso
+from millrace.lab.simulate.manifest import Manifest, ranges_of
+from millrace.lab.simulate.record_batches import CODECS, BatchProducer, Record, RefusedError
 from millrace.settings import Settings
-from millrace.simulate.faults import iso
-from millrace.simulate.manifest import Manifest, ranges_of
-from millrace.simulate.record_batches import CODECS, BatchProducer, Record, RefusedError
 from millrace.stores import kafka
 
 ODD_TIMES = (-1, 0, 1, 1_772_359_200, 1_772_359_200_000_000, 32_503_680_000_000, 2**62, 253**7)

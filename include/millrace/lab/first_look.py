@@ -15,11 +15,12 @@ import numpy as np
 from clickhouse_connect.driver.client import Client
 
 from millrace import waiting
-from millrace.simulate import faults, send
-from millrace.simulate.manifest import Manifest
-from millrace.simulate.traffic import COUNTRIES, Traffic
+from millrace.lab.simulate import faults, send
+from millrace.lab.simulate.manifest import Manifest
+from millrace.lab.simulate.traffic import COUNTRIES, Traffic
 from millrace.stack.server import StackError
 from millrace.stack.stack import Stack
+from millrace.steps import Step
 from millrace.stores import clickhouse, postgres, sql
 
 RATE = 1000
@@ -96,6 +97,15 @@ class FirstLook:
             ),
             error=StackError,
         )
+
+
+def steps(look: FirstLook) -> list[Step]:
+    """Return the steps that follow in a stack that people look at: profiles and some traffic."""
+    airflow_is_up = tuple(look.stack.names("airflow"))
+    return [
+        Step("user profiles", lambda: seed_profiles(look.stack), ("metadata schema",)),
+        Step("traffic", look.run, ("topics", "models", "user profiles", *airflow_is_up)),
+    ]
 
 
 def seed_profiles(stack: Stack) -> None:
