@@ -86,7 +86,9 @@ def same(one: Result, two: Result) -> bool:
     return (
         (one.status, one.missing) == (two.status, two.missing)
         and [labels for labels, _ in one.series] == [labels for labels, _ in two.series]
-        and all(a == b or math.isclose(a, b) or (a != a and b != b) for a, b in values)
+        and all(
+            a == b or math.isclose(a, b) or (math.isnan(a) and math.isnan(b)) for a, b in values
+        )
         and one.detail.partition(" (")[0] == two.detail.partition(" (")[0]
     )
 

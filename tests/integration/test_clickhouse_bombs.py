@@ -6,6 +6,7 @@ While each is under way, another account's statements are answered, and memory s
 from __future__ import annotations
 
 import http.client
+import logging
 import resource
 import socket
 import threading
@@ -23,6 +24,8 @@ from backports import zstd
 
 from millrace import waiting
 from millrace.lab.engines import Engine, password, running
+
+log = logging.getLogger(__name__)
 
 GIB = 1 << 30
 MOST_GROWTH = 3 * GIB
@@ -95,7 +98,7 @@ def bystander(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Bystan
             other.stop()
         asking.result()
     growth = other.most_memory - before
-    print(
+    log.info(
         f"{request.node.name}: {other.answers} answers, the slowest after {other.slowest:.2f} s, "
         f"memory +{growth >> 20} MiB"
     )

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from confluent_kafka import Message, TopicPartition
 from tests.helpers import wait
+from tests.helpers.dying_producer import CrashError, dying
 
 from millrace.rules import dead_letters, gate, store
 from millrace.settings import Settings
@@ -167,23 +168,7 @@ def test_a_crash_before_the_commit_repeats_nothing(source, monkeypatch):
     monkeypatch.setattr(transactions, "TRANSACTION_MESSAGES", 4)
     source.judge(0, 10, {n: f"m{n}".encode() for n in range(10)})
 
-    class CrashError(BaseException):
-        """Stands for a process that dies after its messages were sent and before the commit."""
-
-    produced = 0
-    original = transactions.Stream._produce
-
-    def crash(stream, item):
-        nonlocal produced
-        produced += 1
-        original(stream, item)
-        if produced == 7:
-            stream._producer.flush(30)
-            raise CrashError
-
-    monkeypatch.setattr(transactions.Stream, "_produce", crash)
-    with pytest.raises(CrashError):
+    with dying(monkeypatch, last=7, is_sent=True), pytest.raises(CrashError):
         dead_letters.relay(source.settings)
-    monkeypatch.setattr(transactions.Stream, "_produce", original)
     assert dead_letters.relay(source.settings)[source.source_id] == 6
     assert [m.value() for m in source.dead_letters()] == [f"m{n}".encode() for n in range(10)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from tests.helpers.dying_producer import CrashError, dying
 from tests.integration.ingest_bed import Bed
 
 from millrace.imports import send
@@ -78,18 +79,8 @@ def test_an_interrupted_import_goes_on_and_counts_once(
         "".join(f'{{"event":"click","timestamp":"{now}","user_id":{n}}}\n' for n in range(1, 501))
     )
     monkeypatch.setattr(send, "CHECKPOINT_ROWS", 100)
-    take = send._Sender.take
-
-    def dying(self: send._Sender, record: send.Record, converter: send.Converter) -> None:
-        if record.number == 350:
-            self.producer.flush()
-            raise KeyboardInterrupt
-        take(self, record, converter)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(send._Sender, "take", dying)
-        with pytest.raises(KeyboardInterrupt):
-            send.run(path, Mapping(), settings, topic=bed.name)
+    with dying(monkeypatch, last=350, is_sent=False), pytest.raises(CrashError):
+        send.run(path, Mapping(), settings, topic=bed.name)
     outcome = send.run(path, Mapping(), settings, topic=bed.name)
     bed.load()
     assert (outcome.skipped, outcome.sent) == (300, 500)

@@ -52,7 +52,7 @@ class Steady(Worker):
     def _work(self) -> None:
         try:
             self.run(60)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  looked at when the thread has ended
             self.error = error
 
     def is_over(self) -> bool:
@@ -133,7 +133,7 @@ def test_a_table_that_takes_no_rows_is_waited_for(bed: Bed, setting: str, compla
             bed.send(users(101))
             wait.until(lambda: bool(worker.failures))
         finally:
-            bed.query(f"ALTER TABLE events RESET SETTING {setting.split()[0]}")
+            bed.query(f"ALTER TABLE events RESET SETTING {setting.split(maxsplit=1)[0]}")
         worker.expected = 102
     assert complaint in str(worker.failures[0])
     bed.assert_conserved(messages=102, events=100)

@@ -2,83 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
-from confluent_kafka import TopicPartition
 from psycopg.types.json import Jsonb
 from tests.integration.ingest_bed import Bed, event
+from tests.integration.rebuild_bed import (
+    assert_rolled_up,
+    events,
+    make_rollups,
+    noon,
+    shadows,
+    today,
+)
 
 from millrace.contract.gate import Gate
-from millrace.exports import definitions, service
 from millrace.ingest import rebuild as rebuilding
-from millrace.ingest import topics
-from millrace.ingest.rebuild.day import _Rebuild
 from millrace.settings import Settings
-from millrace.stores import kafka
 
 
 @pytest.fixture
 def bed(settings: Settings) -> Bed:
     return Bed(settings)
-
-
-def today() -> date:
-    return datetime.now(UTC).date()
-
-
-def noon(days_ago: int = 0) -> str:
-    moment = datetime.now(UTC).replace(hour=0, minute=0, second=1) - timedelta(days=days_ago)
-    return moment.isoformat()
-
-
-def shadows(bed: Bed) -> list[tuple[str]]:
-    return bed.query("SELECT name FROM system.tables WHERE name LIKE '%__rebuild_%'")
-
-
-def make_rollups(bed: Bed) -> None:
-    """Two rollups, the second filled from the first, as dbt builds them."""
-    for statement in (
-        "CREATE DATABASE IF NOT EXISTS analytics_r",
-        "CREATE TABLE IF NOT EXISTS analytics_r.minutes (minute DateTime('UTC'), source_id String, "
-        "n UInt64) ENGINE = SummingMergeTree PARTITION BY toDate(minute) "
-        "ORDER BY (minute, source_id) SETTINGS non_replicated_deduplication_window = 1000",
-        "CREATE TABLE IF NOT EXISTS analytics_r.hours (hour DateTime('UTC'), source_id String, "
-        "n UInt64) ENGINE = SummingMergeTree PARTITION BY (toDate(hour)) "
-        "ORDER BY (hour, source_id) SETTINGS non_replicated_deduplication_window = 1000",
-        "CREATE MATERIALIZED VIEW IF NOT EXISTS analytics_r.minutes_mv TO analytics_r.minutes AS "
-        "SELECT toStartOfMinute(event_time) AS minute, toString(events.source_id) AS source_id, "
-        "count() AS n FROM events GROUP BY minute, source_id",
-        "CREATE MATERIALIZED VIEW IF NOT EXISTS analytics_r.hours_mv TO analytics_r.hours AS "
-        "SELECT toStartOfHour(m.minute) AS hour, source_id, sum(m.n) AS n "
-        "FROM analytics_r.minutes AS m GROUP BY hour, source_id",
-    ):
-        bed.query(statement)
-
-
-def assert_rolled_up(bed: Bed) -> None:
-    where = "WHERE source_id = {source}"
-    expected = bed.query(
-        "SELECT toStartOfMinute(event_time) AS minute, count() FROM events "
-        f"{where} GROUP BY minute ORDER BY minute"
-    )
-    found = bed.query(
-        f"SELECT minute, sum(n) FROM analytics_r.minutes {where} GROUP BY minute ORDER BY minute"
-    )
-    assert found == expected
-    ((hours,),) = bed.query(f"SELECT sum(n) FROM analytics_r.hours {where}")
-    assert hours == sum(n for _, n in expected)
-
-
-def events(bed: Bed) -> list[tuple[object, ...]]:
-    return bed.query("SELECT * FROM events WHERE source_id = {source} ORDER BY partition, offset")
 
 
 def test_a_rebuild_under_the_same_rules_changes_nothing(bed: Bed) -> None:
@@ -187,42 +141,59 @@ def test_rejected_events_come_back_when_the_rules_allow_them(bed: Bed) -> None:
     assert_rolled_up(bed)
 
 
-def test_events_that_arrive_meanwhile_survive(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def after(step: str, work: Callable[[], object]) -> Iterator[None]:
+    """Do something when a rebuild says that it has done a step."""
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            """Do it, in the thread that rebuilds."""
+            if f": {step} took " in record.getMessage():
+                work()
+
+    logger, listener = logging.getLogger("millrace.ingest.rebuild.day"), Listener()
+    level = logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+
+
+def test_events_that_arrive_meanwhile_survive(bed: Bed) -> None:
     make_rollups(bed)
     bed.send(event(user, timestamp=noon()) for user in range(1, 101))
     bed.load()
-    audit = _Rebuild._audit
 
-    def load_then_audit(self: _Rebuild) -> None:
+    def load() -> None:
         bed.send(event(user, timestamp=noon()) for user in range(101, 151))
         bed.send([b"bad"])
         bed.load()
-        audit(self)
 
-    monkeypatch.setattr(_Rebuild, "_audit", load_then_audit)
-    report = rebuilding.rebuild(bed.settings, today())
+    with after("reject duplicates", load):
+        report = rebuilding.rebuild(bed.settings, today())
     assert report.arrived_meanwhile == 50
     bed.assert_conserved(messages=151, events=150)
     assert_rolled_up(bed)
 
 
-def test_two_rebuilds_of_a_day_do_not_meet(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_rebuilds_of_a_day_do_not_meet(bed: Bed) -> None:
     entered, leave = threading.Event(), threading.Event()
-    prepare = _Rebuild._prepare
 
-    def slow(self: _Rebuild) -> None:
-        prepare(self)
+    def stay() -> None:
         entered.set()
         leave.wait(30)
 
-    monkeypatch.setattr(_Rebuild, "_prepare", slow)
-    first = threading.Thread(target=rebuilding.rebuild, args=(bed.settings, today()))
-    first.start()
-    assert entered.wait(30)
-    with pytest.raises(rebuilding.RebuildError, match="another rebuild"):
-        rebuilding.rebuild(bed.settings, today())
-    leave.set()
-    first.join()
+    with after("prepare", stay):
+        first = threading.Thread(target=rebuilding.rebuild, args=(bed.settings, today()))
+        first.start()
+        assert entered.wait(30)
+        with pytest.raises(rebuilding.RebuildError, match="another rebuild"):
+            rebuilding.rebuild(bed.settings, today())
+        leave.set()
+        first.join()
 
 
 KILLED = """
@@ -292,118 +263,3 @@ def test_a_rebuild_killed_between_two_swaps_is_healed_by_its_retry(bed: Bed, cal
     bed.assert_conserved_verdicts(messages=51, events=21)
     assert_rolled_up(bed)
     assert shadows(bed) == []
-
-
-class Past(Bed):
-    """A bed whose messages came yesterday, to Kafka and to ClickHouse."""
-
-    day = today() - timedelta(days=1)
-
-    def arrive(self, hour: int, users: range) -> None:
-        """Send and load valid events, a copy and garbage in one hour of yesterday."""
-        moment = datetime(self.day.year, self.day.month, self.day.day, hour, 30, tzinfo=UTC)
-        good = [event(user, timestamp=moment.isoformat()) for user in users]
-        arrival = int(moment.timestamp() * 1000)
-        self.send([*good, good[0], b"garbage"], timestamp=arrival)
-        self.ask(f"ALTER TABLE ingest_batches ALTER claimed_at SET DEFAULT '{moment}'")
-        self.load()
-
-    def archive(self, hour: int) -> None:
-        """Export an hour of raw_events."""
-        definitions.apply(self.settings)
-        start = datetime(self.day.year, self.day.month, self.day.day, hour, tzinfo=UTC)
-        window = {"start": start.isoformat(), "end": (start + timedelta(hours=1)).isoformat()}
-        service.export(self.settings, {"name": "raw_events", **window}, "a test")
-
-    def lose(self, hour: int) -> None:
-        """Have raw_events lose what came in an hour."""
-        self.delete("raw_events", f"source_id = {{source}} AND toHour(ingested_at) = {hour}")
-
-    def verdicts(self) -> list[tuple[object, ...]]:
-        """Every verdict, with the micro-batch it came in."""
-        return [
-            *self.query(
-                "SELECT * FROM events WHERE source_id = {source} ORDER BY partition, offset"
-            ),
-            *self.query(
-                "SELECT partition, offset, reason, value, batch_id, rejected_at "
-                "FROM rejected_events WHERE source_id = {source} ORDER BY partition, offset"
-            ),
-        ]
-
-
-@pytest.fixture
-def past(settings: Settings) -> Iterator[Past]:
-    bed = Past(settings)
-    yield bed
-    bed.ask("ALTER TABLE ingest_batches ALTER claimed_at SET DEFAULT clock_timestamp()")
-    bed.ask("DELETE FROM exported_windows WHERE name = 'raw_events'")
-
-
-def test_a_day_is_rebuilt_from_the_archive_alone(past: Past) -> None:
-    past.arrive(12, range(1, 101))
-    before = past.verdicts()
-    past.archive(12)
-    past.query(f"ALTER TABLE raw_events DROP PARTITION '{past.day}'")
-    retire(past)
-    past.query(f"ALTER TABLE events DROP PARTITION '{past.day}'")
-
-    report = rebuilding.rebuild(past.settings, past.day)
-
-    assert report.sources == {"the raw archive": 102}
-    assert past.verdicts() == before
-
-
-@pytest.mark.parametrize("is_forgotten", [False, True])
-def test_a_day_is_rebuilt_from_kafka_alone(past: Past, is_forgotten: bool) -> None:
-    past.arrive(12, range(1, 101))
-    before = past.verdicts()
-    past.query(f"ALTER TABLE raw_events DROP PARTITION '{past.day}'")
-    if is_forgotten:  # the ledger keeps micro-batches no longer than raw_events keeps messages
-        past.ask("DELETE FROM ingest_batches WHERE source_id = %s", past.name)
-
-    report = rebuilding.rebuild(past.settings, past.day)
-
-    assert report.sources == {"Kafka": 102}
-    assert past.verdicts() == before
-
-
-def test_messages_that_nothing_else_remembers_come_back_from_kafka(past: Past) -> None:
-    past.arrive(12, range(1, 101))
-    for table in ("raw_events", "events", "rejected_events"):
-        past.query(f"ALTER TABLE {table} DROP PARTITION '{past.day}'")
-    past.ask("DELETE FROM ingest_batches WHERE source_id = %s", past.name)
-
-    report = rebuilding.rebuild(past.settings, past.day)
-
-    assert report.sources == {"Kafka": 102}
-    past.assert_conserved_verdicts(messages=102, events=100)
-
-
-def test_a_day_in_pieces_is_put_together_from_every_source(past: Past) -> None:
-    for hour in (8, 12, 16):
-        past.arrive(hour, range(hour * 100, hour * 100 + 50))
-    past.archive(8)
-    before = past.verdicts()
-    past.lose(8)
-    past.lose(16)
-
-    report = rebuilding.rebuild(past.settings, past.day)
-
-    assert report.sources == {"raw_events": 52, "the raw archive": 52, "Kafka": 52}
-    assert past.verdicts() == before
-
-    retire(past)  # and now the last hour is nowhere
-    with pytest.raises(rebuilding.RebuildError, match=f"{past.name} partition . offsets"):
-        rebuilding.rebuild(past.settings, past.day)
-    assert past.verdicts() == before
-    assert shadows(past) == []
-
-
-def retire(bed: Bed) -> None:
-    """Have Kafka's retention remove everything."""
-    ends = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
-    admin = kafka.admin(bed.settings)
-    asked = [TopicPartition(bed.name, p, end) for p, end in ends.items() if end]
-    for future in admin.delete_records(asked).values():
-        future.result()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.helpers.dying_producer import CrashError, dying
 from tests.integration.ingest_bed import Bed, event
 
 from millrace.contract.errors import RuleError
@@ -49,23 +50,8 @@ def test_repaired_events_enter_once_and_are_marked(bed: Bed, settings: Settings,
     assert '"user_id"' in previewed["example"]["after"]
 
     monkeypatch.setattr(transactions, "TRANSACTION_MESSAGES", 5)
-    original = transactions.Stream._produce
-    produced = 0
-
-    class CrashError(BaseException):
-        """Stands for a process that dies in its second transaction."""
-
-    def crash(stream, item):
-        nonlocal produced
-        produced += 1
-        if produced == 8:
-            raise CrashError
-        original(stream, item)
-
-    monkeypatch.setattr(transactions.Stream, "_produce", crash)
-    with pytest.raises(CrashError):
+    with dying(monkeypatch, last=8, is_sent=False), pytest.raises(CrashError):
         replay.send(settings, previewed["replay_id"])
-    monkeypatch.setattr(transactions.Stream, "_produce", original)
     assert replay.send(settings, previewed["replay_id"]) == 8
     assert replay.send(settings, previewed["replay_id"]) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from millrace.rules import gate, store
 from millrace.rules.model import Rule
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
+
+log = logging.getLogger(__name__)
 
 NOW_US = 1_772_359_200_000_000
 
@@ -152,7 +155,7 @@ def test_whatever_strangers_write_is_conserved(settings: Settings, seed: int):
     assert strangers.sound.keys() - gone <= accepted
     losses = [(row["partition"], row["next_offset"]) for row in bed.incidents("data_loss")]
     assert losses == [(1, until)]
-    print(dict(strangers.kinds), f"{len(accepted)} events of {len(expected)}")
+    log.info("%s, %d events of %d", dict(strangers.kinds), len(accepted), len(expected))
 
 
 def test_what_becomes_of_strangers_messages_is_what_was_foretold(settings: Settings):

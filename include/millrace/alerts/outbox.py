@@ -145,7 +145,7 @@ def _deliver_route(
                 if sender is None:
                     raise DeliveryError(f"no sender for routes of kind {route.kind}")
                 receipt = sender(_message(settings, connection, route, row))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  whatever a channel raises, it is tried again
                 wish = error.retry_after if isinstance(error, DeliveryError) else None
                 wait = timedelta(seconds=max(wish or 0.0, backoff(row["attempts"])))
                 reason = f"{type(error).__name__}: {error}"[:500]

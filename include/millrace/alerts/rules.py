@@ -78,14 +78,24 @@ def check(
     ``metrics`` are the published ones by name; given, a rule must ask for known ones, and look back
     as far as their windows are long.
     """
-    if not NAME.fullmatch(rule.name):
-        raise RuleError(f"name: {rule.name!r} must be lower case letters, digits and _")
+    _check_fields(rule)
     try:
         statement([rule])
     except promql.UnsupportedError as error:
         raise RuleError(f"expression: {error}") from error
     if metrics is not None:
         _check_metrics(rule, metrics)
+    _check_labels(rule)
+    unknown = [name for name in rule.routes if name not in route_names]
+    if unknown:
+        known = ", ".join(route_names) or "none; seed or add one first"
+        raise RuleError(f"routes: no route is called {', '.join(unknown)} (there are: {known})")
+    return rule
+
+
+def _check_fields(rule: Rule) -> None:
+    if not NAME.fullmatch(rule.name):
+        raise RuleError(f"name: {rule.name!r} must be lower case letters, digits and _")
     if rule.severity not in ("info", "warning", "error", "critical"):
         raise RuleError(f"severity: {rule.severity!r} is not info, warning, error or critical")
     if rule.no_data not in ("alert", "ignore"):
@@ -96,6 +106,9 @@ def check(
     for key, text in (("owner", rule.owner), ("runbook", rule.runbook)):
         if not text.strip():
             raise RuleError(f"{key}: must not be empty; whoever is woken needs it")
+
+
+def _check_labels(rule: Rule) -> None:
     for name in rule.labels:
         if not LABEL.fullmatch(name) or name in RESERVED_LABELS:
             raise RuleError(f"labels: {name!r} is no label name or is reserved")
@@ -104,11 +117,6 @@ def check(
             templates.check(text)
         except ValueError as error:
             raise RuleError(f"annotations.{name}: {error}") from error
-    unknown = [name for name in rule.routes if name not in route_names]
-    if unknown:
-        known = ", ".join(route_names) or "none; seed or add one first"
-        raise RuleError(f"routes: no route is called {', '.join(unknown)} (there are: {known})")
-    return rule
 
 
 def _check_metrics(rule: Rule, metrics: Mapping[str, Metric]) -> None:

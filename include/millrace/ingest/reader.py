@@ -262,7 +262,7 @@ class Reader:
                 found.extend(answers)
             # The client raises SystemError where a name is not UTF-8. Whatever it raises is that
             # message's, and the iterator goes on behind it.
-            except Exception:
+            except Exception:  # noqa: BLE001
                 row = len(found)
                 unread[int(partitions[row])][int(offsets[row])] = row
                 found.append(None)

@@ -169,7 +169,7 @@ def _attempt(engine: Engine, statement: str) -> str | None:
     try:
         engine.command(statement)
     # Whatever driver stands behind the engine, its complaint is the answer wanted here.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return first_line(error, 500)
     return None
 

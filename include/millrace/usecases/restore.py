@@ -81,7 +81,7 @@ def _ensure_serving(stack: Stack, name: str) -> None:
         return  # it is a server elsewhere
     try:
         stack.check(name)
-    except Exception:  # each client has its own; whatever it is, the server does not serve
+    except Exception:  # noqa: BLE001  each client has its own; the server does not serve
         stack.stop(name)
         stack.servers[name].directory.mkdir(parents=True, exist_ok=True)
         stack.start(name)

@@ -89,6 +89,6 @@ if __name__ == "__main__":
         for value in giants():
             around = replace(AROUND, message_max_bytes=limit)
             differences += disagreements(held, [value], around)
-    print("\n".join(differences[:50]))
-    print(f"{amount} messages, {len(differences)} disagreements")
+    sys.stdout.writelines(f"{difference}\n" for difference in differences[:50])
+    sys.stdout.write(f"{amount} messages, {len(differences)} disagreements\n")
     sys.exit(bool(differences))

@@ -150,7 +150,7 @@ def _upload_chart(client: Any, message: Message) -> str | None:
             file=picture, filename=f"{message.dedup_key}.png", title="The last hours"
         )
         return str(answer["file"]["id"])
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a picture is never worth a message
         log.warning("the message goes without its chart: %s", error)
         return None
 
@@ -164,7 +164,7 @@ def _arrived(client: Any, channel: str, message: Message) -> dict[str, Any] | No
     place = (message.thread or {}).get("channel", channel)
     try:
         answer = client.conversations_history(channel=place, include_all_metadata=True, limit=100)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  what can't be seen is sent again
         log.warning("cannot see whether an earlier attempt arrived: %s", error)
         return None
     for found in answer.get("messages", []):

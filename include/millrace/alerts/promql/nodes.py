@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -144,9 +145,9 @@ def template(name: str, **variables: object) -> str:
 
 def number(value: float) -> str:
     """Return a Float64 as SQL."""
-    if value != value:
+    if math.isnan(value):
         return "nan"
-    if value in (float("inf"), float("-inf")):
+    if math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return f"toFloat64({value!r})" if value >= 0 else f"(toFloat64({value!r}))"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from math import isnan
 from typing import Annotated
 
 import typer
@@ -40,7 +41,7 @@ def history(
             )
         print_table(
             "time (UTC)", "rule", "labels", "status", "value", "detail",
-            rows=[[a, n, shown_labels(lb), s, humanize(v) if v == v else "", d]
+            rows=[[a, n, shown_labels(lb), s, "" if isnan(v) else humanize(v), d]
                   for a, n, lb, s, v, d in answer.result_rows],
         )  # fmt: skip
         return

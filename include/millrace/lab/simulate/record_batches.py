@@ -114,9 +114,10 @@ def _varint(number: int) -> bytes:
 def _table() -> list[int]:
     made = []
     for byte in range(256):
+        remainder = byte
         for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        made.append(byte)
+            remainder = remainder >> 1 ^ (0x82F63B78 if remainder & 1 else 0)
+        made.append(remainder)
     return made
 
 

@@ -169,13 +169,12 @@ class Conservation:
     def _partitions(self) -> list[Partition]:
         reported = _reported_losses(self.settings, self.topic)
         partitions = []
-        for (incarnation, number), held in self._held().items():
+        for (incarnation, number), extent in self._held().items():
             kafka = self.ends.get(number) if incarnation == self.current else None
+            held = extent
             if kafka is not None:  # what came after the start is not judged
-                held = Extent(
-                    held.first_offset,
-                    max(held.first_offset, min(held.next_offset, kafka.next_offset)),
-                )
+                end = min(extent.next_offset, kafka.next_offset)
+                held = Extent(extent.first_offset, max(extent.first_offset, end))
             one = Partition(number, incarnation, held, kafka)
             losses = [(a, b) for i, p, a, b in reported if (i, p) == (incarnation, number)]
             self._explain(one, losses)

@@ -133,7 +133,7 @@ def _run(library: ModuleType, options: Options, fifo: Path, files: dict[Path, st
         statement = f"SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; {read}"
         try:
             library.query(statement, "TSV", path=str(options.path / "data"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  the other thread raises it
             said.append(str(error))
         ended.set()
 

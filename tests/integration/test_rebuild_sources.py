@@ -1,0 +1,132 @@
+"""Where a rebuild gets a day's messages from: raw events, the archive, Kafka, or all three."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confluent_kafka import TopicPartition
+from tests.integration.ingest_bed import Bed, event
+from tests.integration.rebuild_bed import shadows, today
+
+from millrace.exports import definitions, service
+from millrace.ingest import rebuild as rebuilding
+from millrace.ingest import topics
+from millrace.settings import Settings
+from millrace.stores import kafka
+
+
+class Past(Bed):
+    """A bed whose messages came yesterday, to Kafka and to ClickHouse."""
+
+    day = today() - timedelta(days=1)
+
+    def arrive(self, hour: int, users: range) -> None:
+        """Send and load valid events, a copy and garbage in one hour of yesterday."""
+        moment = datetime(self.day.year, self.day.month, self.day.day, hour, 30, tzinfo=UTC)
+        good = [event(user, timestamp=moment.isoformat()) for user in users]
+        arrival = int(moment.timestamp() * 1000)
+        self.send([*good, good[0], b"garbage"], timestamp=arrival)
+        self.ask(f"ALTER TABLE ingest_batches ALTER claimed_at SET DEFAULT '{moment}'")
+        self.load()
+
+    def archive(self, hour: int) -> None:
+        """Export an hour of raw_events."""
+        definitions.apply(self.settings)
+        start = datetime(self.day.year, self.day.month, self.day.day, hour, tzinfo=UTC)
+        window = {"start": start.isoformat(), "end": (start + timedelta(hours=1)).isoformat()}
+        service.export(self.settings, {"name": "raw_events", **window}, "a test")
+
+    def lose(self, hour: int) -> None:
+        """Have raw_events lose what came in an hour."""
+        self.delete("raw_events", f"source_id = {{source}} AND toHour(ingested_at) = {hour}")
+
+    def verdicts(self) -> list[tuple[object, ...]]:
+        """Every verdict, with the micro-batch it came in."""
+        return [
+            *self.query(
+                "SELECT * FROM events WHERE source_id = {source} ORDER BY partition, offset"
+            ),
+            *self.query(
+                "SELECT partition, offset, reason, value, batch_id, rejected_at "
+                "FROM rejected_events WHERE source_id = {source} ORDER BY partition, offset"
+            ),
+        ]
+
+
+@pytest.fixture
+def past(settings: Settings) -> Iterator[Past]:
+    bed = Past(settings)
+    yield bed
+    bed.ask("ALTER TABLE ingest_batches ALTER claimed_at SET DEFAULT clock_timestamp()")
+    bed.ask("DELETE FROM exported_windows WHERE name = 'raw_events'")
+
+
+def test_a_day_is_rebuilt_from_the_archive_alone(past: Past) -> None:
+    past.arrive(12, range(1, 101))
+    before = past.verdicts()
+    past.archive(12)
+    past.query(f"ALTER TABLE raw_events DROP PARTITION '{past.day}'")
+    retire(past)
+    past.query(f"ALTER TABLE events DROP PARTITION '{past.day}'")
+
+    report = rebuilding.rebuild(past.settings, past.day)
+
+    assert report.sources == {"the raw archive": 102}
+    assert past.verdicts() == before
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_a_day_is_rebuilt_from_kafka_alone(past: Past, is_forgotten: bool) -> None:
+    past.arrive(12, range(1, 101))
+    before = past.verdicts()
+    past.query(f"ALTER TABLE raw_events DROP PARTITION '{past.day}'")
+    if is_forgotten:  # the ledger keeps micro-batches no longer than raw_events keeps messages
+        past.ask("DELETE FROM ingest_batches WHERE source_id = %s", past.name)
+
+    report = rebuilding.rebuild(past.settings, past.day)
+
+    assert report.sources == {"Kafka": 102}
+    assert past.verdicts() == before
+
+
+def test_messages_that_nothing_else_remembers_come_back_from_kafka(past: Past) -> None:
+    past.arrive(12, range(1, 101))
+    for table in ("raw_events", "events", "rejected_events"):
+        past.query(f"ALTER TABLE {table} DROP PARTITION '{past.day}'")
+    past.ask("DELETE FROM ingest_batches WHERE source_id = %s", past.name)
+
+    report = rebuilding.rebuild(past.settings, past.day)
+
+    assert report.sources == {"Kafka": 102}
+    past.assert_conserved_verdicts(messages=102, events=100)
+
+
+def test_a_day_in_pieces_is_put_together_from_every_source(past: Past) -> None:
+    for hour in (8, 12, 16):
+        past.arrive(hour, range(hour * 100, hour * 100 + 50))
+    past.archive(8)
+    before = past.verdicts()
+    past.lose(8)
+    past.lose(16)
+
+    report = rebuilding.rebuild(past.settings, past.day)
+
+    assert report.sources == {"raw_events": 52, "the raw archive": 52, "Kafka": 52}
+    assert past.verdicts() == before
+
+    retire(past)  # and now the last hour is nowhere
+    with pytest.raises(rebuilding.RebuildError, match=f"{past.name} partition . offsets"):
+        rebuilding.rebuild(past.settings, past.day)
+    assert past.verdicts() == before
+    assert shadows(past) == []
+
+
+def retire(bed: Bed) -> None:
+    """Have Kafka's retention remove everything."""
+    ends = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
+    admin = kafka.admin(bed.settings)
+    asked = [TopicPartition(bed.name, p, end) for p, end in ends.items() if end]
+    for future in admin.delete_records(asked).values():
+        future.result()
