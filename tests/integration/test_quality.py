@@ -7,102 +7,22 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from tests.helpers.own_warehouse import own
+from tests.integration.quality_bed import HOUR, NOW, SOURCE, Warehouse, minutes
 
 from millrace.quality import anomalies, audit, docs, hours, metrics, model, pending, publication
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
-from millrace.stores import clickhouse, objects, postgres
+from millrace.stores import objects, postgres
 from millrace.transform import deploy, project
 
-SOURCE = "test"
-NOW = datetime.now(UTC).replace(second=0, microsecond=0)
-HOUR = window_at("1h", NOW - timedelta(hours=30))
 BASE_TABLES = {
     *("raw_events", "events", "rejected_events", "event_id_register", "user_profiles"),
     *("published_through", "rebuilt_days", "rule_metrics", "rule_metric_definitions"),
 }
-
-
-class Warehouse:
-    """Writes messages as a loader would have left them."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.client = clickhouse.connect(settings)
-        self.offset = 0
-
-    def write(self, table: str, rows: list[dict[str, Any]]) -> None:
-        """Insert rows whose keys are columns."""
-        columns = list(rows[0])
-        self.client.insert(table, [list(row.values()) for row in rows], column_names=columns)
-
-    def message(self, offset: int, value: str, at: datetime = HOUR.start) -> dict[str, Any]:
-        """Return a row of ``raw_events``."""
-        return {
-            "source_id": SOURCE,
-            "topic": SOURCE,
-            "partition": 0,
-            "offset": offset,
-            "kafka_timestamp": at,
-            "value": value,
-            "ingested_at": at,
-        }
-
-    def event(self, offset: int, at: datetime = HOUR.start, **changes: Any) -> dict[str, Any]:
-        """Return a row of ``events``."""
-        return {
-            "source_id": SOURCE,
-            "topic": SOURCE,
-            "partition": 0,
-            "offset": offset,
-            "event_id": uuid.uuid4(),
-            "event_time": at,
-            "event_type": "click",
-            "user_id": 7,
-            "country": "DE",
-            "device": "mobile",
-            "received_at": at,
-            "ingested_at": at,
-        } | changes
-
-    def load(self, times: list[datetime], **changes: Any) -> list[dict[str, Any]]:
-        """Load an event at each time, kept and published, each from a user of its own."""
-        made = []
-        for at in times:
-            self.offset += 1
-            made.append(self.event(self.offset, at, user_id=self.offset, page="/home") | changes)
-        self.write("events", made)
-        raw = [
-            self.message(
-                row["offset"],
-                json.dumps(
-                    {
-                        "event_id": str(row["event_id"]),
-                        "event": row["event_type"],
-                        "user_id": row["user_id"],
-                    },
-                    separators=(",", ":"),
-                ),
-                row["received_at"],
-            )
-            | {"ingested_at": row["ingested_at"]}
-            for row in made
-        ]
-        self.write("raw_events", raw)
-        return made
-
-    def empty(self) -> None:
-        """Forget all messages, and every audit of them."""
-        tables = ("raw_events", "events", "rejected_events", "rebuilt_days", "quality_audits")
-        for table in (*tables, "quality_metrics", "quality_anomalies"):
-            self.client.command(f"TRUNCATE TABLE {table} SYNC")
-        with postgres.connect(self.settings) as connection:
-            connection.execute("TRUNCATE published_windows")
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +50,6 @@ def verdicts(settings: Settings, window: Window) -> dict[str, tuple[str, str]]:
             [window.start, window.end],
         ).fetchall()
     return {row["dataset"]: (row["status"], row["reason"]) for row in rows}
-
-
-def minutes(*values: int) -> list[datetime]:
-    return [HOUR.start + timedelta(minutes=value) for value in values]
 
 
 def text(event_id: uuid.UUID, user_id: int = 7) -> str:

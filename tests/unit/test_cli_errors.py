@@ -30,7 +30,6 @@ def run(home: Path, *arguments: str, **settings: str) -> tuple[int, str]:
         (["ingest", "status"], "PostgreSQL (MILLRACE_POSTGRES_URL) said:"),
         (["verify", "--conservation"], "PostgreSQL (MILLRACE_POSTGRES_URL) said:"),
         (["quality", "metrics"], "(MILLRACE_"),
-        (["simulate", "--duration", "1"], "Kafka (MILLRACE_KAFKA_BOOTSTRAP_SERVERS) said:"),
     ],
 )
 def test_a_server_that_does_not_answer(tmp_path: Path, arguments: list[str], server: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("bash", "dirname", "env", "readlink", "sha256sum")
+NEEDED = ("bash", "dirname", "env", "git", "readlink", "sha256sum")
 
 
 @pytest.fixture

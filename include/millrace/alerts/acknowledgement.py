@@ -24,17 +24,16 @@ def acknowledge(
             mine = [i for i in group.notified if i.rule_name == rule_name]
             if group.opened_at is None or not mine or group.acknowledged_by is not None:
                 continue
+            route, group_key = group.key
             connection.execute(
-                "UPDATE alert_groups SET acknowledged_by = %s, acknowledged_at = %s "
-                "WHERE route = %s AND group_key = %s",
-                [author, now, *group.key],
+                repository.query("acknowledge_group"),
+                {"author": author, "at": now, "route": route, "group_key": group_key},
             )
             notification = Notification(group.route, group, "acknowledge", now, group.notified)
             summary = f"{rule_name} by {author}" + (f": {comment}" if comment else "")
             first = connection.execute(
-                "SELECT content FROM alert_notifications WHERE route = %s AND dedup_key = %s "
-                "ORDER BY notification_id DESC LIMIT 1",
-                [group.route, group.dedup_key],
+                repository.query("last_notification"),
+                {"route": group.route, "dedup_key": group.dedup_key},
             ).fetchone()
             content = dict(first["content"]) if first else {}
             for alert in content.get("firing", []):

@@ -151,17 +151,19 @@ def _deliver_route(
                 reason = f"{type(error).__name__}: {error}"[:500]
                 log.warning("%s not sent, again in %s: %s", route.name, wait, reason)
                 connection.execute(
-                    "UPDATE alert_notifications SET last_error = %s, leased_until = 'epoch', "
-                    "not_before = clock_timestamp() + %s WHERE notification_id = %s",
-                    [reason, wait, row["notification_id"]],
+                    repository.query("keep_notification"),
+                    {
+                        "reason": reason,
+                        "pause": wait,
+                        "notification_id": row["notification_id"],
+                    },
                 )
                 delivery.failed[route.name] = reason
                 failures += 1
                 continue
             connection.execute(
-                "UPDATE alert_notifications SET state = 'sent', sent_at = clock_timestamp(), "
-                "last_error = '', receipt = %s WHERE notification_id = %s",
-                [Jsonb(receipt), row["notification_id"]],
+                repository.query("mark_sent"),
+                {"receipt": Jsonb(receipt), "notification_id": row["notification_id"]},
             )
             delivery.sent[route.name] = delivery.sent.get(route.name, 0) + 1
 

@@ -71,10 +71,7 @@ def load_instances(connection: Connection) -> dict[tuple[str, Kind, str], Instan
 
 def load_groups(connection: Connection) -> dict[tuple[str, str], Group]:
     """Return the groups that have alerts or are open."""
-    rows = connection.execute(
-        "SELECT route, labels, first_seen_at, opened_at, notified_at, notified, acknowledged_by "
-        "FROM alert_groups"
-    )
+    rows = connection.execute(query("groups"))
     groups = []
     for row in rows:
         notified = tuple(instance_from_json(item) for item in row.pop("notified"))

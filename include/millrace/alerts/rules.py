@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -229,12 +229,7 @@ def seed(
             if route.name not in known_routes:
                 repository.save_route(connection, route)
         for inhibition in inhibitions:
-            connection.execute(
-                "INSERT INTO alert_inhibitions (name, source, target, equal) "
-                "VALUES (%s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET "
-                "source = excluded.source, target = excluded.target, equal = excluded.equal",
-                [inhibition.name, inhibition.source, inhibition.target, inhibition.equal],
-            )
+            connection.execute(repository.query("save_inhibition"), asdict(inhibition))
         existing = {rule.name: rule for rule in repository.load_rules(connection)}
         for rule in rules:
             old = existing.get(rule.name)

@@ -143,7 +143,7 @@ def run_tests(
 
     arguments = context.args
     if unit:
-        arguments = ["tests/unit", "--quiet", *arguments]
+        arguments = ["tests/unit", "--quiet", "-m", "not slow", *arguments]
     else:
         from millrace.stack.kafka import ensure_jars
 

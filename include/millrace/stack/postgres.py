@@ -11,6 +11,7 @@ from psycopg import sql
 from millrace.settings import Settings
 from millrace.stack.server import Server, complete, database_user, find_program, unprivileged
 from millrace.stores import postgres
+from millrace.stores.sql import render
 
 CONFIGURATION = """\
 # Written by ./millrace up; put your own lines into millrace.toml or postgresql.auto.conf.
@@ -81,12 +82,8 @@ def airflow_url(settings: Settings, secrets: dict[str, str]) -> str:
 def airflow_comment(settings: Settings) -> str:
     """Return the comment on Airflow's database; empty if it has none."""
     admin = settings.model_copy(update={"postgres_url": _admin_url(settings)})
-    query = (
-        "SELECT shobj_description(oid, 'pg_database') AS comment "
-        "FROM pg_database WHERE datname = 'airflow'"
-    )
     with postgres.connect(admin) as connection:
-        row = connection.execute(query).fetchone()
+        row = connection.execute(render("postgres/stack/airflow_comment.sql")).fetchone()
     return (row or {}).get("comment") or ""
 
 

@@ -1,3 +1,4 @@
+-- The databases, and the record of migrations: what has to be there before the first of them.
 CREATE DATABASE IF NOT EXISTS {{ database }} {{ on_cluster }}
 ;
 CREATE DATABASE IF NOT EXISTS analytics {{ on_cluster }}

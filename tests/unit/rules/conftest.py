@@ -13,7 +13,7 @@ from chdb import _chdb
 from millrace.rules import store
 from millrace.rules.checks import Surroundings
 from millrace.rules.compiler import compile_gate
-from millrace.rules.model import Rule
+from millrace.rules.model import Rule, validate
 
 KAFKA_TIME = "2026-01-01 12:00:00.000"
 AROUND = Surroundings(
@@ -21,6 +21,15 @@ AROUND = Surroundings(
     message_max_bytes=1 << 20,
     events_retention_days=90,
 )
+
+
+def rule(name: str = "tested", **config: Any) -> Rule:
+    """Return a rule of a config; a transformation if it transforms."""
+    kind = "transformation" if "transform" in config else "validation"
+    scope = {key: config.pop(key) for key in ("event_type", "mode", "priority") if key in config}
+    made = Rule(name=name, rule_type=kind, config=config, **scope)
+    validate(made)
+    return made
 
 
 class ChdbEngine:

@@ -57,6 +57,7 @@ def run(engine: ChdbEngine, seed: int, count: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_gate_and_reference_agree(engine):
     assert run(engine, seed=7, count=20_000) == []
 
@@ -74,6 +75,7 @@ def giants() -> Iterator[bytes]:
     yield b'{"amount":' + b"9" * 10_000_000 + b"}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1 << 20, 16 << 20])
 def test_ten_megabytes(engine, limit):
     around = replace(AROUND, message_max_bytes=limit)

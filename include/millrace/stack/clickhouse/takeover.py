@@ -38,16 +38,12 @@ def run(settings: Settings, folder: Path) -> None:
     """Move every table to the encrypted disk; raises ``TimeoutError`` if parts stay behind."""
     with clickhouse.connect(settings, database="default") as client:
         for database, table, partition in _rows(client, "partitions"):
-            client.command(
-                f"ALTER TABLE `{database}`.`{table}` "
-                f"MOVE PARTITION ID '{partition}' TO VOLUME 'main'"
-            )
+            move = f"MOVE PARTITION ID '{partition}' TO VOLUME 'main'"
+            client.command(f"ALTER TABLE `{database}`.`{table}` {move}")
         for database, view in _rows(client, "views"):
             # Made before accounts: it answers whoever may read it, as those made now do.
-            client.command(
-                f"ALTER TABLE `{database}`.`{view}` MODIFY SQL SECURITY DEFINER "
-                "DEFINER = CURRENT_USER"
-            )
+            security = "MODIFY SQL SECURITY DEFINER DEFINER = CURRENT_USER"
+            client.command(f"ALTER TABLE `{database}`.`{view}` {security}")
         waiting.until(
             lambda: not _rows(client, "left_over"),
             "the former engine's parts to be removed",

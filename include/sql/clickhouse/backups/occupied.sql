@@ -1,3 +1,4 @@
+{# The tables with rows in a target that ought to be empty. #}
 SELECT database || '.' || name
 FROM system.tables
 WHERE

@@ -1,3 +1,4 @@
+{# How many messages of a partition have a verdict, and how many offsets those are. #}
 SELECT count() AS row_count, uniqExact(offset) AS offset_count
 FROM (
 {% for table in ['events', 'rejected_events'] %}

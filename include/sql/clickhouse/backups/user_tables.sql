@@ -1,3 +1,4 @@
+{# Every table that has rows of a user. #}
 SELECT c.database, c.table
 FROM system.columns AS c
 INNER JOIN system.tables AS t ON t.database = c.database AND t.name = c.table

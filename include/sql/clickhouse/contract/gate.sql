@@ -1,3 +1,4 @@
+{# The gate: one reading of each message, and what speaks against it. #}
 WITH
     parsed AS (
         SELECT

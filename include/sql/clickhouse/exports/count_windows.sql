@@ -1,3 +1,4 @@
+{# How many rows each window of an export has. #}
 SELECT
     toDateTime(intDiv(toUnixTimestamp(`{{ time_column }}`), {{ seconds }}) * {{ seconds }}, 'UTC')
         AS window_start,

@@ -1,3 +1,4 @@
+{# Rows and a hash of every value of each file that was written. #}
 SELECT
     _file AS name,
     any(_size) AS byte_count,

@@ -1,3 +1,4 @@
+{# The rows of an export's files without those of a person. #}
 SELECT *
 FROM s3(
     {{ collection }}, filename = '{{ prefix }}*.{{ suffix }}', format = '{{ format }}',

@@ -1,3 +1,4 @@
+{# The rows of an export's window. #}
 SELECT
 {% for column in columns %}
     {{ column.expression }} AS `{{ column.name }}`{{ ',' if not loop.last }}

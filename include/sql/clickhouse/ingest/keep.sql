@@ -1,3 +1,4 @@
+{# Keep the messages of a micro-batch as they were received. #}
 INSERT INTO raw_events (
     source_id, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,
     batch_id, ingested_at

@@ -1,3 +1,4 @@
+{# Publish the events of a staged micro-batch. #}
 {% import 'clickhouse/contract/event.sql.jinja' as event %}
 {% from 'clickhouse/ingest/macros.sql.jinja' import has_expired %}
 INSERT INTO {{ target }} (

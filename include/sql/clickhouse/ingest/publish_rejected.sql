@@ -1,3 +1,4 @@
+{# Publish the rejected messages of a staged micro-batch with their reasons. #}
 {% import 'clickhouse/contract/failures.sql.jinja' as failure %}
 INSERT INTO rejected_events (
     source_id, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,

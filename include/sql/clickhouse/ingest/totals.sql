@@ -1,3 +1,4 @@
+{# Rows and bytes of the base tables, for Prometheus. #}
 SELECT concat(table, '_rows') AS name, toFloat64(sum(rows)) AS value FROM system.parts
 WHERE database = {database:String} AND active
     AND table IN ('raw_events', 'events', 'rejected_events')

@@ -1,3 +1,4 @@
+{# What PostgreSQL knows of users, as a dictionary that the gate asks. #}
 CREATE DICTIONARY IF NOT EXISTS user_profiles
 (
     user_id UInt64,

@@ -1,3 +1,4 @@
+{# The rows of a window, for Great Expectations to look at. #}
 CREATE OR REPLACE VIEW {{ view }} AS
 SELECT *
 FROM {{ relation }}

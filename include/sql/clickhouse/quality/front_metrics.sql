@@ -1,3 +1,4 @@
+{# The newest value of each metric of quality, for the front page. #}
 SELECT
     source_id,
     metric,

@@ -1,3 +1,4 @@
+{# Which ranges of time are published, as a dictionary over PostgreSQL. #}
 CREATE DICTIONARY IF NOT EXISTS published_ranges {{ on_cluster }}
 (
     dataset String,

@@ -1,3 +1,4 @@
+{# A dataset as others may read it: its published windows. #}
 CREATE OR REPLACE VIEW published.{{ dataset }} {{ on_cluster }} AS
 SELECT *
 FROM {{ relation }}

@@ -1,3 +1,4 @@
+{# Windows in which a dataset has rows. #}
 SELECT DISTINCT
     intDiv(toUnixTimestamp({{ time_column }}), {seconds:UInt32}) * {seconds:UInt32} AS window_start
 FROM {{ relation }}

@@ -1,3 +1,4 @@
+{# Events of the day that arrived since the rebuild began. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 INSERT INTO {{ arrived }}
 SELECT * FROM {{ target }}

@@ -1,3 +1,4 @@
+{# Messages of the day by verdict. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 SELECT 'event' AS verdict, count() AS messages FROM {{ events }}
 WHERE toDate(event_time) = {day:Date}

@@ -1,3 +1,4 @@
+{# Messages that came on another day and are events of this one, or may be. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 INSERT INTO elsewhere
 SELECT DISTINCT {{ rebuild.columns }}, true FROM {{ target }}

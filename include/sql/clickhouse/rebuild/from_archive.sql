@@ -1,3 +1,4 @@
+{# Gather the day's messages from an hour of the raw archive. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 INSERT INTO {{ gathered }}
 SELECT * FROM s3({{ collection }}, filename = '{{ prefix }}*.parquet', format = 'Parquet')

@@ -1,3 +1,4 @@
+{# Gather the day's messages from raw_events. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 INSERT INTO {{ gathered }}
 SELECT * FROM raw_events

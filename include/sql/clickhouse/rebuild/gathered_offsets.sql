@@ -1,3 +1,4 @@
+{# How many messages of a range were gathered. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 SELECT count() FROM {{ gathered }}
 WHERE {{ rebuild.one_log() }}

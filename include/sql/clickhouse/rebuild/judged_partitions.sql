@@ -1,3 +1,4 @@
+{# Partitions with a verdict on the day. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 SELECT source_id, partition FROM {{ target }}
 WHERE toDate(event_time) = {day:Date} AND source_id IN {sources:Array(String)}

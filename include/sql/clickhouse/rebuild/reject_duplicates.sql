@@ -1,3 +1,4 @@
+{# Reject the copies of events that the rebuild leaves out. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 INSERT INTO {{ rejected_shadow }} (
     source_id, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,

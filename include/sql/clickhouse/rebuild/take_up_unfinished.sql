@@ -1,3 +1,4 @@
+{# Judge what a rebuild that died in its swap has left noted. #}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 INSERT INTO elsewhere
 SELECT * FROM {{ unfinished }}

@@ -1,3 +1,4 @@
+{# Rejected messages of a partition that are to be relayed. #}
 SELECT offset, key, value, headers, reason, failures
 FROM rejected_events
 WHERE

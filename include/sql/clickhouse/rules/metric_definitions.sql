@@ -1,3 +1,4 @@
+{# What the metrics of aggregation rules mean. #}
 {% for one in aggregations %}
 SELECT
     {{ literal(one.name) }} AS metric_name,

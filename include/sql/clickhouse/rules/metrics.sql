@@ -1,3 +1,4 @@
+{# The values of the metrics of aggregation rules. #}
 {% for one in aggregations %}
 SELECT
     toDateTime(toStartOfInterval(event_time, toIntervalMinute({{ one.minutes }})), 'UTC') AS timestamp,

@@ -1,3 +1,4 @@
+{# Make the views in which the metrics of aggregation rules are read. #}
 CREATE OR REPLACE VIEW rule_metric_definitions {{ on_cluster }} AS
 {{ meanings }}
 COMMENT 'What the metrics of aggregation rules mean'

@@ -1,3 +1,4 @@
+{# Messages of a source as they were received, for a trial. #}
 SELECT topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,
     ingested_at
 FROM raw_events

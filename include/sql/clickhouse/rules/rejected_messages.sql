@@ -1,3 +1,4 @@
+{# Rejected messages by their positions. #}
 SELECT topic, topic_incarnation, partition, offset, key, value, headers
 FROM rejected_events
 WHERE

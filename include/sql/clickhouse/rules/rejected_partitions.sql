@@ -1,3 +1,4 @@
+{# Partitions of a topic that have rejected messages. #}
 SELECT DISTINCT partition FROM rejected_events
 WHERE source_id = {source_id:String}
     AND topic = {topic:String}

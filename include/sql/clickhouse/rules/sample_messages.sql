@@ -1,3 +1,4 @@
+{# Made-up messages on which a new gate is tried. #}
 SELECT
     'events' AS topic,
     0::UInt8 AS topic_incarnation,

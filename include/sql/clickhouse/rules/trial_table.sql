@@ -1,3 +1,4 @@
+{# Where a trial keeps the messages that it judges. #}
 CREATE TEMPORARY TABLE trial
 (
     topic String,

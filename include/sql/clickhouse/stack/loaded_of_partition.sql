@@ -1,3 +1,4 @@
+-- How many messages of a range of offsets have a verdict.
 SELECT
     (
         SELECT count()

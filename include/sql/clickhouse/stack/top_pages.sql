@@ -1,3 +1,4 @@
+-- The five pages that were viewed most in the last minute that has any.
 SELECT page, sum(page_views) AS views
 FROM analytics.page_views_1min
 WHERE window_start = (SELECT max(window_start) FROM analytics.page_views_1min WHERE window_start <= now())

@@ -1,1 +1,2 @@
+-- How many events a sandbox can choose from.
 SELECT count() FROM {{ base }}.events WHERE event_time >= today() - {days:UInt32}

@@ -1,3 +1,4 @@
+-- The partitions that a table has.
 SELECT DISTINCT partition_id
 FROM system.parts
 WHERE active AND database = {database:String} AND table = {table:String}

@@ -1,3 +1,4 @@
+-- An analyst's sandbox: the base tables, with all events of a part of the users.
 DROP DATABASE IF EXISTS {{ database }} {{ on_cluster }} SYNC
 ;
 CREATE DATABASE {{ database }} {{ on_cluster }}

@@ -1,3 +1,4 @@
+{# What the model says of users' activity. #}
 {% import 'clickhouse/verify/macros_of_users.sql.jinja' as of %}
 SELECT
     user_id, toInt64(toUnixTimestamp(window_start)) * 1000 AS start, events,

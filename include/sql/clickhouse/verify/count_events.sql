@@ -1,2 +1,3 @@
+{# How many events a table has. #}
 SELECT count() AS events
 FROM {{ target }}

@@ -1,3 +1,4 @@
+{# Events by minute, country, device and type. #}
 {% from 'clickhouse/verify/macros.sql.jinja' import scoped %}
 SELECT
     toUInt32(intDiv(toUnixTimestamp(event_time), 60)) AS minute,

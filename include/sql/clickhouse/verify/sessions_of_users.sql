@@ -1,3 +1,4 @@
+{# What the model says of users' sessions. #}
 {% import 'clickhouse/verify/macros_of_users.sql.jinja' as of %}
 SELECT
     user_id, toUnixTimestamp64Milli(started_at) AS start, toUnixTimestamp64Milli(ended_at), events,

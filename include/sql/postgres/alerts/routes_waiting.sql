@@ -1,3 +1,4 @@
+-- The routes that have a notification that may be sent now.
 SELECT r.name, r.kind, r.connection_id, r.config, r.group_by, r.group_wait_seconds,
     r.group_interval_seconds, r.repeat_interval_seconds, r.is_active
 FROM alert_routes AS r

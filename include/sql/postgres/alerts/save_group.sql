@@ -1,3 +1,4 @@
+-- Save the state of a group of alerts on a route. Who acknowledged it stays until it resolves.
 INSERT INTO alert_groups
     (route, group_key, labels, first_seen_at, opened_at, notified_at, notified, acknowledged_by)
 VALUES (

@@ -1,3 +1,4 @@
+-- Save the state of one series of an alert rule.
 INSERT INTO alert_instances
     (rule_name, kind, fingerprint, labels, state, active_since, fired_at, value)
 VALUES (

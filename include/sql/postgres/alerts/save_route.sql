@@ -1,3 +1,4 @@
+-- Add a route, or change it.
 INSERT INTO alert_routes (
     name, kind, connection_id, config, group_by, group_wait_seconds, group_interval_seconds,
     repeat_interval_seconds, is_active

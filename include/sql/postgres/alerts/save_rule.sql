@@ -1,3 +1,4 @@
+-- Add an alert rule, or change it.
 INSERT INTO alert_rules (
     name, expression, for_seconds, severity, labels, annotations, owner, runbook, routes, no_data,
     no_data_for_seconds, is_active, seed_digest

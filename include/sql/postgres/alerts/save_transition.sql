@@ -1,3 +1,4 @@
+-- Note that a series of an alert rule changed its state.
 INSERT INTO alert_transitions
     (rule_name, kind, fingerprint, evaluated_at, labels, from_state, to_state, value)
 VALUES (

@@ -1,3 +1,4 @@
+{# Count what an erasure took out of a micro-batch. #}
 UPDATE ingest_batches
 SET
     message_count = message_count - %(raw)s,

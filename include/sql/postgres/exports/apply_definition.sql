@@ -1,3 +1,4 @@
+{# Add an export's definition, or change it. #}
 INSERT INTO export_definitions (
     name, description, relation, columns, time_column, arrival_column, order_by, schedule, gate,
     format, destination, personal_data, retention_days, is_active

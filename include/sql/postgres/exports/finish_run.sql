@@ -1,3 +1,4 @@
+{# End a run of an export; what it replaces is superseded. #}
 WITH older AS (
     UPDATE export_runs
     SET state = 'superseded', ended_at = clock_timestamp()

@@ -1,3 +1,4 @@
+{# Each export with its newest window, for people. #}
 SELECT
     d.name, d.schedule, d.gate, d.personal_data,
     coalesce(to_char(max(r.window_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), '') AS last_window,

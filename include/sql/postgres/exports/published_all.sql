@@ -1,3 +1,4 @@
+{# Every published run with rows of an export. #}
 SELECT w.window_start, r.run_id, r.prefix, r.snapshot_at
 FROM exported_windows AS w
 INNER JOIN export_runs AS r USING (run_id)

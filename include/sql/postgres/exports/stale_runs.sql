@@ -1,3 +1,4 @@
+{# Runs whose files nobody needs any more. #}
 SELECT run_id, prefix
 FROM export_runs
 WHERE

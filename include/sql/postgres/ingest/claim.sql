@@ -1,3 +1,4 @@
+{# Claim a micro-batch with the gate in force, and its ranges. #}
 WITH batch AS (
     INSERT INTO ingest_batches (source_id, gate_id, owner, generation, views)
     SELECT source_id, gate_id, %(owner)s, %(generation)s, %(views)s FROM current_gates

@@ -1,3 +1,4 @@
+{# Note that something was lost or found wrong. #}
 INSERT INTO ingest_incidents (
     source_id, kind, topic, topic_incarnation, partition, first_offset, next_offset, detail
 ) VALUES (

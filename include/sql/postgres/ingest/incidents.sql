@@ -1,3 +1,4 @@
+{# The incidents of the last days. #}
 SELECT occurred_at, source_id, kind, topic, topic_incarnation, partition, first_offset, next_offset,
     detail
 FROM ingest_incidents

@@ -1,3 +1,4 @@
+{# Micro-batches that are claimed and not loaded. #}
 SELECT
     b.batch_id, b.gate_id, b.generation, b.attempts, b.claimed_at, b.views, r.topic, r.topic_incarnation,
     array_agg(r.partition ORDER BY r.partition) AS partitions,

@@ -1,3 +1,4 @@
+{# Take a micro-batch up again, in a new generation if it is to be written otherwise. #}
 UPDATE ingest_batches
 SET attempts = attempts + 1, owner = %(owner)s, generation = generation + %(rewrite)s,
     views = CASE WHEN %(rewrite)s = 1 THEN '' ELSE views END

@@ -1,3 +1,4 @@
+{# Note that a view was taken out of ingest's path. #}
 INSERT INTO withdrawn_views (view, rollups, definition, error, batch_id)
 VALUES (%(view)s, %(rollups)s, %(definition)s, %(error)s, %(batch_id)s)
 ON CONFLICT (view) DO UPDATE SET

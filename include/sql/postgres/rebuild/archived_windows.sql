@@ -1,3 +1,4 @@
+{# Hours of days that the raw archive has. #}
 SELECT w.window_start, w.window_end, r.prefix
 FROM exported_windows AS w
 INNER JOIN export_runs AS r USING (run_id)

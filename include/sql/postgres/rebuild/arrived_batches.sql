@@ -1,3 +1,4 @@
+{# Micro-batches that were claimed on the day. #}
 SELECT batch_id, message_count AS messages
 FROM ingest_batches
 WHERE source_id = ANY(%(sources)s) AND state = 'loaded' AND batch_id <= %(last_batch)s

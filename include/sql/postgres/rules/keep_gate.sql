@@ -1,3 +1,4 @@
+{# Keep a gate and put it in force. #}
 WITH kept AS (
     INSERT INTO gates (source_id, statement, fingerprint, rules, definition)
     VALUES (%(source_id)s, %(statement)s, %(fingerprint)s, %(rules)s, %(definition)s)

@@ -1,3 +1,4 @@
+{# Note a field that drifts. #}
 INSERT INTO schema_drifts (
     kind, event_type, field, value_type, occurrences, examples, first_seen_at, last_seen_at
 )

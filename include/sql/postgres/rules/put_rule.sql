@@ -1,3 +1,4 @@
+{# Add a rule, or change it. #}
 INSERT INTO processing_rules (name, rule_type, source_id, event_type, mode, priority, config)
 VALUES (
     %(name)s, %(rule_type)s, %(source_id)s, %(event_type)s, %(mode)s, %(priority)s, %(config)s

@@ -1,3 +1,4 @@
+{# Note a rejected message that its dead-letter topic does not take. #}
 INSERT INTO ingest_incidents (
     source_id, kind, topic, topic_incarnation, partition, first_offset, next_offset, detail
 ) VALUES (

@@ -1,3 +1,4 @@
+{# quantile by or without labels, interpolated between neighbours as Prometheus does. #}
 SELECT t, signature AS labels, {{ value }} AS v
 FROM (
     SELECT t, signature, groupArray(v) AS vs, {{ argument }} AS argument

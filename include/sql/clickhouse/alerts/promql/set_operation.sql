@@ -1,3 +1,4 @@
+{# and, or, unless: series of the left side by whether the right side has their signature. #}
 {% macro signed(vector) %}SELECT x.t AS t, x.labels AS labels, x.v AS v, {{ signature }} AS signature FROM ({{ vector }}) AS x{% endmacro %}
 {% if operator == 'or' %}
 SELECT t, labels, v FROM ({{ left }})

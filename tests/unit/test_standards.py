@@ -1,0 +1,77 @@
+"""What holds for every file: its length, and that SQL says what it is for."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LONGEST = 400
+STILL_LONGER = {
+    "tests/integration/test_transform.py": 522,
+}
+"""Files from before the limit, which may only get shorter."""
+
+
+def tracked(pattern: str) -> list[str]:
+    """Return the files of the project by a pattern."""
+    command = ["git", "-C", str(ROOT), "ls-files", pattern]
+    return subprocess.check_output(command, text=True).splitlines()
+
+
+@pytest.mark.parametrize("path", tracked("*.py"))
+def test_a_python_file_can_be_read_in_one_go(path: str) -> None:
+    lines = len((ROOT / path).read_text().splitlines())
+    assert lines <= STILL_LONGER.get(path, LONGEST), f"{path} has {lines} lines; split it"
+
+
+def test_files_that_were_split_are_no_longer_excused() -> None:
+    longer = {p for p in STILL_LONGER if len((ROOT / p).read_text().splitlines()) > LONGEST}
+    assert longer == STILL_LONGER.keys()
+
+
+IN_FILES = (
+    *("dags", "plugins"),
+    *(f"include/millrace/{name}" for name in ("alerts", "cli", "stack")),
+)
+"""Where all SQL of more than a line is in files; the other packages are to follow."""
+
+STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP)\s")
+
+
+def statements(path: str) -> Iterator[int]:
+    """Yield the lines at which a file spells SQL of more than a line."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if not isinstance(node, ast.Constant | ast.JoinedStr) or node.end_lineno == node.lineno:
+            continue
+        first = node.values[0] if isinstance(node, ast.JoinedStr) else node
+        text = first.value if isinstance(first, ast.Constant) else ""
+        if isinstance(text, str) and STATEMENT.match(text):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for folder in IN_FILES
+        for path in tracked(f"{folder}/*.py")
+        if "/promql/" not in path  # a compiler, whose work is SQL in pieces
+    ],
+)
+def test_sql_of_more_than_a_line_is_in_a_file(path: str) -> None:
+    assert list(statements(path)) == [], f"{path}: move it to include/sql"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in tracked("include/sql/**/*.sql") if "/migrations/" not in path]
+)
+def test_a_file_of_sql_says_what_it_is_for(path: str) -> None:
+    lines = (ROOT / path).read_text().splitlines()
+    head = [line for line in lines if not line.startswith(("{% import", "{% from"))][:1]
+    assert len(lines) == 1 or head[0].startswith(("-- ", "{#")), f"{path} has no header"
