@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
@@ -52,11 +52,6 @@ def test_a_rebuild_under_the_same_rules_changes_nothing(bed: Bed) -> None:
     bed.assert_conserved(messages=372, events=350)
     assert_rolled_up(bed)
     assert shadows(bed) == []
-
-
-def test_an_empty_day_is_left_empty(bed: Bed) -> None:
-    report = rebuilding.rebuild(bed.settings, date(2020, 1, 1))
-    assert report.after == {}
 
 
 def test_lost_events_and_rollups_come_back(bed: Bed) -> None:
@@ -141,91 +136,68 @@ def test_rejected_events_come_back_when_the_rules_allow_them(bed: Bed) -> None:
     assert_rolled_up(bed)
 
 
-@contextmanager
-def after(step: str, work: Callable[[], object]) -> Iterator[None]:
-    """Do something when a rebuild says that it has done a step."""
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            """Do it, in the thread that rebuilds."""
-            if f": {step} took " in record.getMessage():
-                work()
-
-    logger, listener = logging.getLogger("millrace.ingest.rebuild.day"), Listener()
-    level = logger.level
-    logger.addHandler(listener)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(listener)
-        logger.setLevel(level)
-
-
 def test_events_that_arrive_meanwhile_survive(bed: Bed) -> None:
     make_rollups(bed)
     bed.send(event(user, timestamp=noon()) for user in range(1, 101))
     bed.load()
 
-    def load() -> None:
-        bed.send(event(user, timestamp=noon()) for user in range(101, 151))
-        bed.send([b"bad"])
-        bed.load()
+    def load_more(step: str) -> None:
+        if step == "audit":
+            bed.send(event(user, timestamp=noon()) for user in range(101, 151))
+            bed.send([b"bad"])
+            bed.load()
 
-    with after("reject duplicates", load):
-        report = rebuilding.rebuild(bed.settings, today())
+    report = rebuilding.rebuild(bed.settings, today(), on_step=load_more)
     assert report.arrived_meanwhile == 50
     bed.assert_conserved(messages=151, events=150)
     assert_rolled_up(bed)
 
 
-def test_two_rebuilds_of_a_day_do_not_meet(bed: Bed) -> None:
+@contextmanager
+def paused(bed: Bed, day: date, at: str) -> Iterator[None]:
+    """Have a rebuild stand at a step; it goes on, and must succeed, afterwards."""
     entered, leave = threading.Event(), threading.Event()
 
-    def stay() -> None:
-        entered.set()
-        leave.wait(30)
+    def pause(step: str) -> None:
+        if step == at:
+            entered.set()
+            leave.wait(60)
 
-    with after("prepare", stay):
-        first = threading.Thread(target=rebuilding.rebuild, args=(bed.settings, today()))
-        first.start()
-        assert entered.wait(30)
-        with pytest.raises(rebuilding.RebuildError, match="another rebuild"):
-            rebuilding.rebuild(bed.settings, today())
-        leave.set()
-        first.join()
+    with ThreadPoolExecutor(1) as pool:
+        rebuilt = pool.submit(rebuilding.rebuild, bed.settings, day, on_step=pause)
+        try:
+            assert entered.wait(60)
+            yield
+        finally:
+            leave.set()
+        rebuilt.result(60)
 
 
 KILLED = """
 import os, signal, datetime
-from millrace.ingest.rebuild import day
+from millrace.ingest import rebuild
 from millrace.settings import Settings
-calls, method = 0, getattr(day._Rebuild, {method!r})
-def die(*arguments):
-    global calls
-    calls += 1
-    if calls == {call}:
+def die(step):
+    if step == {step!r}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return method(*arguments)
-setattr(day._Rebuild, {method!r}, die)
-day.rebuild(Settings(), datetime.date.fromisoformat({day!r}))
+rebuild.rebuild(Settings(), datetime.date.fromisoformat({day!r}), on_step=die)
 """
 
 
-def kill_rebuild(day: date, method: str, call: int = 1) -> None:
-    """Rebuild a day in a process of its own that dies by kill -9 at a call of a method."""
-    script = KILLED.format(method=method, call=call, day=str(day))
+def kill_rebuild(day: date, step: str) -> None:
+    """Rebuild a day in a process of its own that dies by kill -9 at a step."""
+    script = KILLED.format(step=step, day=str(day))
     died = subprocess.run([sys.executable, "-c", script], env=os.environ, check=False)
     assert died.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("method", ["_reject_duplicates", "_register"])
-def test_a_killed_rebuild_leaves_the_day_and_is_cleaned_up(bed: Bed, method: str) -> None:
+@pytest.mark.parametrize("step", ["reject duplicates", "register"])
+def test_a_killed_rebuild_leaves_the_day_and_is_cleaned_up(bed: Bed, step: str) -> None:
     make_rollups(bed)
     bed.send(event(user, timestamp=noon()) for user in range(1, 51))
     bed.load()
     before = events(bed)
-    kill_rebuild(today(), method)
+    kill_rebuild(today(), step)
     assert shadows(bed) != []
     assert events(bed) == before
     assert_rolled_up(bed)
@@ -236,8 +208,8 @@ def test_a_killed_rebuild_leaves_the_day_and_is_cleaned_up(bed: Bed, method: str
     assert shadows(bed) == []
 
 
-@pytest.mark.parametrize("call", [2, 3], ids=["rejected-events", "events-rollup"])
-def test_a_rebuild_killed_between_two_swaps_is_healed_by_its_retry(bed: Bed, call: int) -> None:
+@pytest.mark.parametrize("step", ["replace events", "replace analytics_r.minutes"])
+def test_a_rebuild_killed_between_two_swaps_is_healed_by_its_retry(bed: Bed, step: str) -> None:
     """Late messages are the hard case: nothing but a verdict says which day they belong to."""
     make_rollups(bed)
     strict, lenient = gates(bed)
@@ -249,7 +221,7 @@ def test_a_rebuild_killed_between_two_swaps_is_healed_by_its_retry(bed: Bed, cal
     bed.load()
     use_gate(bed, lenient)
 
-    kill_rebuild(yesterday, "_replace", call)
+    kill_rebuild(yesterday, step)
     rebuilding.rebuild(bed.settings, yesterday)
 
     bed.assert_conserved_verdicts(messages=51, events=51)
@@ -257,7 +229,7 @@ def test_a_rebuild_killed_between_two_swaps_is_healed_by_its_retry(bed: Bed, cal
     assert shadows(bed) == []
 
     use_gate(bed, strict)
-    kill_rebuild(yesterday, "_replace", call)
+    kill_rebuild(yesterday, step)
     rebuilding.rebuild(bed.settings, yesterday)
 
     bed.assert_conserved_verdicts(messages=51, events=21)

@@ -10,6 +10,7 @@ from confluent_kafka import TopicPartition
 from tests.integration.ingest_bed import Bed, event
 from tests.integration.rebuild_bed import shadows, today
 
+from millrace.backups import erasure
 from millrace.exports import definitions, service
 from millrace.ingest import rebuild as rebuilding
 from millrace.ingest import topics
@@ -121,6 +122,18 @@ def test_a_day_in_pieces_is_put_together_from_every_source(past: Past) -> None:
         rebuilding.rebuild(past.settings, past.day)
     assert past.verdicts() == before
     assert shadows(past) == []
+
+
+def test_who_was_erased_does_not_come_back_from_kafka(past: Past) -> None:
+    past.arrive(12, range(1, 101))
+    erasure.erase(past.settings, 50, "a test", "on request")
+    before = past.verdicts()
+    past.query(f"ALTER TABLE raw_events DROP PARTITION '{past.day}'")
+
+    report = rebuilding.rebuild(past.settings, past.day)
+
+    assert report.sources == {"Kafka": 101}
+    assert past.verdicts() == before
 
 
 def retire(bed: Bed) -> None:

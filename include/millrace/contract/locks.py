@@ -33,7 +33,7 @@ REPLAYS = "millrace.replays"
 """The claim of rejected messages by a replay."""
 
 REBUILD = "millrace.rebuild"
-"""The rebuild of one day of one table."""
+"""The rebuild of one table, and within it of one day."""
 
 EXPORT = "millrace.export"
 """The export of one window."""

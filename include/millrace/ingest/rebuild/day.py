@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -38,7 +38,13 @@ PASSED_ON = ("source_id", "key", "value", "headers", "batch_id", "ingested_at")
 """What rows of the shadows need besides what the gate makes of a message."""
 
 
-def rebuild(settings: Settings, day: date, target: str = "events") -> Report:
+OnStep = Callable[[str], None]
+"""Is told of each step as it begins."""
+
+
+def rebuild(
+    settings: Settings, day: date, target: str = "events", on_step: OnStep = lambda _name: None
+) -> Report:
     """Rebuild a day of an event table, its rejected messages and its rollups.
 
     Raises ``RebuildError`` when the day can't be rebuilt or its audit fails; live tables are then
@@ -49,16 +55,41 @@ def rebuild(settings: Settings, day: date, target: str = "events") -> Report:
         postgres.connect(settings) as connection,
         locks.at_once(connection, locks.REBUILD, target, day, error=busy),
     ):
-        return _Rebuild(settings, connection, day, target).run()
+        _refuse_expiring(settings, day)
+        # Two days may hold copies of an id: whoever looks for them must see the other day as it
+        # will be. So rebuilds of a table follow one another.
+        with locks.alone(connection, locks.REBUILD, target):
+            return _Rebuild(settings, connection, day, target, on_step).run()
+
+
+def _refuse_expiring(settings: Settings, day: date) -> None:
+    """Raise ``RebuildError`` for a day of which events may have expired.
+
+    Rollups that are kept longer than events go on counting them, and would be made of the rest.
+    """
+    since = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    ends = since + timedelta(days=settings.events_retention_days)
+    if ends <= datetime.now(UTC):
+        raise RebuildError(
+            f"events of {day} expire from {ends:%Y-%m-%d %H:%M} UTC on "
+            f"(MILLRACE_EVENTS_RETENTION_DAYS is {settings.events_retention_days}), and rollups "
+            "that are kept longer would be made of what is left; the day stays as it is"
+        )
 
 
 class _Rebuild:
     """One run."""
 
     def __init__(
-        self, settings: Settings, connection: psycopg.Connection[DictRow], day: date, target: str
+        self,
+        settings: Settings,
+        connection: psycopg.Connection[DictRow],
+        day: date,
+        target: str,
+        on_step: OnStep,
     ) -> None:
         self.settings, self.connection, self.day = settings, connection, day
+        self.on_step = on_step
         self.session = Session(settings, day, target)
         self.report = Report(day=str(day))
         self.gates: dict[str, DictRow] = {}
@@ -91,6 +122,7 @@ class _Rebuild:
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
+        self.on_step(name)
         started = time.monotonic()
         yield
         seconds = round(time.monotonic() - started, 2)
@@ -131,6 +163,9 @@ class _Rebuild:
             (self.session.rejected, "rejected_events"),
         ):
             self.session.command(f"CREATE TABLE {shadow} AS {original}")
+            # What expires between two steps must not be missing in the next one.
+            if self.session.number(sql.render("clickhouse/rebuild/has_ttl.sql", table=shadow)):
+                self.session.command(f"ALTER TABLE {shadow} REMOVE TTL")
             # Merges come after the swap: a DELETE would wait for those that are under way. A slice
             # makes two parts, so that a thousand, at which inserts wait, are 500 million messages.
             self.session.command(
@@ -233,6 +268,7 @@ class _Rebuild:
             touched = [row[0] for row in session.run("touched_partitions").result_rows]
             for partition_day in touched:
                 session.run("keep_rejected", partition_day=partition_day)
+            self.on_step("register")
             self._register()
             for statement in session.render("note_unfinished"):
                 session.command(statement, session.bound)
@@ -276,6 +312,7 @@ class _Rebuild:
 
     def _replace(self, table: str, shadow: str, partition_day: date) -> None:
         """Put the shadow's partition in the place of the table's, at once."""
+        self.on_step(f"replace {table}")
         name = shadow if "." in shadow else f"{self.session.database}.{shadow}"
         replace_partition(self.session.client, table, name, partition_day)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -29,6 +29,11 @@ SETTINGS: dict[str, Any] = {
 
 _NAME = r"(?:`[^`]+`|\w+)"
 _TARGET = re.compile(rf"\bTO ({_NAME})\.({_NAME})")
+# dbt puts the key in parentheses, and the engine keeps them.
+_BY_DAY = re.compile(rf"\(?toDate\(({_NAME})\)")
+
+PROBE_ROWS = 10_000
+"""So many rows are tried first to see under which day a view files them."""
 
 
 class RollupError(RuntimeError):
@@ -106,9 +111,63 @@ class Rollups:
         self._command(f"CREATE TABLE {part} AS {target}")
         columns = ", ".join(map(identifier, self._columns(select)))
         self._command(f"INSERT INTO {part} ({columns}) {self._with_origin(select, origin, filled)}")
+        self._refuse_longer_windows(target, f"({columns}) {select}", origin, filled, part)
         self._command(f"INSERT INTO {shadow} SELECT * FROM {part}")  # noqa: S608
         self._fill(target, part)
         self._command(f"DROP TABLE {part} SYNC")
+
+    def _refuse_longer_windows(
+        self, target: str, select: str, origin: str, filled: str, part: str
+    ) -> None:
+        """Raise ``RollupError`` where rows of a day become windows that are filed under another.
+
+        A window of several days is filed under the first of them, with what other days gave; to
+        swap that partition would lose it. So the same rows, a day later, must be filed a day later.
+        """
+        days = self._partitions(filled)
+        column = _BY_DAY.search(self._partition_key(origin))
+        strays = self._partitions(part) - days
+        if column is not None and not strays and self._partitions(part):
+            later = f"SELECT * REPLACE (addDays({column[1]}, 1) AS {column[1]}) FROM {filled}"  # noqa: S608
+            expected = {day + timedelta(days=1) for day in days}
+            # A few rows tell, if the view lets any of them through.
+            strays = (
+                self._partitions_of(f"({later} LIMIT {PROBE_ROWS})", target, select, origin)
+                or self._partitions_of(f"({later})", target, select, origin)
+            ) - expected
+        if strays:
+            raise RollupError(
+                f"a day of {origin} is filed under another day in {target}, whose windows are "
+                "longer than a day or begin at another hour than midnight UTC, so its day can't be "
+                "swapped; let dbt build it (materialized='incremental') instead of a view"
+            )
+
+    def _partitions_of(self, rows: str, target: str, select: str, origin: str) -> set[date]:
+        """Return the days under which a view's result of some rows is filed."""
+        probe = f"{target}_probe{self._suffix}_part"
+        self._command(f"DROP TABLE IF EXISTS {probe} SYNC")
+        self._command(f"CREATE TABLE {probe} AS {target}")
+        self._command(f"INSERT INTO {probe} {self._with_origin(select, origin, rows)}")
+        found = self._partitions(probe)
+        self._command(f"DROP TABLE {probe} SYNC")
+        return found
+
+    def _partitions(self, table: str) -> set[date]:
+        rows = self._client.query(
+            "SELECT DISTINCT partition FROM system.parts "
+            "WHERE active AND rows > 0 AND concat(database, '.', table) = {name:String}",
+            parameters={"name": table},
+        ).result_rows
+        return {date.fromisoformat(partition) for (partition,) in rows}
+
+    def _partition_key(self, table: str) -> str:
+        database, name = table.split(".")
+        rows = self._client.query(
+            "SELECT partition_key FROM system.tables "
+            "WHERE database = {database:String} AND name = {table:String}",
+            parameters={"database": database, "table": name},
+        ).result_rows
+        return str(rows[0][0]) if rows else ""
 
     def drop(self) -> None:
         """Drop every shadow, also those that a killed rebuild has left."""
@@ -123,14 +182,7 @@ class Rollups:
 
     def _shadow(self, target: str) -> str:
         if target not in self.shadows:
-            database, table = target.split(".")
-            key = self._client.query(
-                "SELECT partition_key FROM system.tables "
-                "WHERE database = {database:String} AND name = {table:String}",
-                parameters={"database": database, "table": table},
-            ).result_rows
-            # dbt puts the key in parentheses, and the engine keeps them.
-            if not key or not str(key[0][0]).lstrip("(").startswith("toDate("):
+            if not _BY_DAY.match(self._partition_key(target)):
                 raise RollupError(
                     f"{target} is not partitioned by toDate(…), so its day can't be swapped"
                 )
