@@ -31,6 +31,9 @@ class DyingProducer:
             self._producer.flush(30)
             raise CrashError
 
+    def __len__(self) -> int:
+        return len(self._producer)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
 
