@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,20 @@ def test_what_is_sent_is_ingested_and_rolled_up_by_the_scheduler(airflow_stack: 
     ]
     client.close()
     assert totals == [manifest.accepted] * 3
+    assert all(re.fullmatch(r"events [\d,-]+", name) for name in load_names(airflow_stack))
+    with airflow.api(settings, airflow_stack.secrets) as api:
+        variables = api.get("/variables").raise_for_status().json()["variables"]
+    assert variables == []
+
+
+def load_names(stack: Stack) -> list[str]:
+    """Return how Airflow names the tasks that load, in every run."""
+    with airflow.api(stack.settings, stack.secrets) as api:
+        path = "/dags/ingest_events/dagRuns/~/taskInstances"
+        tasks = api.get(path, params={"task_id": "load", "limit": 100}).raise_for_status().json()
+    names = [task["rendered_map_index"] for task in tasks["task_instances"] if task["start_date"]]
+    assert names
+    return names
 
 
 def test_a_run_that_was_marked_failed_is_followed_at_once(airflow_stack: Stack) -> None:
@@ -185,6 +200,23 @@ def test_a_run_by_hand_rebuilds_the_day_that_was_written(airflow_stack: Stack) -
         f"{day:%Y-%m-%d}": 1,
         f"{day - timedelta(days=1):%Y-%m-%d}": 1,
     }
+
+
+def test_a_form_that_asks_for_what_cannot_be_fails_once_and_alerts_nobody(
+    airflow_stack: Stack,
+) -> None:
+    run_only(airflow_stack, "export_on_demand")
+    since = datetime.now(UTC)
+    form = {"start": "2026-01-02T00:00:00Z", "end": "2026-01-01T00:00:00Z"}
+    with airflow.api(airflow_stack.settings, airflow_stack.secrets) as api:
+        path = "/dags/export_on_demand/dagRuns"
+        run = api.post(path, json={"logical_date": None, "conf": form}).raise_for_status().json()
+        assert outcome(airflow_stack, "export_on_demand", since)["state"] == "failed"
+        task = api.get(f"{path}/{run['dag_run_id']}/taskInstances/make_file").json()
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    with clickhouse.connect(airflow_stack.settings) as client:
+        counted = "SELECT count() FROM pipeline_metrics WHERE labels['dag_id'] = 'export_on_demand'"
+        assert client.command(counted) == 0
 
 
 @pytest.fixture
