@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -93,6 +94,21 @@ class Bed:
         place = TopicPartition(self.name, partition, offset)
         admin = kafka.admin(self.settings)  # lives until the answer is there
         admin.delete_records([place])[place].result(30)
+
+    @contextmanager
+    def rollup(self) -> Iterator[None]:
+        """Have a view count the source's events by user, so that it can be told from its table."""
+        self.query(
+            f"CREATE TABLE rollup_{self.name} (user_id UInt64, events UInt64) "
+            "ENGINE = SummingMergeTree ORDER BY user_id "
+            "SETTINGS non_replicated_deduplication_window = 1000"
+        )
+        self.query(
+            f"CREATE MATERIALIZED VIEW view_{self.name} TO rollup_{self.name} AS SELECT user_id, "
+            "count() AS events FROM events WHERE source_id = {source} GROUP BY user_id"
+        )
+        yield
+        self.query(f"DROP TABLE view_{self.name}")
 
     def count(self, table: str) -> int:
         """Rows of this source."""

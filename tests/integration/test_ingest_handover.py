@@ -48,7 +48,7 @@ class Run:
     def end(self) -> None:
         """Let the time of its workers be up."""
         for worker in self.workers:
-            worker._deadline = 0  # noqa: SLF001  the hand of the clock
+            worker.stop()
         self.join()
 
     def join(self) -> None:
@@ -166,7 +166,7 @@ def test_what_a_plan_finds_amiss_it_takes_from_the_workers(
 def test_the_others_end_when_one_ends_early(start: Callable[[], Run]) -> None:
     run = start()
     wait.until(lambda: run.is_at_work, 60)
-    run.workers[0]._deadline = 0  # noqa: SLF001  the hand of the clock
+    run.workers[0].stop()
 
     run.join()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from millrace.lab.verify import conservation
 from millrace.rules import dead_letters as relaying
 from millrace.settings import Settings
 from millrace.stores import kafka
+from millrace.transform import watermark
 
 
 class Killed(BaseException):
@@ -129,6 +131,39 @@ def test_a_deleted_topic_holds_nothing_back(bed: Bed, monkeypatch: pytest.Monkey
 
     bed.assert_conserved(messages=kept_of, events=kept_of)
     assert {row["partition"] for row in bed.incidents("data_loss")} == lost_of
+
+
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["topic there", "topic deleted"])
+def test_what_a_deactivated_source_left_open_is_completed(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
+) -> None:
+    """Nobody loads it any more; until it is complete, no other source's events are vouched for."""
+    bed.send(event(user) for user in range(1, 101))
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Warehouse, "keep", die)
+        patched.setattr(Ledger, "release", lambda self: None)
+        for share in bed.shares():
+            with pytest.raises(Killed):
+                bed.drain(share)
+    bed.ask("UPDATE data_sources SET is_active = false WHERE source_id = %s", bed.name)
+    other = Bed(bed.settings)
+    opened = datetime.now(UTC)
+    if is_deleted:
+        delete_topic(bed)
+
+    def is_vouched_for() -> bool:
+        other.load()
+        return watermark.record_published_through(bed.settings) > opened
+
+    wait.until(is_vouched_for, 60)
+    count = 0 if is_deleted else 100
+    bed.assert_conserved(messages=count, events=count)
+    lost = sum(r["next_offset"] - r["first_offset"] for r in bed.incidents("data_loss"))
+    assert lost == 100 - count
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 5])

@@ -6,7 +6,8 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,8 +15,8 @@ from tests.integration.ingest_bed import Bed, event
 from tests.unit.rules import fuzz
 
 from millrace.lab.simulate.manifest import Manifest
-from millrace.lab.simulate.record_batches import Connection, Record, batch
-from millrace.lab.simulate.strangers import Strangers, digest
+from millrace.lab.simulate.record_batches import Connection, Record, batch, crc32c
+from millrace.lab.simulate.strangers import Strangers, digest, take_any_time
 from millrace.lab.verify import conservation, simulation
 from millrace.rules import gate, store
 from millrace.rules.model import Rule
@@ -81,8 +82,7 @@ def test_header_names_of_any_bytes_are_kept_and_the_rest_goes_on(bed: Bed, broke
 
 
 def test_any_number_for_a_time_is_the_messages_own_affair(bed: Bed, broker: Connection):
-    anything = str(2**63 - 1)
-    bed.set_topic(message_timestamp_before_max_ms=anything, message_timestamp_after_max_ms=anything)
+    take_any_time(bed.settings, bed.name)  # retention would take those of 1970
     times = [NOW_US, 2**63 - 1, 32_503_680_000_000, 0, 1, 1_772_359_200]
     for partition, time in enumerate([*times, -1]):
         broker.produce(bed.name, partition % 2, batch([Record(encoded(event(1)), None, (), time)]))
@@ -204,3 +204,52 @@ def kept_messages(bed: Bed) -> dict[tuple[int, int], int]:
             for block in stream
             for partition, offset, key, value, stored in block
         }
+
+
+def name_another_codec(content: bytes) -> bytes:
+    """Have a record batch say that it is packed by a codec that there is not; its sum is right."""
+    checked = content[21:22] + bytes([content[22] | 7]) + content[23:]
+    return content[:17] + struct.pack(">I", crc32c(checked)) + checked
+
+
+def pack_badly(content: bytes) -> bytes:
+    """Have a record batch hold what no codec makes; its sum is right."""
+    checked = content[21:61] + bytes(len(content) - 61)
+    return content[:17] + struct.pack(">I", crc32c(checked)) + checked
+
+
+def spoil_batch(bed: Bed, partition: int, number: int, spoil: Callable[[bytes], bytes]) -> None:
+    """Change a record batch in the broker's own file."""
+    log = bed.settings.home / "kafka" / "data" / f"{bed.name}-{partition}" / f"{0:020}.log"
+    with log.open("r+b") as file:
+        for at in range(number + 1):
+            first = file.tell()
+            (size,) = struct.unpack(">8xi", file.read(12))
+            file.seek(first + 12 + size if at < number else first)
+        content = file.read(12 + size)
+        file.seek(first)
+        file.write(spoil(content))
+
+
+@pytest.mark.parametrize("spoil", [name_another_codec, pack_badly])
+def test_a_batch_that_cannot_be_decoded_is_told_and_passed(
+    bed: Bed, broker: Connection, spoil: Callable[[bytes], bytes]
+):
+    for number in range(10):
+        records = [Record(encoded(event(n + 1)), None, (), now()) for n in range(10)]
+        broker.produce(bed.name, number % 2, batch(records, "gzip"))
+    for number in (1, 2, 4):
+        spoil_batch(bed, 0, number, spoil)
+
+    bed.load()
+    broker.produce(bed.name, 0, batch([Record(encoded(event(99)), None, (), now())], "zstd"))
+    bed.load()
+
+    bed.assert_conserved(messages=71, events=71)
+    told = [
+        (r["partition"], r["first_offset"], r["next_offset"]) for r in bed.incidents("data_loss")
+    ]
+    assert told == [(0, 10, 20), (0, 20, 30), (0, 40, 50)]
+    assert all("can't be decoded" in row["detail"] for row in bed.incidents("data_loss"))
+    report = conservation.verify(bed.settings, topics=[bed.name], wait_seconds=10)
+    assert [c.name for c in report.checks if c.differences] == []

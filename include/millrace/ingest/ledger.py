@@ -37,6 +37,11 @@ class Position:
     incarnation: int
 
 
+def left_open(connection: Connection[DictRow]) -> set[str]:
+    """Return the ids of the sources of which micro-batches are open, whether active or not."""
+    return {row["source_id"] for row in connection.execute(_statement("sources_left_open"))}
+
+
 def plan_time(connection: Connection[DictRow]) -> datetime:
     """Return the moment of a plan that is made now: later than that of every plan before."""
     row = connection.execute(_statement("plan_time")).fetchone()
@@ -219,8 +224,8 @@ class Ledger:
             raise LeaseLostError(f"another worker took micro-batch {batch.batch_id}")
         return replace(batch, views=views)
 
-    def retry(self, batch: Batch, *, rewrite: bool = False) -> Batch:
-        """Take an open micro-batch to load it once more; ``rewrite`` gives it new tokens.
+    def retry(self, batch: Batch, *, generation: int | None = None) -> Batch:
+        """Take an open micro-batch to load it once more; another ``generation`` is new tokens.
 
         Raises ``LeaseLostError`` when another worker took it first.
         """
@@ -228,7 +233,7 @@ class Ledger:
             "retry_batch",
             batch_id=batch.batch_id,
             attempts=batch.attempts,
-            rewrite=int(rewrite),
+            generation=batch.generation if generation is None else generation,
         )
         if not rows:
             raise LeaseLostError(f"another worker took micro-batch {batch.batch_id}")
@@ -251,6 +256,13 @@ class Ledger:
         )
         if not rows:
             raise LeaseLostError(f"another worker took micro-batch {batch.batch_id}")
+
+    def has_gate(self) -> bool:
+        """Tell whether the source's rules are compiled, so that its messages can be judged."""
+        row = self.connection.execute(
+            "SELECT FROM current_gates WHERE source_id = %s", [self.source.source_id]
+        ).fetchone()
+        return row is not None
 
     def gate(self, gate_id: int) -> str:
         """Return the statement of a gate."""

@@ -101,7 +101,7 @@ class Loader:
             self.load(batch, messages)
         except RepeatIncompleteError as missing:
             log.warning("%s; writing it under new tokens", missing)
-            self.load(self._ledger.retry(batch, rewrite=True), messages)
+            self.load(self._ledger.retry(batch, generation=batch.generation + 1), messages)
 
     def _publish(
         self, batch: Batch, message_count: int, byte_count: int, is_repeat: bool

@@ -29,7 +29,13 @@ def trust_or_mend(ledger: Ledger, warehouse: Warehouse, batch: Batch) -> Batch:
     the rollups are mended, and the micro-batch returned has a new generation.
     """
     warehouse.find_present(batch)
+    newest = warehouse.newest_generation(batch)
+    if newest and newest >= batch.generation:
+        # The ledger may have been set back: then it does not know what these tokens let in.
+        return mend(ledger, warehouse, batch, f"it was written under generation {newest} before")
     if batch.views == "":  # nothing of this generation was published
+        if batch.generation:
+            warehouse.note_generation(batch)
         return batch
     if batch.generation == 0 and warehouse.remembers(batch):
         return batch  # whether the views are the same is asked under the lock
@@ -53,7 +59,9 @@ def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Bat
     with publication.alone(ledger.connection):
         warehouse.await_statements(batch)
         unfit = make_good(ledger, batch, days)
-        mended = ledger.retry(batch, rewrite=True)
+        newest = max(batch.generation, warehouse.newest_generation(batch))
+        mended = ledger.retry(batch, generation=newest + 1)
+        warehouse.note_generation(mended)
     told = [(rollup, days, why) for rollup, why in sorted(unfit.items())]
     if expiring:
         told.append(("a rollup", expiring, "rollups keep these days longer than their events"))

@@ -18,14 +18,18 @@ from millrace.ingest import ledger as ledgers
 from millrace.ingest import planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
 from millrace.ingest.model import PlanOutdatedError, Range
-from millrace.ingest.reader import OffsetGoneError, Reader
+from millrace.ingest.reader import OffsetGoneError, Reader, UnreadableError
 from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
-from millrace.ingest.worker import Share, Worker
+from millrace.ingest.worker import PASSING_ERRORS, Share, Worker
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, profiles
+from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
+
+SETTLING_SECONDS = 60.0
+"""How long a plan, for which others wait, tries to complete what a deactivated source left."""
 
 
 def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, Any]]:
@@ -35,6 +39,9 @@ def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, An
     this plan's workers ask for the partitions. Otherwise the plan takes the partitions, so that no
     earlier worker can claim any more, and brings ledger and warehouse into line. Waits for a source
     to be active and its topic to exist, at most a run's length.
+
+    A source without a gate is left out, so that others are loaded. Raises ``LookupError`` when
+    there is no other.
     """
     until = time.monotonic() + settings.ingest_run_seconds
     while not (shares := _plan_once(settings, f"{run_id}/plan/{attempt}")):
@@ -48,20 +55,32 @@ def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, An
 def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
     profiles.ensure(settings)
     with postgres.connect(settings) as connection:
-        active = sources.active(connection)
+        registered = sources.every(connection)
+        left_open = ledgers.left_open(connection)
         planned_at = ledgers.plan_time(connection)
+    for source in registered:
+        if not source.is_active and source.source_id in left_open:
+            _settle_deactivated(settings, source, owner, planned_at)
     shares: list[Share] = []
     lagging: dict[str, list[int]] = {}
-    for source in active:
+    without_gate: list[str] = []
+    for source in [source for source in registered if source.is_active]:
         topic = topics.describe(settings, source.topic)
         if topic is None:
             log.warning("source %s: Kafka has no topic %s", source.source_id, source.topic)
             _settle(settings, source, owner, planned_at)
             continue
         with closing(Ledger(settings, source, owner)) as ledger:
+            if not ledger.has_gate():
+                without_gate.append(ledgers.no_gate(source))
+                log.error("left out: %s", without_gate[-1])
+                lagging[source.source_id] = [row["partition"] for row in ledger.positions()]
+                continue
             parts, behind = _plan_source(settings, ledger, topic, planned_at)
         lagging[source.source_id] = behind
         shares += [Share(source, part, len(shares) + i, planned_at) for i, part in enumerate(parts)]
+    if without_gate and not shares:
+        raise LookupError("; ".join(without_gate))
     if shares:
         # These are about all sources; a ledger of any of them asks.
         with closing(Ledger(settings, shares[-1].source, owner)) as ledger:
@@ -78,14 +97,54 @@ def _settle(settings: Settings, source: Source, owner: str, planned_at: datetime
         partitions = tuple(row["partition"] for row in ledger.positions())
         if not partitions or not ledger.open_batches():
             return
-        is_back = waiting.poll(
-            lambda: topics.describe(settings, source.topic) is not None,
-            seconds=settings.ingest_lease_seconds,
-            every=1,
+    if _await_topic(settings, source) is None:
+        worker = _settler(settings, source, partitions, owner, planned_at)
+        worker.settle(SETTLING_SECONDS, is_deleted=True)
+
+
+def _settle_deactivated(
+    settings: Settings, source: Source, owner: str, planned_at: datetime
+) -> None:
+    """Complete what is open of a source that is active no more, for the same reason.
+
+    What keeps it from that is no reason to load nothing else; the next plan tries again.
+    """
+    try:
+        with closing(Ledger(settings, source, owner)) as ledger:
+            known = {row["partition"]: row["topic_id"] for row in ledger.positions()}
+        if not known:
+            return
+        topic = _await_topic(settings, source)
+        is_deleted = topic is None or topic.topic_id not in known.values()
+        worker = _settler(settings, source, tuple(known), owner, planned_at)
+        worker.settle(SETTLING_SECONDS, is_deleted=is_deleted)
+    except PASSING_ERRORS as error:
+        log.warning(
+            "source %s is not active, and its open micro-batches can't be completed now: %s",
+            source.source_id,
+            first_line(error),
         )
-        if not is_back:
-            run_id = owner.rsplit("/", 2)[0]
-            Worker(settings, Share(source, partitions, 0, planned_at), run_id).settle()
+
+
+def _await_topic(settings: Settings, source: Source) -> Topic | None:
+    """Return the topic; one that is being made anew is waited for as long as a lease lasts."""
+    return waiting.poll(
+        lambda: topics.describe(settings, source.topic),
+        seconds=settings.ingest_lease_seconds,
+        every=1,
+    )
+
+
+def _settler(
+    settings: Settings,
+    source: Source,
+    partitions: tuple[int, ...],
+    owner: str,
+    planned_at: datetime,
+) -> Worker:
+    """Return a worker that has every partition of a source."""
+    run_id = owner.rsplit("/", 2)[0]
+    return Worker(settings, Share(source, partitions, 0, planned_at), run_id)
 
 
 def _plan_source(
@@ -93,11 +152,6 @@ def _plan_source(
 ) -> tuple[list[tuple[int, ...]], list[int]]:
     """Plan one source; return its shares, and the partitions that lag."""
     source = ledger.source
-    gate = ledger.connection.execute(
-        "SELECT FROM current_gates WHERE source_id = %s", [source.source_id]
-    ).fetchone()
-    if gate is None:
-        raise LookupError(ledgers.no_gate(source))
     _ensure_target(settings, source)
     rows = ledger.positions()
     watermarks = topics.offsets(settings, source.topic, topic.partitions)
@@ -299,8 +353,8 @@ def _overwritten(
 def _differs(reader: Reader, last: Range, kept: pa.Table, until: float) -> bool:
     try:
         found = reader.read([last], lambda: time.monotonic() > until)
-    except OffsetGoneError:
-        return False  # retention was faster
+    except (OffsetGoneError, UnreadableError):
+        return False  # retention was faster, or nobody can tell
     # Compaction may have taken it; and what Kafka has as no value was kept as an empty one.
     return found.num_rows > 0 and any(
         not found[name].fill_null(empty).equals(kept[name])

@@ -66,6 +66,10 @@ PASSING = frozenset(
     }
 )
 """Errors that the client recovers from by itself."""
+UNREADABLE = frozenset(
+    {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED}
+)
+"""Errors of a record batch that the client can't decode: damaged, or of an unknown codec."""
 
 
 # pyarrow imports pandas when it makes its first array. That takes seconds, which the first messages
@@ -81,6 +85,19 @@ class OffsetGoneError(RuntimeError):
         self.partition = partition
 
 
+class UnreadableError(RuntimeError):
+    """The record batch at which a partition should be read on can't be decoded.
+
+    ``offset`` is where it begins, be that before the position.
+    """
+
+    def __init__(self, partition: int, offset: int, reason: str) -> None:
+        super().__init__(f"partition {partition}: the batch at offset {offset}: {reason}")
+        self.partition = partition
+        self.offset = offset
+        self.reason = reason
+
+
 class Reader:
     """A consumer that is told its partitions and offsets, and gathers messages as Arrow."""
 
@@ -94,6 +111,7 @@ class Reader:
         self._next: dict[int, int] = {}
         self._reached: dict[int, datetime] = {}
         self._gathered: list[tuple[int, pa.Table]] = []
+        self._unreadable: dict[int, UnreadableError] = {}
         self._message_bytes = 1_000
         self.rows = 0
         self.bytes = 0
@@ -109,6 +127,7 @@ class Reader:
         self._forget()
         self._next = dict(positions)
         self._reached = {}
+        self._unreadable = {}
         topic = self.source.topic
         self._consumer.assign([TopicPartition(topic, p, o) for p, o in positions.items()])
 
@@ -119,9 +138,10 @@ class Reader:
 
         A backlog is gathered beyond that: while the client hands over at once as much as is asked
         for, larger micro-batches cost less. Returns whether anything was gathered, be it only
-        offsets without messages. Raises ``OffsetGoneError``, ``PlanOutdatedError`` or
-        ``KafkaException``.
+        offsets without messages. Raises ``OffsetGoneError``, ``PlanOutdatedError``,
+        ``KafkaException``, or ``UnreadableError`` once what came before the batch was taken.
         """
+        self._raise_unreadable()
         start = dict(self._next)
         while self.rows < max_rows and self.bytes < max_bytes:
             wait = min(LONGEST_WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
@@ -142,8 +162,8 @@ class Reader:
     def read(self, ranges: Sequence[Range], is_over: Callable[[], bool]) -> pa.Table:
         """Return the messages of exactly ``ranges``.
 
-        Raises ``OffsetGoneError`` when Kafka lost the beginning of one, ``TimeoutError`` when
-        ``is_over`` says so first.
+        Raises ``OffsetGoneError`` when Kafka lost the beginning of one, ``UnreadableError`` when
+        one can't be decoded, ``TimeoutError`` when ``is_over`` says so first.
         """
         ends = {r.partition: r.next_offset for r in ranges}
         self.seek({})
@@ -158,6 +178,7 @@ class Reader:
                     trouble = self.trouble or "no error"
                     raise TimeoutError(f"Kafka did not deliver in time; {trouble}")
                 self._consume(10_000, 0.2)
+                self._raise_unreadable()
         table = self._table()
         self._forget()
         end_of = np.zeros(max(ends) + 1, np.int64)
@@ -165,6 +186,21 @@ class Reader:
             end_of[partition] = end
         inside = table["offset"].to_numpy() < end_of[table["partition"].to_numpy()]
         return table.filter(pa.array(inside))
+
+    def probe(self, partition: int, offset: int, seconds: float) -> UnreadableError | None:
+        """Return what keeps a partition from being read on at ``offset``; nothing if it can be.
+
+        Raises ``TimeoutError`` when Kafka did not answer within ``seconds``.
+        """
+        self.seek({partition: offset})
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._consume(1, 0.1)
+            if self._unreadable:
+                return self._unreadable[partition]
+            if self.rows or self._next[partition] > offset:  # the end is told, too
+                return None
+        raise TimeoutError(f"Kafka sent nothing of partition {partition} from offset {offset} on")
 
     def watermarks(self, partition: int) -> tuple[int, int]:
         """Ask Kafka for the first offset it has and the one after its last."""
@@ -212,7 +248,7 @@ class Reader:
 
     def _absorb(self, messages: list[Message]) -> None:
         # One pass of C per column: five calls of Python a message would cost more than Kafka.
-        if any(map(Message.error, messages)):
+        if self._unreadable or any(map(Message.error, messages)):
             messages = self._without_errors(messages)
             if not messages:
                 return
@@ -295,11 +331,13 @@ class Reader:
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         good = []
         for message in messages:
-            error = message.error()
+            error, partition = message.error(), message.partition()
+            if partition in self._unreadable:
+                continue  # the client goes on behind some of them
             if error is None:
                 good.append(message)
                 continue
-            code, partition = error.code(), message.partition()
+            code = error.code()
             if code == KafkaError._PARTITION_EOF:
                 # Reached past control records, aborted messages and whatever compaction took.
                 self._next[partition] = max(self._next[partition], message.offset())
@@ -307,11 +345,19 @@ class Reader:
                 raise OffsetGoneError(partition)
             elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
                 raise PlanOutdatedError(f"topic {self.source.topic}: {error.str()}")
+            elif code in UNREADABLE:
+                self._unreadable[partition] = UnreadableError(
+                    partition, message.offset(), error.str()
+                )
             elif code in PASSING or error.retriable():
                 self.trouble = error.str()
             else:
                 raise KafkaException(error)
         return good
+
+    def _raise_unreadable(self) -> None:
+        for unreadable in self._unreadable.values():
+            raise unreadable
 
     def _table(self) -> pa.Table:
         """Return what was gathered in the order of partition and offset, as ``raw_events`` is."""

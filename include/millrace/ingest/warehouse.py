@@ -209,6 +209,14 @@ class Warehouse:
             for batch, partition, first, end, messages, claimed in rows.result_rows
         ]
 
+    def note_generation(self, batch: Batch) -> None:
+        """Note that a micro-batch is written anew, for ledgers that may forget it."""
+        self._run("note_generation", batch, values={"generation": batch.generation})
+
+    def newest_generation(self, batch: Batch) -> int:
+        """Return the last generation that a micro-batch was written under; 0 for the first."""
+        return int(self._run("newest_generation", batch))
+
     def remembers(self, batch: Batch) -> bool:
         """Tell whether the tables surely still know the batch's tokens."""
         return int(self._run("remembered", batch)) < TOKENS_REMEMBERED

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
 from millrace.contract.sources import Source
-from millrace.ingest import recovery
+from millrace.ingest import recovery, unreadable
 from millrace.ingest.lease import Lease
 from millrace.ingest.ledger import Ledger, Position
 from millrace.ingest.loader import Loader
@@ -29,7 +29,7 @@ from millrace.ingest.model import (
 )
 from millrace.ingest.prefetch import Prefetcher
 from millrace.ingest.progress import Progress, compact
-from millrace.ingest.reader import OffsetGoneError, Reader
+from millrace.ingest.reader import OffsetGoneError, Reader, UnreadableError
 from millrace.settings import Settings
 from millrace.stores.errors import first_line
 
@@ -149,11 +149,12 @@ class Worker:
             raise StalledError(f"the run ended in trouble: {self._trouble}") from self._trouble
         return self.progress
 
-    def settle(self) -> None:
-        """Complete what is open without Kafka: the topic was deleted.
+    def settle(self, seconds: float, *, is_deleted: bool) -> None:
+        """Complete what is open, if nobody loads it; Kafka is not asked where it ``is_deleted``.
 
-        What ``raw_events`` kept is loaded, the rest is lost; nothing is done while others load.
+        Raises ``TimeoutError`` when Kafka does not deliver in so many ``seconds``.
         """
+        self._deadline = time.monotonic() + seconds
         try:
             taken = self.ledger.acquire(self.partitions, self.predecessors, self.share.planned_at)
             if taken is None:
@@ -162,10 +163,14 @@ class Worker:
             self.lease.start(lease_until)
             self.loader.ensure_register()
             for batch in self.ledger.open_batches():
-                self._replay(batch, None)
+                self._replay(batch, None if is_deleted else self.reader)
         finally:
             self.lease.stop()
             self._close()
+
+    def stop(self) -> None:
+        """End the run, once the micro-batch at hand is loaded."""
+        self._deadline = 0.0
 
     def is_over(self) -> bool:
         """Tell whether the time is up, or a new plan waits for the partitions or is needed."""
@@ -186,6 +191,8 @@ class Worker:
                     self._step()
             except OffsetGoneError as gone:
                 recovery.skip_lost(self.ledger, self.reader, self.positions[gone.partition])
+            except UnreadableError as found:
+                unreadable.skip(self.ledger, self.reader, self.positions[found.partition], found)
             except PASSING_ERRORS as error:
                 self._wait_out(error, pause)
                 pause = min(LONGEST_PAUSE_SECONDS, pause * 2)

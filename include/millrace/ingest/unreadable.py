@@ -1,0 +1,73 @@
+"""Record batches that can't be decoded: damaged on a broker's disk, or of a codec nobody knows.
+
+Kafka hands such a batch out again and again, so a partition would stand before it for ever. Once it
+is proved that it can't be read, and where it ends, its offsets become an incident and the partition
+goes on behind it. Its bytes stay in Kafka for as long as the topic keeps them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from millrace.ingest.ledger import Ledger, Position
+from millrace.ingest.model import LeaseLostError, Range
+from millrace.ingest.reader import Reader, UnreadableError
+
+log = logging.getLogger(__name__)
+
+PROOFS = 3
+"""So often a batch is asked for before it is given up: what a network spoiled comes right again."""
+
+PROBE_SECONDS = 30.0
+
+
+def skip(ledger: Ledger, reader: Reader, position: Position, found: UnreadableError) -> None:
+    """Go on behind a batch that can't be decoded, and record exactly which offsets were lost.
+
+    Does nothing if it can be read after all. Raises ``TimeoutError`` when Kafka does not answer,
+    ``LeaseLostError`` when the partition belongs to another worker.
+    """
+    partition, first = position.partition, position.next_offset
+    for _ in range(PROOFS - 1):
+        if reader.probe(partition, first, PROBE_SECONDS) is None:
+            return
+
+    def is_inside(offset: int) -> bool:
+        again = reader.probe(partition, offset, PROBE_SECONDS)
+        return again is not None and again.offset == found.offset
+
+    _, end = reader.watermarks(partition)
+    lost = Range(partition, first, first_outside(first, end, is_inside))
+    with ledger.connection.transaction():
+        if not ledger.skip(lost, incarnation=position.incarnation, topic_id=position.topic_id):
+            raise LeaseLostError(f"partition {partition} belongs to another worker")
+        ledger.incident(
+            "data_loss",
+            lost,
+            position.incarnation,
+            f"the record batch at offset {found.offset} can't be decoded ({found.reason}); Kafka "
+            "keeps its bytes for as long as the topic's retention",
+        )
+    log.error(
+        "DATA LOSS: %s partition %d, offsets %d to %d can't be decoded: %s",
+        ledger.source.topic,
+        partition,
+        lost.first_offset,
+        lost.next_offset - 1,
+        found.reason,
+    )
+
+
+def first_outside(inside: int, end: int, is_inside: Callable[[int], bool]) -> int:
+    """Return the first offset up to ``end`` that is not inside, asking as seldom as possible."""
+    step = 1
+    while (outside := min(inside + step, end)) < end and is_inside(outside):
+        inside, step = outside, 2 * step
+    while outside - inside > 1:
+        middle = (inside + outside) // 2
+        if is_inside(middle):
+            inside = middle
+        else:
+            outside = middle
+    return outside
