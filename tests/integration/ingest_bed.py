@@ -194,17 +194,18 @@ class Bed:
 class DrainingWorker(Worker):
     """A worker whose run is over once its partitions are read to the end."""
 
-    quiet_rounds = 0
-
     is_drained = False
+
+    def __init__(self, settings: Settings, share: Share, run_id: str, attempt: int = 1) -> None:
+        super().__init__(settings, share, run_id, attempt, on_step=self.look)
 
     def is_over(self) -> bool:
         """Tell whether the partitions are read to the end that they have now."""
         self.lease.check()
         return self.is_drained
 
-    def _step(self) -> None:
-        super()._step()
+    def look(self) -> None:
+        """See whether they are."""
         ends = topics.offsets(self.settings, self.source.topic, self.partitions)
         self.is_drained = all(self.positions[p].next_offset >= end for p, (_, end) in ends.items())
 

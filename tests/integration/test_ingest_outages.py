@@ -34,7 +34,6 @@ class Steady(Worker):
         (share,) = bed.shares()
         super().__init__(bed.settings, share, bed.run_id)
         self.expected = 1 << 62
-        self.failures: list[Exception] = []
         self.error: BaseException | None = None
         self.ends_with: type = type(None)
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -58,15 +57,6 @@ class Steady(Worker):
     def is_over(self) -> bool:
         """Tell whether everything is loaded, or the time is up."""
         return super().is_over() or self.progress.messages >= self.expected
-
-    def _wait_out(self, error: Exception, pause: float) -> None:
-        self.failures.append(error)
-        super()._wait_out(error, pause)
-
-    @property
-    def misses_kafka(self) -> bool:
-        """Whether it has noticed that Kafka does not answer."""
-        return self._unreachable is not None
 
 
 @contextmanager
@@ -93,7 +83,7 @@ def test_a_server_that_is_down_is_waited_for(stack: Stack, bed: Bed, name: str) 
         with down(stack, name):
             if name != "kafka":
                 bed.send(users(101))
-            wait.until(lambda: worker.misses_kafka or bool(worker.failures))
+            wait.until(lambda: worker.trouble is not None)
         bed.send(users(201))
         worker.expected = 102 if name == "kafka" else 153
     bed.assert_conserved(messages=worker.expected, events=worker.expected // 51 * 50)
@@ -131,11 +121,11 @@ def test_a_table_that_takes_no_rows_is_waited_for(bed: Bed, setting: str, compla
         bed.query(f"ALTER TABLE events MODIFY SETTING {setting}")
         try:
             bed.send(users(101))
-            wait.until(lambda: bool(worker.failures))
+            trouble = wait.until(lambda: worker.trouble)
         finally:
             bed.query(f"ALTER TABLE events RESET SETTING {setting.split(maxsplit=1)[0]}")
         worker.expected = 102
-    assert complaint in str(worker.failures[0])
+    assert complaint in str(trouble)
     bed.assert_conserved(messages=102, events=100)
 
 

@@ -66,7 +66,7 @@ STEPS = [
     (Warehouse, "stage", True),
     (Warehouse, "keep", True),
     (Warehouse, "judge", True),
-    (Warehouse, "_publish_events", True),
+    (Warehouse, "publish_events", True),
     (Warehouse, "publish", True),
     (Ledger, "complete", False),
     (Ledger, "complete", True),

@@ -112,7 +112,7 @@ def test_a_repeat_under_another_identity_is_counted_once(
     if was_altered:
         bed.alter()
     bed.send(messages(range(41, 101)))
-    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
     CHANGES[change](bed, stack)
 
     bed.drain(share, attempt=2)
@@ -131,7 +131,7 @@ def test_a_rollup_that_an_insert_did_not_reach_is_made_good(
     assert bed.rolled_up() == [0, 0]
     bed.hang("fine", SELECT)
     bed.send(messages(range(101, 141)))
-    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
     bed.replace()
 
     bed.drain(share, attempt=2)
@@ -143,10 +143,10 @@ def test_a_repeat_that_is_killed_while_it_makes_good_is_made_good_again(
     bed: Rolled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bed.send(messages(range(1, 101)))
-    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
     bed.alter()
     for attempt, (owner, step) in enumerate(
-        [(Warehouse, "await_statements"), (Ledger, "retry"), (Warehouse, "_publish_events")], 2
+        [(Warehouse, "await_statements"), (Ledger, "retry"), (Warehouse, "publish_events")], 2
     ):
         with monkeypatch.context() as patched:
             die_at(patched, owner, step, after=True)
@@ -190,7 +190,7 @@ def test_a_rollup_that_cannot_be_made_by_the_day_is_told(
     bed.query(f"CREATE TABLE odd_{bed.name} (user_id UInt64) ENGINE = MergeTree ORDER BY user_id")
     bed.hang("odd", "SELECT user_id FROM events WHERE source_id = '{name}'")
     bed.send(messages(range(1, 101)))
-    share = cut(bed, monkeypatch, Warehouse, "_publish_events", "after")
+    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
     bed.alter()
 
     bed.drain(share, attempt=2)

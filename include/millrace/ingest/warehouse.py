@@ -294,14 +294,15 @@ class Warehouse:
     ) -> Counts:
         """Write what was judged to the target table and to ``rejected_events``."""
         if refused < message_count:
-            self._publish_events(batch, lease_until, has_refused=refused > 0, is_rewrite=is_rewrite)
+            self.publish_events(batch, lease_until, has_refused=refused > 0, is_rewrite=is_rewrite)
         if refused:
             self._run("publish_rejected", batch, lease_until=lease_until, is_repeat=is_repeat)
         return Counts(message_count, message_count - refused, refused)
 
-    def _publish_events(
+    def publish_events(
         self, batch: Batch, lease_until: datetime, *, has_refused: bool, is_rewrite: bool
     ) -> None:
+        """Write the events among what was judged; a view that throws fails it."""
         self._run(
             "publish_events",
             batch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -100,10 +101,18 @@ class Worker:
     loads on meanwhile.
 
     ``run_id`` and ``attempt`` name its owner in the ledger: a later attempt of the same task, and
-    any task of the same run's plan, may take its partitions over at once.
+    any task of the same run's plan, may take its partitions over at once. ``on_step`` is called
+    after each micro-batch, and where there is none to load, every moment.
     """
 
-    def __init__(self, settings: Settings, share: Share, run_id: str, attempt: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        share: Share,
+        run_id: str,
+        attempt: int = 1,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
         self.settings = settings
         self.share = share
         self.source = share.source
@@ -115,11 +124,12 @@ class Worker:
         self.positions: dict[int, Position] = {}
         self.lease = Lease(settings, share.source, self.ledger.owner, len(self.partitions))
         self.loader = Loader(self.ledger, self.lease, self.progress)
+        self.trouble: Exception | None = None  # what it waits for to pass
+        self._on_step = on_step
         self._reader: Reader | None = None
         self._prefetcher: Prefetcher | None = None
         self._uncommitted: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        self._trouble: Exception | None = None
         self._deadline = 0.0
         self._topic_checked_at = 0.0
         self._unreachable: Exception | None = None
@@ -145,8 +155,8 @@ class Worker:
             self._close()
         self.progress.is_outdated |= self.lease.is_deserted
         self.progress.report()
-        if self._trouble is not None:
-            raise StalledError(f"the run ended in trouble: {self._trouble}") from self._trouble
+        if self.trouble is not None:
+            raise StalledError(f"the run ended in trouble: {self.trouble}") from self.trouble
         return self.progress
 
     def settle(self, seconds: float, *, is_deleted: bool) -> None:
@@ -186,9 +196,10 @@ class Worker:
                     time.sleep(0.05)  # a lease may end by time alone
                     continue
                 self._resynchronise()
-                self._trouble, pause = self._unreachable, 0.1
+                self.trouble, pause = self._unreachable, 0.1
                 while not self.is_over():
                     self._step()
+                    self._on_step()
             except OffsetGoneError as gone:
                 recovery.skip_lost(self.ledger, self.reader, self.positions[gone.partition])
             except UnreadableError as found:
@@ -222,7 +233,7 @@ class Worker:
 
     def _wait_out(self, error: Exception, pause: float) -> None:
         """After a failure: let go of connections, wait, and take stock of the ledger again."""
-        self._trouble = error
+        self.trouble = error
         log.warning("%s: %s; again in %.1f s", type(error).__name__, first_line(error), pause)
         self.loader.close()  # the next attempt begins with a session of its own
         if isinstance(error, RegisterLostError):
@@ -260,7 +271,7 @@ class Worker:
         self._commit_and_hear_ends()
         if not is_any:
             self.check_topic()
-            self._trouble = self._unreachable  # a Kafka that is down looks like a quiet hour
+            self.trouble = self._unreachable  # a Kafka that is down looks like a quiet hour
             self.progress.tick(self._lag(), self.reader.trouble)
             return
         messages, reached_offsets, reached_at = self.reader.take()
@@ -273,7 +284,7 @@ class Worker:
         self.positions = recovery.advanced(self.positions, ranges)
         self.prefetcher.begin()
         self.loader.load(batch, messages)
-        self._trouble = self._unreachable = None
+        self.trouble = self._unreachable = None
         self._uncommitted |= {r.partition: r.next_offset for r in ranges}
         self.progress.tick(self._lag(), "")
         self.check_topic()
