@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from millrace.ingest import recovery
+from millrace.ingest.arrow import MESSAGES
 from millrace.ingest.ledger import Ledger, Position
 from millrace.ingest.model import Batch, LeaseLostError, PlanOutdatedError, Range
 from millrace.ingest.reader import OffsetGoneError, Reader
-from millrace.ingest.warehouse import MESSAGES, Warehouse
+from millrace.ingest.warehouse import Warehouse
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -24,8 +24,8 @@ from confluent_kafka import (
 )
 
 from millrace.contract.sources import Source
+from millrace.ingest.arrow import MESSAGES
 from millrace.ingest.model import PlanOutdatedError, Range
-from millrace.ingest.warehouse import MESSAGES
 from millrace.settings import Settings
 from millrace.stores import headers, kafka
 from millrace.stores.librdkafka import HeaderReader

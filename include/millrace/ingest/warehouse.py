@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from millrace import waiting
 from millrace.contract.failures import GATE_RULE, Failure
 from millrace.contract.fields import COLUMNS
 from millrace.contract.sources import Source
+from millrace.ingest.arrow import MESSAGES, arrow_stream
 from millrace.ingest.ledger import Position
 from millrace.ingest.model import (
     Batch,
@@ -367,32 +368,6 @@ class Warehouse:
             "batch_id": batch.batch_id,
             "claimed_at": moment(batch.claimed_at),
         }
-
-
-MESSAGES = pa.schema(
-    [
-        ("partition", pa.uint32()),
-        ("offset", pa.uint64()),
-        ("kafka_timestamp", pa.timestamp("ms", tz="UTC")),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("headers", pa.binary()),
-    ]
-)
-"""The columns of ``incoming``, as they are sent."""
-
-END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-
-
-def arrow_stream(messages: pa.Table) -> Generator[bytes, None, None]:
-    """Yield a table in Arrow's streaming format, piece by piece.
-
-    The server takes a piece while the next is made, and pieces of a few MB reuse their memory.
-    """
-    yield messages.schema.serialize().to_pybytes()
-    for batch in messages.to_batches(max_chunksize=20_000):
-        yield batch.serialize().to_pybytes()
-    yield END_OF_STREAM
 
 
 def _is_of_the_statement(error: ClickHouseError) -> bool:

@@ -21,10 +21,11 @@ from psycopg.rows import DictRow
 from millrace.contract import sources
 from millrace.contract.sources import Source
 from millrace.ingest import topics
+from millrace.ingest.arrow import arrow_stream
 from millrace.ingest.model import Range
 from millrace.ingest.reader import Reader
 from millrace.ingest.rebuild.session import RebuildError, Session
-from millrace.ingest.warehouse import arrow_stream, moment
+from millrace.ingest.warehouse import moment
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 
