@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.integration.alerts_world import LOAD, MINUTE, START, World, rule
+from tests.integration.alerts_world import LOAD, MINUTE, ROUTES, START, World, rule
 
 from millrace.alerts import acknowledgement, check, outbox, pipeline, repository
 from millrace.alerts.evaluation import Evaluator
-from millrace.alerts.model import Inhibition
+from millrace.alerts.model import Inhibition, Result, Rule
 from millrace.alerts.replay import replay
 from millrace.lab.channels import Channels, serving
 from millrace.settings import Settings
@@ -70,6 +71,73 @@ def test_minutes_missed_are_judged_afterwards_with_the_same_outcome(world: World
         ("firing", START + 4 * MINUTE),
         ("resolved", START + 8 * MINUTE),
     ]
+
+
+def test_catching_up_keeps_what_was_settled_before_it_was_cut_short(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.save_rule(world.connection, rule())
+    world.judge(0)
+    for minute in range(35):
+        world.sample(minute, 50 if 3 <= minute < 28 else 1)
+    original = Evaluator.evaluate
+
+    def cut(
+        self: Evaluator, rules: Sequence[Rule], first: datetime, last: datetime
+    ) -> dict[datetime, dict[str, Result]]:
+        if first > START + 20 * MINUTE:
+            raise TimeoutError("the task's time is up")
+        return original(self, rules, first, last)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "evaluate", cut)
+        with pytest.raises(TimeoutError):
+            world.judge(34)
+    assert world.told() == [("chat", "trigger"), ("pager", "trigger")]
+    assert world.judge(34).minutes[0] == START + 21 * MINUTE
+    assert world.told()[2:] == [("chat", "resolve"), ("pager", "resolve")]
+
+
+def test_a_second_run_leaves_the_minutes_to_the_first(world: World) -> None:
+    repository.save_rule(world.connection, rule())
+    world.judge(0)
+    world.connection.execute("SELECT pg_advisory_lock(hashtext('millrace.alerts'))")
+    assert str(world.judge(5)) == "another run is judging"
+    world.connection.execute("SELECT pg_advisory_unlock(hashtext('millrace.alerts'))")
+    assert len(world.judge(5).minutes) == 5
+
+
+def test_a_route_that_is_switched_off_still_tells_the_end(world: World, channels: Channels) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0))
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    world.deliver()
+    for route in ROUTES:
+        repository.save_route(world.connection, replace(route, is_active=False))
+    world.sample(2, 50, host="another")
+    world.sample(2, 50)
+    world.judge(2)
+    world.sample(3, 1)
+    world.judge(3)
+    world.deliver()
+    assert [event["event_action"] for event in channels.pagerduty_events] == ["trigger", "resolve"]
+    assert len({event["dedup_key"] for event in channels.pagerduty_events}) == 1
+    assert [m["text"][:9] for m in channels.slack_messages] == ["Load of a", "Resolved:"]
+
+
+def test_what_events_say_means_nothing_to_slack(world: World, channels: Channels) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0, routes=["chat"]))
+    world.judge(0)
+    world.sample(1, 50, host="<!channel> <https://evil.example.com|a link> & more")
+    world.judge(1)
+    world.deliver()
+    [message] = channels.slack_messages
+    assert "&lt;!channel&gt; &lt;https://evil.example.com|a link&gt; &amp; more" in message["text"]
+    for part in (message["text"], json.dumps(message["attachments"][0]["fallback"])):
+        assert "<" not in part
+    sections = [b for b in message["attachments"][0]["blocks"] if b["type"] == "section"]
+    assert "<!channel>" not in json.dumps(sections)
 
 
 def test_catching_up_has_a_bound(world: World) -> None:

@@ -115,6 +115,29 @@ def test_the_end_of_what_was_told_is_told_although_it_is_silenced_by_then() -> N
     assert events(story(minutes=5)) == ["resolve"]
 
 
+def test_a_route_that_is_switched_off_tells_how_incidents_ended_and_nothing_else() -> None:
+    story = Story()
+    [opened] = story(firing("slow"))
+    story.route = replace(ROUTE, is_active=False)
+    assert not story(firing("slow"), firing("new"), minutes=500)
+    [ended] = story(firing("new"))
+    assert (ended.event, ended.group.dedup_key) == ("resolve", opened.group.dedup_key)
+    assert [instance.rule_name for instance in ended.resolved] == ["slow"]
+    story.route = ROUTE
+    [again] = story(firing("new"))
+    assert again.event == "trigger"
+
+
+def test_an_incident_goes_on_when_its_route_is_on_again() -> None:
+    story = Story()
+    [opened] = story(firing("slow"))
+    story.route = replace(ROUTE, is_active=False)
+    assert not story(firing("slow"), minutes=5)
+    story.route = ROUTE
+    [ended] = story(minutes=5)
+    assert (ended.event, ended.group.dedup_key) == ("resolve", opened.group.dedup_key)
+
+
 def test_a_cause_inhibits_what_follows_from_it() -> None:
     inhibition = Inhibition("down", ['alertname="down"'], ['alertname="slow"'], ["source_id"])
     story = Story(mutes=Mutes(inhibitions=[inhibition]))

@@ -22,6 +22,9 @@ from millrace.stores import clickhouse, postgres
 
 log = logging.getLogger(__name__)
 
+MINUTES_AT_ONCE = 10
+"""Minutes judged together after an outage: a statement costs its planning, hardly its data."""
+
 
 @dataclass
 class Summary:
@@ -35,8 +38,11 @@ class Summary:
     notifications: int = 0
     no_data: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    is_left_to_another: bool = False
 
     def __str__(self) -> str:
+        if self.is_left_to_another:
+            return "another run is judging"
         if not self.minutes:
             return "no minute is due"
         last = self.minutes[-1]
@@ -66,12 +72,18 @@ def due_at(settings: Settings, now: datetime) -> datetime:
 def run(settings: Settings, *, now: datetime | None = None, run_url: str = "") -> Summary:
     """Judge every minute since the last one judged, at most ``alert_catch_up_minutes`` of them.
 
-    ``run_url`` is the link to this run that notifications carry. Raises the stores' own errors
-    when PostgreSQL or ClickHouse does not answer; the next run then catches up.
+    They are judged a few at a time, oldest first, since states follow from those before; what is
+    settled stays when the run is cut short. While another run judges, nothing is done. ``run_url``
+    is the link to this run that notifications carry. Raises the stores' own errors when PostgreSQL
+    or ClickHouse does not answer; the next run then catches up.
     """
     last = due_at(settings, now or datetime.now(UTC))
     summary = Summary()
     with postgres.connect(settings) as connection:
+        lock = "SELECT pg_try_advisory_lock(hashtext('millrace.alerts')) AS is_mine"
+        if not connection.execute(lock).fetchall()[0]["is_mine"]:
+            summary.is_left_to_another = True
+            return summary
         row = connection.execute("SELECT evaluated_until FROM alert_clock").fetchone()
         until = row["evaluated_until"] if row else last - MINUTE
         first = max(until + MINUTE, last - MINUTE * (settings.alert_catch_up_minutes - 1))
@@ -81,17 +93,25 @@ def run(settings: Settings, *, now: datetime | None = None, run_url: str = "") -
         rules = [rule for rule in repository.load_rules(connection) if rule.is_active]
         summary.rules = len(rules)
         with Evaluator(settings) as evaluator:
-            found = evaluator.evaluate(rules, first, last)
-            _keep_history(settings, found)
-            for minute, results in found.items():
-                settled = _settle(
-                    settings, connection, evaluator, rules, results, minute, summary, run_url
-                )
-                if settled:
-                    summary.minutes.append(minute)
-    for results in found.values():
-        summary.no_data = {n: r.detail for n, r in results.items() if r.status == "no_data"}
-        summary.errors = {n: r.detail for n, r in results.items() if r.status == "error"}
+            while first <= last:
+                end = min(first + MINUTE * (MINUTES_AT_ONCE - 1), last)
+                found = evaluator.evaluate(rules, first, end)
+                _keep_history(settings, found)
+                for minute, results in found.items():
+                    settled = _settle(
+                        settings, connection, evaluator, rules, results, minute, summary, run_url
+                    )
+                    if settled:
+                        summary.minutes.append(minute)
+                    summary.no_data = {
+                        n: r.detail for n, r in results.items() if r.status == "no_data"
+                    }
+                    summary.errors = {
+                        n: r.detail for n, r in results.items() if r.status == "error"
+                    }
+                if end < last:
+                    log.info("judged up to %s of %s", f"{end:%H:%M}", f"{last:%H:%M}")
+                first = end + MINUTE
     return summary
 
 
@@ -123,7 +143,7 @@ def _settle(
 
         groups = repository.load_groups(connection)
         firing = [instance for instance in after.values() if instance.state == "firing"]
-        routes = [route for route in repository.load_routes(connection) if route.is_active]
+        routes = repository.load_routes(connection)
         mutes = repository.load_mutes(connection, minute)
         kept, due = grouping.decide(routes, rules, firing, mutes, groups, minute)
         repository.save_groups(connection, groups, kept)

@@ -2,7 +2,8 @@
 
 A pure function of the firing alerts, what was told before and the minute, after the model of
 Prometheus' Alertmanager (https://prometheus.io/docs/alerting/latest/alertmanager/). Two choices
-differ from it: the end of something that was told is always told, muted or not, and at once.
+differ from it: the end of something that was told is always told, muted or not, and at once; on a
+route that was switched off meanwhile, too, where nothing else is told.
 """
 
 from __future__ import annotations
@@ -165,6 +166,8 @@ def _judge(
     """Return a group after the minute, or None if it ended, and what is to be told."""
     visible = tuple(instance for instance in members if not muted[instance.key])
     if group.opened_at is None:
+        if not route.is_active:
+            return None, None
         if not visible:
             return (group if members else None), None
         if at - group.first_seen_at < timedelta(seconds=route.group_wait_seconds):
@@ -174,6 +177,10 @@ def _judge(
 
     present = {instance.key for instance in members}
     told = {instance.key for instance in group.notified}
+    if not route.is_active:
+        if told & present:
+            return group, None
+        return None, Notification(route.name, group, "resolve", at, (), group.notified)
     gone = tuple(instance for instance in group.notified if instance.key not in present)
     if len(gone) == len(group.notified) and not visible:
         ended = Notification(route.name, group, "resolve", at, (), gone)

@@ -15,6 +15,7 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from minio import Minio
 from minio.error import MinioException
@@ -31,26 +33,43 @@ from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
 from millrace import waiting
-from millrace.backups import catalogue, gateway, metrics, wal
+from millrace.backups import catalogue, gateway, metrics, timelines, wal
 from millrace.backups.gateway import IN_ONE_PIECE, METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import objects as store
+from millrace.stores import postgres, sql
 
 FOLDER = "base"
 START_SECONDS = 600
+ENDED_EARLY = "recovery ended before configured recovery target was reached"
 _RECOVERY = re.compile(r"(restore_command|recovery_target\w*|hot_standby)\s*=")
 """What an earlier restore left in the cluster's configuration."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """A base backup; it can be restored to any moment from ``ended_at`` on."""
+    """A base backup; it can be restored to any moment from ``ended_at`` on.
+
+    ``timeline`` and ``position`` say where in the log it ended; those of older versions don't.
+    """
 
     backup_id: str
     started_at: str
     ended_at: str
     byte_count: int
     millrace: str
+    timeline: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a recovery reached; ``moment`` is that of the last transaction, if there was any."""
+
+    timeline: int
+    moment: datetime | None
+    is_short: bool
+    """Whether the archived log ends before the moment that was asked for."""
 
 
 def back_up(settings: Settings, requested_by: str) -> Base:
@@ -70,12 +89,14 @@ def back_up(settings: Settings, requested_by: str) -> Base:
         try:
             size = _stream(settings, objects, f"{FOLDER}/{backup_id}.tar.gz", backup_id)
             _put_files(settings, objects, f"{FOLDER}/{backup_id}.files.tar.gz")
+            end = connection.execute(sql.render("postgres/backups/log_position.sql")).fetchall()[0]
             base = Base(
                 backup_id,
                 started_at.isoformat(),
                 datetime.now(UTC).isoformat(),
                 size,
                 version("millrace"),
+                **end,
             )
             data = json.dumps(asdict(base), indent=2).encode()
             objects.put_object(METADATA, f"{FOLDER}/{backup_id}.json", BytesIO(data), len(data))
@@ -148,19 +169,32 @@ def bases(objects: Minio) -> list[Base]:
 
 
 def choose(objects: Minio, to: datetime | None = None) -> Base:
-    """Return the newest base backup that ended by ``to``; raises ``BackupError`` if none did."""
+    """Return the newest base backup that leads to ``to``, or to the newest state.
+
+    Raises ``BackupError`` if there is none, or ``to`` is still to come.
+    """
+    if to and to > datetime.now(UTC):
+        raise BackupError(f"{to:%Y-%m-%d %H:%M:%S} UTC is still to come; name a moment that was")
+    wanted = timelines.at(objects, to)
     for base in reversed(bases(objects)):
-        if to is None or datetime.fromisoformat(base.ended_at) <= to:
+        ended_at = datetime.fromisoformat(base.ended_at)
+        if to and ended_at > to:
+            continue
+        number = base.timeline or timelines.at(objects, ended_at).number
+        if wanted.holds(number, base.position or sys.maxsize):
             return base
-    raise BackupError(f"no base backup of PostgreSQL {f'ended by {to}' if to else 'exists'}")
+    raise BackupError(
+        f"no base backup of PostgreSQL {f'ended by {to}' if to else 'exists'}; "
+        "./millrace backups list shows what there is, ./millrace backups run makes one"
+    )
 
 
 def restore(settings: Settings, data: Path, base: Base, to: datetime | None = None) -> None:
     """Lay a cluster into the empty folder ``data``, ready to recover when it is started.
 
-    It recovers to ``to``, or to the end of the archived log, which is put beside it
-    (``wal_folder``). Every file is checked against the base backup's manifest. Raises
-    ``BackupError`` when the folder is not empty or a file is wrong.
+    It recovers to ``to`` on the timeline that served then, or to the end of the archived log, which
+    is put beside it (``wal_folder``). Every file is checked against the base backup's manifest.
+    Raises ``BackupError`` when the folder is not empty or a file is wrong.
     """
     if data.exists() and any(data.iterdir()):
         raise BackupError(f"{data} is not empty; move it away first")
@@ -184,7 +218,7 @@ def restore(settings: Settings, data: Path, base: Base, to: datetime | None = No
     _fetch_wal(objects, folder, _start_segment(data))
     lines = [
         f'restore_command = \'cp "{folder}/%f" "%p"\'',
-        "recovery_target_timeline = latest",
+        f"recovery_target_timeline = {timelines.at(objects, to).number}",
         "hot_standby = off",  # it serves once it is recovered, not before
     ]
     if to:
@@ -192,14 +226,46 @@ def restore(settings: Settings, data: Path, base: Base, to: datetime | None = No
             f"recovery_target_time = '{to.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'",
             "recovery_target_action = promote",
         ]
-    settled = data / "postgresql.auto.conf"
-    kept = [line for line in settled.read_text().splitlines() if not _RECOVERY.match(line)]
-    settled.write_text("\n".join([*kept, *lines, ""]))
+    _configure(data, lines)
     (data / "recovery.signal").touch()
     if os.geteuid() == 0:
         owner = database_user()
         for path in (data, *data.rglob("*"), folder, *folder.iterdir()):
             shutil.chown(path, owner, owner)
+
+
+def _configure(data: Path, lines: list[str], replaced: re.Pattern[str] = _RECOVERY) -> None:
+    """Write settings into a cluster's configuration in place of those that match a pattern."""
+    settled = data / "postgresql.auto.conf"
+    kept = [line for line in settled.read_text().splitlines() if not replaced.match(line)]
+    settled.write_text("\n".join([*kept, *lines, ""]))
+
+
+def recover(settings: Settings, data: Path, port: int, log: Path) -> Recovered:
+    """Start a restored cluster on a private port until it is recovered, and say what it reached.
+
+    A log that ends before the moment asked for is replayed to its end. Raises ``BackupError`` with
+    PostgreSQL's last words when it does not recover.
+    """
+    log.unlink(missing_ok=True)
+    try:
+        return _recover(settings, data, port, log, is_short=False)
+    except BackupError:
+        if ENDED_EARLY not in log.read_text(errors="replace"):
+            raise
+    _configure(data, [], re.compile(r"recovery_target_(time|action)\s*="))
+    return _recover(settings, data, port, log, is_short=True)
+
+
+def _recover(settings: Settings, data: Path, port: int, log: Path, *, is_short: bool) -> Recovered:
+    parts = urlsplit(settings.postgres_url)
+    url = urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
+    with (
+        running(data, port, log),
+        postgres.connect(settings.model_copy(update={"postgres_url": url})) as connection,
+    ):
+        row = connection.execute(sql.render("postgres/backups/recovered.sql")).fetchall()[0]
+    return Recovered(row["timeline"], row["moment"], is_short)
 
 
 def wal_folder(data: Path) -> Path:
@@ -256,7 +322,7 @@ def running(data: Path, port: int, log: Path) -> Iterator[None]:
     if started.returncode:
         raise BackupError(f"the restored PostgreSQL does not start: {_tail(log)}")
     try:
-        _await_recovered(port, log)
+        _await_recovered([*control, "status"], port, log)
         yield
     finally:
         subprocess.run(
@@ -264,11 +330,17 @@ def running(data: Path, port: int, log: Path) -> Iterator[None]:
         )
 
 
-def _await_recovered(port: int, log: Path) -> None:
+def _await_recovered(status: list[str], port: int, log: Path) -> None:
     """Wait until the log is replayed: pg_ctl does not, where nobody may connect before."""
     ready = [wal.program("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
+
+    def is_ready() -> bool:
+        if subprocess.run(status, capture_output=True, check=False).returncode:
+            raise BackupError(f"the restored PostgreSQL ended while it recovered: {_tail(log)}")
+        return subprocess.run(ready, check=False).returncode == 0
+
     waiting.until(
-        lambda: subprocess.run(ready, check=False).returncode == 0,
+        is_ready,
         "the restored PostgreSQL to recover",
         seconds=START_SECONDS,
         hint=lambda: _tail(log),

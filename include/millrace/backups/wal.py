@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from minio import Minio
 
 from millrace import waiting
-from millrace.backups import gateway, metrics
+from millrace.backups import gateway, metrics, timelines
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
@@ -157,6 +157,8 @@ class Archiver:
         for path in sorted(self.spool.iterdir()):
             if _SEGMENT.fullmatch(path.name):
                 self._send(path, path.name)
+                if path.suffix == ".history":
+                    timelines.note(self.objects, int(path.stem, 16), datetime.now(UTC))
                 path.unlink()
                 self._record(path.name, None)
         if time.monotonic() - self._shipped_partial_at >= PARTIAL_SECONDS:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minio import Minio
 
-from millrace.backups import catalogue, gateway, metadata, restore, wal
+from millrace.backups import catalogue, gateway, metadata, restore, timelines, wal
 from millrace.backups.gateway import BackupError
 from millrace.backups.metadata import Base
 from millrace.stack.stack import Stack
@@ -105,14 +105,28 @@ def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> N
     place = settings.home / "postgres" / "data"
     if place.exists() and any(place.iterdir()) and not request.is_replace:
         raise BackupError(f"{place} holds a cluster; --replace moves it aside")
+    stopped_at = datetime.now(UTC)
     for name in ("wal_archiver", "postgres"):
         stack.stop(name)
-    wal.take_spool(settings)
-    if place.exists():
-        place.rename(place.with_name(f"data.before-{datetime.now(UTC):%Y%m%dT%H%M%S}"))
-    metadata.restore(settings, place, base, request.to)
-    stack.start("postgres")
-    stack.wait_healthy("postgres", timeout=metadata.START_SECONDS)
-    shutil.rmtree(metadata.wal_folder(place))
-    stack.start("wal_archiver")
-    say("PostgreSQL serves")
+    try:
+        wal.take_spool(settings)
+        fresh = place.with_name("data.restored")
+        shutil.rmtree(fresh, ignore_errors=True)  # of a restore that did not end
+        metadata.restore(settings, fresh, base, request.to)
+        log = place.with_name("recovery.log")
+        reached = metadata.recover(settings, fresh, settings.port("postgres"), log)
+        shutil.rmtree(metadata.wal_folder(fresh))
+        if place.exists():
+            place.rename(place.with_name(f"data.before-{stopped_at:%Y%m%dT%H%M%S}"))
+        fresh.rename(place)
+        timelines.note(gateway.connect(settings), reached.timeline, stopped_at)
+    finally:  # the restored one, or the one that was there
+        if place.exists() and any(place.iterdir()):
+            stack.start("postgres")
+            stack.wait_healthy("postgres", timeout=metadata.START_SECONDS)
+            stack.start("wal_archiver")
+    last = "none"
+    if reached.moment:
+        last = f"{reached.moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
+    early = "; the archived log ends before the moment asked for" if reached.is_short else ""
+    say(f"PostgreSQL serves; the last transaction that was restored: {last}{early}")

@@ -103,12 +103,12 @@ def _post(client: Any, channel: str, message: Message, chart_id: str | None) -> 
     is_over = message.event == "resolve"
     body: dict[str, Any] = {
         "channel": (message.thread or {}).get("channel", channel),
-        "text": wording.headline(message.event, content),
+        "text": escape(wording.headline(message.event, content)),
         "attachments": [
             {
                 "color": wording.colour(message.event, content),
                 "blocks": blocks(message.event, content, chart_id),
-                "fallback": wording.headline(message.event, content),
+                "fallback": escape(wording.headline(message.event, content)),
             }
         ],
         "metadata": {
