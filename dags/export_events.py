@@ -51,7 +51,7 @@ def export_events() -> None:
     def export(window: dict[str, str]) -> dict[str, object]:
         """Export one window; skip, saying why, while its quality gate does not let it pass."""
         from millrace.exports import service
-        from millrace.exports.writer import NotPublishableError
+        from millrace.exports.catalogue import NotPublishableError
 
         try:
             return service.export(settings(), window, requested_by="export_events")

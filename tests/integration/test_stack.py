@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from rich.console import Console
+from tests.helpers import embedded
 
 from millrace.settings import Settings
 from millrace.stack import costs, report
@@ -132,3 +137,26 @@ def test_status_shows_what_cost_clickhouse_the_most(
     shown = console.export_text()
     assert "SELECT max(sipHash64(number)) AS dearest FROM numbers(30000000)" in shown
     assert "build_models.metrics_1min" in shown
+
+
+@pytest.mark.timeout(300)
+def test_what_a_dead_supervisor_left_is_ended_and_the_stack_starts_again(tmp_path: Path) -> None:
+    with embedded.running(tmp_path / "home", with_airflow=False) as own:
+        names = [name for name in own.servers if own.supervisor.processes()[name]["pid"]]
+        pids = {name: own.pid(name) for name in names}
+        supervisor = int((own.settings.home / "supervisord.pid").read_text())
+        os.kill(supervisor, signal.SIGKILL)
+        own.wait_gone(supervisor)
+        assert psutil.pid_exists(pids["redis"])  # which overwrites its environment
+        onlooker = subprocess.Popen(["sleep", "60"], cwd=own.settings.home)
+        said = own.shutdown()
+        assert any("redis-server" in text for text in said), said
+        assert not [name for name, pid in pids.items() if psutil.pid_exists(pid)]
+        assert onlooker.poll() is None
+        onlooker.kill()
+        onlooker.wait()
+        own.configure()
+        for name in names:
+            own.start(name)
+        for name in names:
+            own.wait_healthy(name)

@@ -42,6 +42,11 @@ def audit(
         audits = auditing.audit_closed(Settings())
     else:
         window = window_at(kind, at.replace(tzinfo=UTC))
+        if window.end > datetime.now(UTC):
+            raise typer.BadParameter(
+                f"the window ends at {window.end:%Y-%m-%d %H:%M} UTC: it can be judged after that",
+                param_hint="--at",
+            )
         audits = auditing.audit_window(Settings(), window, dataset)
     try:
         typer.echo(auditing.demand(audits))

@@ -59,9 +59,12 @@ def down() -> None:
     """Stop every server of this stack; the data stays."""
     console = _console()
     stack = _existing_stack()
-    if not stack.supervisor.is_running():
-        console.print("Nothing is running.")
-    stack.shutdown()
+    was_running = stack.supervisor.is_running()
+    left = stack.shutdown()
+    if left:
+        console.print(f"Ended what no supervisor looked after: {', '.join(left)}.")
+    elif not was_running:
+        console.print("Nothing was running.")
     console.print(f"Stopped. The data is in {stack.settings.home}; ./millrace up starts again.")
 
 

@@ -78,6 +78,11 @@ class Definition:
         return timedelta(days=1) if self.schedule == "daily" else timedelta(hours=1)
 
     @property
+    def is_archive(self) -> bool:
+        """Whether a window holds what arrived in it: the source only grows, and then forgets."""
+        return self.arrival_column == self.time_column
+
+    @property
     def suffix(self) -> str:
         """The files' suffix."""
         return SUFFIXES[self.format]

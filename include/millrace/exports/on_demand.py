@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from millrace.contract import ledger, verdicts
 from millrace.exports import definitions
+from millrace.exports.catalogue import NotPublishableError
 from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
 from millrace.exports.windows import Window
-from millrace.exports.writer import Exporter, NotPublishableError
+from millrace.exports.writer import Exporter
 from millrace.settings import Settings
 from millrace.stores import postgres
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from millrace.exports import definitions, on_demand, windows
+from millrace.exports import definitions, on_demand
+from millrace.exports import due as due_windows
 from millrace.exports.definitions import ExportError, PersonalData
 from millrace.exports.windows import Window
 from millrace.exports.writer import Exporter
 from millrace.settings import Settings
 
-LOOKBACK = timedelta(hours=48)
-"""How far back a run looks for windows that are missing or got late events."""
-
 
 def due(settings: Settings, until: datetime | None = None) -> list[dict[str, str]]:
     """Return the windows due at ``until`` (now by default), as ``export`` takes them."""
     with Exporter(settings) as exporter:
-        found = windows.due(
+        found = due_windows.find(
             settings,
             exporter.postgres,
             exporter.clickhouse,
             definitions.read(exporter.postgres),
             until or datetime.now(UTC),
-            LOOKBACK,
         )
     return [
         {

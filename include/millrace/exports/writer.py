@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.contract import ledger, locks, verdicts
+from millrace.contract import ledger, verdicts
 from millrace.exports import schemas, windows
+from millrace.exports.catalogue import Catalogue, Export, NotPublishableError
 from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
 from millrace.exports.windows import Window
 from millrace.settings import Settings
 from millrace.stores import clickhouse, objects, postgres, sql
-from millrace.stores.postgres import one
 from millrace.stores.quoting import identifier
 
 ROWS_PER_FILE = 5_000_000
 """About how many rows of a window share a file."""
-
-
-class NotPublishableError(ExportError):
-    """The window is not exported now: its gate withholds it, or has not judged it yet."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """What a run wrote."""
-
-    run_id: int
-    prefix: str
-    row_count: int
-    byte_count: int
-    files: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +38,7 @@ class Exporter:
         self.postgres = postgres.connect(settings)
         self.clickhouse: Client = clickhouse.connect(settings, "exporter")
         self.collection = clickhouse.object_collection(settings)
+        self.catalogue = Catalogue(settings, self.postgres, self.objects)
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,14 +58,34 @@ class Exporter:
         when another run has the window or what was written is not what the source holds.
         """
         windows.check_aligned(definition, window)
-        with self._alone(definition, window), self._run(definition, window, requested_by) as run_id:
+        with self.catalogue.run(definition, window, requested_by) as run_id:
             snapshot_at = self._admit(definition, window)
             place = f"{definition.destination}/{windows.folder(definition, window)}"
-            prefix = self._claim_prefix(run_id, place)
-            written = self.write(definition, definition.personal_data, window, snapshot_at, prefix)
+            prefix = self.catalogue.claim_prefix(run_id, place)
+            treatment = definition.personal_data
+            select = definition.select(self.settings, treatment)
+            bound = self._bound(definition, treatment, window, snapshot_at)
+            written = self._write(definition, treatment, window, select, bound, prefix, False)
             export = replace(written, run_id=run_id)
-            self._publish(definition, window, snapshot_at, place, export)
+            if definition.is_archive:
+                self._check_grown(definition, window, export)
+            columns = schemas.describe(self.clickhouse, select, bound)
+            self.catalogue.publish(definition, window, snapshot_at, place, export, columns)
         return export
+
+    def _check_grown(self, definition: Definition, window: Window, export: Export) -> None:
+        """Raise ``NotPublishableError`` if less would be published than is now.
+
+        The source forgets rows after its retention, and a restore may leave them out; what was
+        archived of them may be their last copy.
+        """
+        published = self.catalogue.published(definition, window)
+        if published and published["row_count"] > export.row_count:
+            raise NotPublishableError(
+                f"{definition.name} of {window.start:%F %R} stays as it is: {definition.relation} "
+                f"has {export.row_count:,} rows of it by now, the archive "
+                f"{published['row_count']:,}"
+            )
 
     def write(
         self,
@@ -131,17 +134,21 @@ class Exporter:
             structure=schemas.structure(schemas.describe(self.clickhouse, select, bound)),
             condition=condition,
         )
-        with (
-            self._alone(definition, window),
-            self._run(definition, window, "an erasure") as run_id,
-        ):
+        with self.catalogue.run(definition, window, "an erasure") as run_id:
             place = f"{definition.destination}/{windows.folder(definition, window)}"
-            prefix = self._claim_prefix(run_id, place)
+            prefix = self.catalogue.claim_prefix(run_id, place)
             written = self._write(
                 definition, treatment, window, kept, {**bound, **parameters}, prefix, False
             )
             export = replace(written, run_id=run_id)
-            self._publish(definition, window, published["snapshot_at"], place, export)
+            self.catalogue.publish(
+                definition,
+                window,
+                published["snapshot_at"],
+                place,
+                export,
+                schemas.describe(self.clickhouse, select, bound),
+            )
             names = [
                 item.object_name
                 for item in self.objects.list_objects(
@@ -169,13 +176,6 @@ class Exporter:
             "snapshot_at": snapshot_at,
             "hash_key": self._hash_key(definition, treatment),
         }
-
-    def _claim_prefix(self, run_id: int, place: str) -> str:
-        prefix = f"{place}/run={run_id}/"
-        self.postgres.execute(
-            "UPDATE export_runs SET prefix = %s WHERE run_id = %s", [prefix, run_id]
-        )
-        return prefix
 
     def _write(
         self,
@@ -257,44 +257,12 @@ class Exporter:
             for name, size, rows, content_hash in self.clickhouse.query(query).result_rows
         ]
 
-    def _alone(self, definition: Definition, window: Window) -> AbstractContextManager[None]:
-        start = window.start.isoformat()
-        busy = f"export {definition.name} {start} is being made by another run; wait for it"
-        return locks.at_once(
-            self.postgres, locks.EXPORT, definition.name, start, error=ExportError(busy)
-        )
-
-    @contextmanager
-    def _run(self, definition: Definition, window: Window, requested_by: str) -> Iterator[int]:
-        """Record a run and yield its number; one that does not come to its end is marked so."""
-        begun = self.postgres.execute(
-            sql.render("postgres/exports/begin_run.sql"),
-            {
-                "name": definition.name,
-                "start": window.start,
-                "end": window.end,
-                "requested_by": requested_by,
-            },
-        )
-        run_id = int(one(begun)["run_id"])
-        try:
-            yield run_id
-        except NotPublishableError as error:
-            self._end(run_id, "skipped", str(error))
-            raise
-        except Exception as error:
-            self._end(run_id, "failed", str(error))
-            raise
-
-    def _end(self, run_id: int, state: str, reason: str) -> None:
-        self.postgres.execute(
-            "UPDATE export_runs SET state = %s, reason = %s, ended_at = clock_timestamp() "
-            "WHERE run_id = %s",
-            [state, reason[:2000], run_id],
-        )
-
     def _admit(self, definition: Definition, window: Window) -> datetime:
         """Return the snapshot to export; raise ``NotPublishableError`` unless it may go out."""
+        if window.end > datetime.now(UTC):
+            raise NotPublishableError(
+                f"{definition.name} of {window.start:%F %R} has not ended yet"
+            )
         if definition.gate:
             verdict = verdicts.ask(self.postgres, definition.gate, window.start, window.end)
             if verdict.status != "published":
@@ -309,92 +277,3 @@ class Exporter:
                 f"of {snapshot_at:%F %T} open. The next run of export_events tries it again"
             )
         return snapshot_at
-
-    def _publish(
-        self,
-        definition: Definition,
-        window: Window,
-        snapshot_at: datetime,
-        place: str,
-        export: Export,
-    ) -> None:
-        """Make a run's files the window's truth, unless a newer run already has.
-
-        The row in ``exported_windows`` is locked around the PUT of the manifest, so that a run that
-        was thought dead can't put an older manifest over a newer one.
-        """
-        select = definition.select(self.settings, definition.personal_data)
-        bound = {
-            "window_start": window.start,
-            "window_end": window.end,
-            "snapshot_at": snapshot_at,
-            "hash_key": "",
-        }
-        columns = schemas.describe(self.clickhouse, select, bound)
-        content_hash = sum(int(file["content_hash"]) for file in export.files) % 2**64
-        with self.postgres.transaction():
-            claimed = self.postgres.execute(
-                sql.render("postgres/exports/publish.sql"),
-                {
-                    "name": definition.name,
-                    "start": window.start,
-                    "end": window.end,
-                    "run_id": export.run_id,
-                },
-            ).fetchone()
-            if claimed is None:
-                raise ExportError(f"a newer run has published {definition.name} {window.start}")
-            version = self._schema_version(definition, columns).number
-            self.postgres.execute(
-                sql.render("postgres/exports/finish_run.sql"),
-                {
-                    "run_id": export.run_id,
-                    "snapshot_at": snapshot_at,
-                    "schema_version": version,
-                    "row_count": export.row_count,
-                    "byte_count": export.byte_count,
-                    "content_hash": content_hash,
-                    "name": definition.name,
-                    "start": window.start,
-                    "end": window.end,
-                },
-            )
-            manifest = {
-                "export": definition.name,
-                "run_id": export.run_id,
-                "window_start": window.start.isoformat(),
-                "window_end": window.end.isoformat(),
-                "snapshot_at": snapshot_at.isoformat(),
-                "format": definition.format,
-                "schema_version": version,
-                "schema": columns,
-                "sorted_by": definition.order(definition.personal_data),
-                "personal_data": str(definition.personal_data),
-                "rows": export.row_count,
-                "bytes": export.byte_count,
-                "content_hash": str(content_hash),
-                "files": list(export.files),
-                "created_at": datetime.now(UTC).isoformat(),
-            }
-            self._put(f"{place}/manifest.json", json.dumps(manifest, indent=2))
-            self._put(f"{place}/_SUCCESS", str(export.run_id))
-
-    def _schema_version(self, definition: Definition, columns: schemas.Columns) -> schemas.Version:
-        """Return the version of an export's columns; a new one is announced beside the files."""
-        version = schemas.version_of(self.postgres, definition.name, columns)
-        if version.is_new:
-            content = {
-                "version": version.number,
-                "columns": columns,
-                "changes": version.changes,
-            }
-            key = f"{definition.destination}/_schemas/v{version.number}.json"
-            self._put(key, json.dumps(content, indent=2))
-        return version
-
-    def _put(self, key: str, text: str) -> None:
-        data = text.encode()
-        kind = "application/json" if key.endswith(".json") else "text/plain"
-        self.objects.put_object(
-            self.settings.s3_bucket, key, io.BytesIO(data), len(data), content_type=kind
-        )

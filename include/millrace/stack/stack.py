@@ -15,7 +15,7 @@ import psutil
 
 from millrace import waiting
 from millrace.settings import REPOSITORY, Settings
-from millrace.stack import airflow, backups, clickhouse, kafka, postgres, redis, s3, scheduler
+from millrace.stack import airflow, backups, clickhouse, kafka, postgres, redis, s3
 from millrace.stack import secrets as stack_secrets
 from millrace.stack.server import Server, StackError, check_port
 from millrace.stack.supervisor import Supervisor
@@ -176,12 +176,16 @@ class Stack:
             return ""
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
-    def shutdown(self) -> None:
-        """Stop everything, Airflow first, stragglers of killed processes included."""
+    def shutdown(self) -> list[str]:
+        """Stop everything, Airflow first; return what a dead supervisor had left running.
+
+        Raises ``StackError`` naming the processes that don't end.
+        """
         self.supervisor.stop_together(self.names("airflow"))
         self.supervisor.stop_together(self.names("store"))
         self.supervisor.shutdown()
         left = self._stragglers()
+        said = [f"{process.name()} (process {process.pid})" for process in left]
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
@@ -189,16 +193,25 @@ class Stack:
         for process in stubborn:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        _gone, stubborn = psutil.wait_procs(stubborn, timeout=10)
+        if stubborn:
+            pids = ", ".join(str(process.pid) for process in stubborn)
+            raise StackError(f"these processes do not end, even when killed: {pids}; see ps -fp")
+        return said
 
     def _stragglers(self) -> list[psutil.Process]:
-        """Return live processes that the supervisor started for this home and does not know."""
-        found = scheduler.orphans(self.settings.home / "airflow")
+        """Return live processes of this home that no supervisor knows.
+
+        They are known by the server's folder that they work in: a title that a process gives itself
+        overwrites its environment. Who looks around there from a terminal is none of them.
+        """
+        found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                variables = process.environ()
-                if (
-                    variables.get("MILLRACE_HOME") == str(self.settings.home)
-                    and "SUPERVISOR_PROCESS_NAME" in variables
+                place = Path(process.cwd())
+                if process.terminal() is None and any(
+                    place.is_relative_to(server.directory) for server in self.servers.values()
                 ):
+                    process.name()  # which is kept, for when it is gone
                     found.append(process)
         return found

@@ -1,4 +1,4 @@
-{# How many rows each window of an export has. #}
+-- How many rows each of the given windows holds.
 SELECT
     toDateTime(intDiv(toUnixTimestamp(`{{ time_column }}`), {{ seconds }}) * {{ seconds }}, 'UTC')
         AS window_start,
@@ -7,4 +7,5 @@ FROM {{ relation }}
 WHERE
     `{{ time_column }}` >= {start:DateTime64(3,'UTC')}
     AND `{{ time_column }}` < {end:DateTime64(3,'UTC')}
+    AND window_start IN {starts:Array(DateTime('UTC'))}
 GROUP BY window_start

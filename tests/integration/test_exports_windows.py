@@ -1,0 +1,230 @@
+"""Which windows are exported, when, and again when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars
+import pytest
+from psycopg.types.json import Jsonb
+from tests.integration.exports_bed import (
+    HOUR,
+    download,
+    export,
+    exporting,
+    insert_events,
+    judge,
+    manifest,
+)
+
+from millrace.exports import definitions, retention
+from millrace.exports import due as due_windows
+from millrace.exports.catalogue import NotPublishableError
+from millrace.exports.definitions import ExportError
+from millrace.exports.windows import Window
+from millrace.exports.writer import Exporter
+from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres
+
+
+@pytest.fixture(scope="module")
+def exporter(settings: Settings) -> Iterator[Exporter]:
+    with exporting(settings) as running:
+        yield running
+
+
+def test_what_changed_is_noticed_however_long_ago_it_was(exporter: Exporter) -> None:
+    settings = exporter.settings
+    old = datetime(2026, 2, 10, 4, tzinfo=UTC)
+    never, withheld = old + timedelta(days=1), old + timedelta(days=2)
+    (definition,) = definitions.read(exporter.postgres, "events")
+
+    def due() -> dict[datetime, str]:
+        until = old + timedelta(days=20)
+        found = due_windows.find(
+            settings, exporter.postgres, exporter.clickhouse, [definition], until
+        )
+        wanted = (old, never, withheld)
+        return {window.start: window.cause for window in found if window.start in wanted}
+
+    insert_events(settings, old, 30, first=500_000)
+    judge(settings, "published", old)
+    export(exporter, "events", old)
+    assert due() == {}
+    insert_events(settings, old, 3, first=501_000)
+    for start, first in ((never, 502_000), (withheld, 503_000)):
+        insert_events(settings, start, 5, first=first)
+    judge(settings, "published", never)
+    with pytest.raises(NotPublishableError):
+        export(exporter, "events", withheld)
+    assert due() == {old: "+3 rows since", never: "scheduled"}  # that one waits for its gate
+    for start in (old, never):
+        export(exporter, "events", start)
+    assert due() == {}
+    # However late its gate lets it pass, it is not forgotten.
+    exporter.postgres.execute(
+        "UPDATE export_runs SET started_at = started_at + interval '100 days' WHERE name = 'events'"
+    )
+    judge(settings, "published", withheld)
+    assert due() == {withheld: "scheduled"}
+    exporter.postgres.execute(
+        "UPDATE export_runs SET started_at = started_at - interval '100 days' WHERE name = 'events'"
+    )
+    export(exporter, "events", withheld)
+
+
+def test_the_archive_never_shrinks(exporter: Exporter) -> None:
+    settings = exporter.settings
+    start = datetime(2026, 3, 3, 4, tzinfo=UTC)
+    (definition,) = definitions.read(exporter.postgres, "raw_events")
+    with clickhouse.connect(settings) as client:
+        client.command(
+            "INSERT INTO raw_events SELECT 'default', 'archived', 0, 1, number, "
+            "{hour:DateTime64(3)}, 'k', 'v', '', 1, {hour:DateTime64(3)} FROM numbers(50)",
+            parameters={"hour": start},
+        )
+        assert export(exporter, "raw_events", start)["rows"] == 50
+        client.command("DELETE FROM raw_events WHERE topic = 'archived' AND offset < 20")
+    found = due_windows.find(
+        settings, exporter.postgres, exporter.clickhouse, [definition], start + timedelta(hours=1)
+    )
+    assert start not in [window.start for window in found]
+    before = manifest(settings, "archive/raw_events/date=2026-03-03/hour=04")
+    with pytest.raises(NotPublishableError, match="30 rows of it by now, the archive 50"):
+        export(exporter, "raw_events", start)
+    assert manifest(settings, "archive/raw_events/date=2026-03-03/hour=04") == before
+
+
+def test_a_window_that_has_not_ended_is_not_exported(exporter: Exporter) -> None:
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    judge(exporter.settings, "published", start)
+    with pytest.raises(NotPublishableError, match="has not ended"):
+        export(exporter, "events", start)
+
+
+def test_late_events_replace_the_manifest_and_old_files_go_later(
+    exporter: Exporter, tmp_path: Path
+) -> None:
+    settings = exporter.settings
+    start = HOUR + timedelta(hours=1)
+    place = "exports/events/date=2026-03-01/hour=08"
+    insert_events(settings, start, 100, first=100_000)
+    judge(settings, "published", start)
+    export(exporter, "events", start)
+    first = manifest(settings, place)
+
+    def due() -> list[Window]:
+        definition = definitions.read(exporter.postgres, "events")
+        end = start + timedelta(hours=1)
+        found = due_windows.find(
+            settings, exporter.postgres, exporter.clickhouse, definition, end, timedelta(hours=1)
+        )
+        return [window for window in found if window.start == start]
+
+    assert due() == []
+    insert_events(settings, start, 7, first=200_000)
+    assert [window.cause for window in due()] == ["+7 rows since"]
+    export(exporter, "events", start)
+    second = manifest(settings, place)
+    assert (first["rows"], second["rows"]) == (100, 107)
+    assert due() == []
+    clickhouse.connect(exporter.settings).command(
+        "INSERT INTO rebuilt_days (day, reason) VALUES ('2026-03-01', 'a test')"
+    )
+    assert "was rebuilt" in due()[0].cause
+    clickhouse.connect(exporter.settings).command("TRUNCATE TABLE rebuilt_days")
+
+    download(settings, first, tmp_path)  # whoever holds the old manifest can still read
+    now = datetime.now(UTC)
+    exporter.postgres.execute(
+        "UPDATE export_definitions SET retention_days = 36500 WHERE name = 'events'"
+    )
+    retention.expire(settings, now)
+    download(settings, first, tmp_path)
+    retention.expire(settings, now + retention.GRACE + timedelta(minutes=1))
+    with pytest.raises(Exception, match="NoSuchKey"):
+        download(settings, first, tmp_path)
+    download(settings, second, tmp_path)
+
+
+def test_a_day_is_one_window_and_gets_late_events_too(exporter: Exporter, tmp_path: Path) -> None:
+    settings = exporter.settings
+    exporter.postgres.execute(
+        "INSERT INTO export_definitions SELECT (jsonb_populate_record(d, %s)).* "
+        "FROM export_definitions AS d WHERE name = 'events'",
+        [
+            Jsonb({
+                "name": "events_by_day", "schedule": "daily", "destination": "exports/events_by_day"
+            })
+        ],
+    )  # fmt: skip
+    day = datetime(2026, 2, 20, tzinfo=UTC)
+    (definition,) = definitions.read(exporter.postgres, "events_by_day")
+
+    def due() -> list[Window]:
+        until = day + timedelta(days=1, hours=5)
+        return due_windows.find(
+            settings, exporter.postgres, exporter.clickhouse, [definition], until, timedelta(days=1)
+        )
+
+    for hour in (0, 13, 23):
+        insert_events(settings, day + timedelta(hours=hour), 50, first=300_000 + hour * 1000)
+    judge(settings, "published", day, hours=24)
+    (window,) = [window for window in due() if window.start == day]
+    assert window.end == day + timedelta(days=1)
+    assert exporter.run(definition, window, "a test").row_count == 150
+    place = "exports/events_by_day/date=2026-02-20"
+    first = manifest(settings, place)
+    assert first["rows"] == 150
+    assert all("hour=" not in file["key"] for file in first["files"])
+    assert day not in {window.start for window in due()}
+
+    insert_events(settings, day + timedelta(hours=7), 5, first=400_000)
+    (again,) = [window for window in due() if window.start == day]
+    assert again.cause == "+5 rows since"
+    exporter.run(definition, again, "a test")
+    (path,) = download(settings, manifest(settings, place), tmp_path)
+    assert polars.read_parquet(path).height == 155
+    with pytest.raises(ExportError, match="no UTC day"):
+        exporter.run(definition, Window("events_by_day", day, day + timedelta(hours=1)), "a test")
+    exporter.postgres.execute("DELETE FROM export_definitions WHERE name = 'events_by_day'")
+
+
+def test_gate_holds_a_window_back_until_it_has_passed(exporter: Exporter) -> None:
+    start = HOUR - timedelta(hours=5)
+    insert_events(exporter.settings, start, 10, first=900_000)
+    with pytest.raises(NotPublishableError, match="unknown"):
+        export(exporter, "events", start)
+    judge(exporter.settings, "withheld", start)
+    with pytest.raises(NotPublishableError, match="null rate above 2 %"):
+        export(exporter, "events", start)
+    with postgres.connect(exporter.settings) as connection:
+        states = connection.execute(
+            "SELECT state, reason FROM export_runs WHERE name = 'events' AND window_start = %s",
+            [start],
+        ).fetchall()
+    assert [row["state"] for row in states] == ["skipped", "skipped"]
+    judge(exporter.settings, "published", start)
+    assert export(exporter, "events", start)["rows"] == 10
+
+
+def test_an_open_batch_keeps_the_hour_open(exporter: Exporter) -> None:
+    with exporter.postgres.transaction(force_rollback=True):
+        exporter.postgres.execute(
+            "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic) "
+            "VALUES ('other', '', 'other', 'other')"
+        )
+        exporter.postgres.execute(
+            "WITH gate AS (INSERT INTO gates (source_id, statement, fingerprint, rules) "
+            "VALUES ('other', '', '', '{}') RETURNING gate_id) "
+            "INSERT INTO ingest_batches (source_id, gate_id, owner, claimed_at) "
+            "SELECT 'other', gate_id, 'a test', %s FROM gate",
+            [HOUR + timedelta(minutes=30)],
+        )
+        (definition,) = definitions.read(exporter.postgres, "raw_events")
+        with pytest.raises(NotPublishableError, match="not closed"):
+            exporter.run(
+                definition, Window("raw_events", HOUR, HOUR + timedelta(hours=1)), "a test"
+            )
