@@ -22,8 +22,20 @@ INPUT = "incoming"
 CLAIMED_AT = "{claimed_at:DateTime64(3, 'UTC')}"
 """When a message was received: its micro-batch's claim, which a repeat binds as the first time."""
 
-UNIQUE_KEYS = "clickhouse/contract/unique_keys.sql"
-"""Of a map's entries, the first of each key."""
+MESSAGE_ON_DEMAND = "substring(value, i + 1)"
+"""The message, within ``on_demand``."""
+
+MARKED = "clickhouse/contract/marked.sql"
+
+
+def on_demand(condition: str, expression: str) -> str:
+    """Return an array of the expression's value where the condition holds, else an empty one.
+
+    The arms of an ``if`` may be evaluated for every row, and columns are copied for those of an
+    ``AND``; a lambda is evaluated for the elements of its array alone. In ``expression``, ``i`` is
+    0: whatever costs must depend on it, since what does not is evaluated outside the lambda.
+    """
+    return f"arrayMap(i -> {expression}, range(toUInt8({condition})))"
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Gate:
             claimed_at=claimed_at,
             passed_on=passed_on,
             unreadable=lambda reason: literal(Failure(reason, rule=CONTRACT_RULE).label),
-            unique_fields=sql.render(UNIQUE_KEYS, entries="all_fields"),
+            marked=on_demand("empty(plain)", sql.render(MARKED, message=MESSAGE_ON_DEMAND)),
         )
 
     @property

@@ -38,7 +38,7 @@ def find(
     looked at where rows arrived or a day was rebuilt since the last look, and where the last run
     did not publish them; they wait, unlisted, while their gate does not let them pass.
     """
-    found = []
+    found: list[Window] = []
     for definition in definitions:
         if definition.schedule != "on_demand":
             found += _Search(settings, connection, client, definition, until, lookback).due()

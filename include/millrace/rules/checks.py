@@ -24,7 +24,7 @@ from millrace.rules.contract_fields import (
     json_type,
     user_id,
 )
-from millrace.rules.expressions import Fields, text_of
+from millrace.rules.expressions import Fields, either, text_of
 from millrace.rules.model import Rule
 from millrace.stores.quoting import literal
 
@@ -110,11 +110,12 @@ def contract_checks(fields: Fields, around: Surroundings) -> list[Check]:
     broken = {
         "event_id": f"{event_id(fields)} IS NULL",
         "timestamp": f"{fields.time('timestamp')} IS NULL",
-        "user_id": f"{user} = 0 OR toString({user}) != {fields.text('user_id')} "
-        f"OR {is_rounded(fields)}",
+        "user_id": either(
+            [f"{user} = 0", f"toString({user}) != {fields.text('user_id')}", is_rounded(fields)]
+        ),
     }
     missing = {name: f"{fields.text(name)} = ''" for name in REQUIRED}
-    mistyped = {name: f"{fields.text(name)} != '' AND ({test})" for name, test in broken.items()}
+    mistyped = {name: f"bitAnd({fields.text(name)} != '', {test})" for name, test in broken.items()}
     enforced = [
         Check(reason, name, CONTRACT_RULE, _holds(fields, f"{name}_{reason}", test))
         for reason, tests in (("missing_field", missing), ("invalid_type", mistyped))

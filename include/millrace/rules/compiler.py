@@ -13,7 +13,13 @@ from millrace.rules.checks import (
     compile_checks,
     contract_checks,
 )
-from millrace.rules.contract_fields import entries, event_id, is_no_object, user_id
+from millrace.rules.contract_fields import (
+    entries,
+    event_id,
+    is_no_object,
+    unique_keys,
+    user_id,
+)
 from millrace.rules.expressions import Fields
 from millrace.rules.model import Rule
 from millrace.rules.transformations import TRANSFORMATIONS
@@ -38,17 +44,21 @@ def _properties(fields: Fields) -> str:
     extra = [name for name in fields.changed if name not in contract]
     named = [fields.key(name) for name in (*contract, *extra)]
     keys = ", ".join(literal(name) for name in dict.fromkeys(named))
-    kept = f"mapFilter((name, text) -> name NOT IN ({keys}), fields)"
-    if extra:
-        pairs = ", ".join(f"{literal(name)}, {fields.changed[name]}" for name in extra)
-        kept = f"mapConcat({kept}, mapFilter((name, text) -> text != '', map({pairs})))"
-    strays = ", ".join(
-        f"{literal(name)}, if({is_no_object(fields, name)}, {fields.text(name)}, '')"
+    # What stands under its own name, as it came, is an entry that is kept; the rest is added.
+    strays = [n for n in OBJECTS if n not in fields.changed and fields.key(n) == n]
+    wanted = [f"entry.1 NOT IN ({keys})"]
+    wanted += [f"({is_no_object(fields, name)} AND entry.1 = {literal(name)})" for name in strays]
+    kept = unique_keys("fields", " OR ".join(wanted))
+    added = {name: fields.changed[name] for name in extra}
+    added |= {
+        name: f"if({is_no_object(fields, name)}, {fields.text(name)}, '')"
         for name in OBJECTS
-    )
-    is_any = " OR ".join(is_no_object(fields, name) for name in OBJECTS)
-    strays = f"mapFilter((name, text) -> text != '', map({strays}))"
-    return f"if({is_any}, mapConcat({kept}, {strays}), {kept})"
+        if name not in strays
+    }
+    if not added:
+        return kept
+    pairs = ", ".join(f"{literal(name)}, {text}" for name, text in added.items())
+    return f"mapConcat({kept}, mapFilter((name, text) -> text != '', map({pairs})))"
 
 
 def compile_gate(rules: Iterable[Rule], around: Surroundings) -> Gate:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from millrace.contract.gate import UNIQUE_KEYS
+from millrace.contract.gate import MESSAGE_ON_DEMAND, on_demand
 from millrace.rules.comparisons import FLOAT_DIGITS
-from millrace.rules.expressions import Fields
+from millrace.rules.expressions import Fields, either
 from millrace.stores import sql
 from millrace.stores.quoting import literal
 
@@ -24,12 +24,12 @@ def user_id(fields: Fields) -> str:
     return fields.define("user_id_parsed", f"toUInt64OrZero({fields.text('user_id')})")
 
 
-def json_type(key: str) -> str:
+def json_type(key: str, message: str = "value") -> str:
     """Return the JSON type of what a message has under a key.
 
     The parser takes no message with a number beyond Float64, so another stands for it here.
     """
-    readable = "if(marked = '', value, replaceRegexpAll(marked, '\\x01[^\\x01]+\\x01', '0'))"
+    readable = f"if(marked = '', {message}, replaceRegexpAll(marked, '\\x01[^\\x01]+\\x01', '0'))"
     return f"JSONType({readable}, {literal(key)})"
 
 
@@ -37,26 +37,28 @@ def is_rounded(fields: Fields) -> str:
     """Return whether the user's id is a JSON number that the parser had to round.
 
     12.0 is 12. But 12345678901234567.0 would be read as 12345678901234568, who is someone else. The
-    message itself is asked only where what follows its first such key is not the id as it was read.
+    message is looked through only where its first such key is not followed by the id as it was
+    read and a comma.
     """
     user, rounded = fields.text("user_id"), []
     for key in fields.keys("user_id"):
         name, text = f'"{key}"', fields.original(key)
-        after = f"substring(value, position(value, {literal(name)}) + {len(name.encode())}, 64)"
-        first = fields.define(f"{key}_first", f"extract({after}, {literal('^' + WRITTEN_NUMBER)})")
-        written = f"extractAll(value, {literal(re.escape(name) + WRITTEN_NUMBER)})"
+        start = f"position(value, {literal(name + ':')}) + {len(name.encode()) + 1}"
+        first = f"substring(value, {start}, length({text}) + 1) = concat({text}, ',')"
+        message = MESSAGE_ON_DEMAND
+        written = f"extractAll({message}, {literal(re.escape(name) + WRITTEN_NUMBER)})"
         # Up to 15 digits a Float64 keeps; and zeros after the point are none of an integer's.
         is_exact = (
             f"ifNull(toFloat64OrNull(w) = toFloat64OrNull({text}), 0) AND "
             f"(length(replaceRegexpAll(w, '[eE].*$|[^0-9]', '')) <= {FLOAT_DIGITS} "
             f"OR replaceRegexpOne(w, '[.]0*$', '') = {text})"
         )
-        rounded.append(
-            f"if({first} = {text}, 0, {user} = {text} "
-            f"AND {json_type(key)} = 'Double' "
-            f"AND NOT arrayExists(w -> {is_exact}, {written}))"
+        doubt = (
+            f"{user} = {text} AND {json_type(key, message)} = 'Double' "
+            f"AND NOT arrayExists(w -> {is_exact}, {written})"
         )
-    return " OR ".join(rounded)
+        rounded.append(f"has({on_demand(f'NOT ({first})', doubt)}, 1)")
+    return either(rounded)
 
 
 def entries(fields: Fields, name: str) -> str:
@@ -65,7 +67,12 @@ def entries(fields: Fields, name: str) -> str:
     parsed = fields.define(
         f"{name}_read", f"if({text} = '', map(), JSONExtract({text}, 'Map(String, String)'))"
     )
-    return fields.define(f"{name}_entries", sql.render(UNIQUE_KEYS, entries=parsed))
+    return fields.define(f"{name}_entries", unique_keys(parsed))
+
+
+def unique_keys(entries: str, condition: str = "") -> str:
+    """Return a map's entries that a condition on ``entry`` lets pass, the first of equal keys."""
+    return sql.render("clickhouse/contract/unique_keys.sql", entries=entries, condition=condition)
 
 
 def is_no_object(fields: Fields, name: str) -> str:

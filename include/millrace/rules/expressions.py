@@ -47,6 +47,17 @@ def text_of(value: object) -> str:
     return f"{minus}{whole or '0'}.{'0' * -point}{fraction}"
 
 
+def either(conditions: list[str]) -> str:
+    """Return whether any of the conditions holds, each evaluated for every row.
+
+    ``OR`` would copy the columns of a condition that it hopes to skip.
+    """
+    any_of, *others = conditions
+    for other in others:
+        any_of = f"bitOr({any_of}, {other})"
+    return any_of
+
+
 def nanoseconds(text: str, time: str) -> str:
     """Return an ISO 8601 time as nanoseconds since 1970; null where ``time`` is.
 

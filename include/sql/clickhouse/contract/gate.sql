@@ -5,39 +5,18 @@ WITH
             *,
             {{ claimed_at }} AS claimed_at,
             JSONExtract(value, 'Map(String, String)') AS plain,
-            -- The parser refuses a message for one number beyond Float64, which JSON may hold: such
-            -- numbers are read as text. The first group passes over strings; a number that is the
-            -- key of an object is none.
-            -- Both are empty for nearly all messages, since the engine may look at every one.
-            if(empty(plain), value, '') AS unread,
-            if(
-                match(unread, '[0-9][eE][+]?[0-9]{3}|[0-9]{300}') AND position(unread, '\x01') = 0,
-                unread, ''
-            ) AS with_huge_number,
-            if(
-                with_huge_number != '',
-                replaceAll(
-                    replaceRegexpAll(
-                        with_huge_number,
-                        concat(
-                            '("(?:[^"\\\\]|\\\\.)*")|(-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?[eE][+]?[0-9]{3,}',
-                            '|-?[1-9][0-9]{299,}(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?)([ \\t\\r\\n]*[],}])'
-                        ),
-                        '\\1\x01\\2\x01\\3'
-                    ),
-                    '\x01\x01', ''
-                ),
-                ''
-            ) AS marked, -- with \x01 before and after each such number
+            {{ marked }} AS marked_once
+        FROM {{ relation }}
+    ),
+    read AS (
+        SELECT
+            *,
+            marked_once[1] AS marked,
             if(
                 marked != '',
                 JSONExtract(replaceAll(marked, '\x01', '"'), 'Map(String, String)'),
                 plain
-            ) AS all_fields
-        FROM {{ relation }}
-    ),
-    read AS (
-        SELECT *, {{ unique_fields }} AS fields
+            ) AS fields
         FROM parsed
     ),
 {% for stage in gate.stages %}
