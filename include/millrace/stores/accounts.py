@@ -105,9 +105,9 @@ class Accounts(_Data):
             if account.is_owner or account.name not in passwords:
                 continue
             digest = hashlib.sha256(passwords[account.name].encode()).hexdigest()
-            database = f" DEFAULT DATABASE {account.database}" if account.database else ""
             options = (
-                f"IDENTIFIED WITH sha256_hash BY '{digest}'{database} "
+                f"IDENTIFIED WITH sha256_hash BY '{digest}' "
+                f"DEFAULT DATABASE {account.database or base} "
                 f"SETTINGS PROFILE '{_profile(account.profile)}'"
             )
             lines += [

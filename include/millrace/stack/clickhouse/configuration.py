@@ -158,7 +158,7 @@ def users_xml(accounts: Accounts, passwords: Mapping[str, str], base: str) -> st
             "networks": {"ip": ["127.0.0.1", "::1"]},
             "profile": account.profile,
             "quota": "default",
-            "default_database": account.database or "default",
+            "default_database": account.database or base,
             "grants": {"query": list[Value](accounts.grants(account, base))},
         }
     return _document(
