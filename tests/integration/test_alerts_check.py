@@ -15,6 +15,7 @@ from millrace.alerts import acknowledgement, check, outbox, pipeline, repository
 from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.model import Inhibition, Result, Rule
 from millrace.alerts.replay import replay
+from millrace.contract import locks
 from millrace.lab.channels import Channels, serving
 from millrace.settings import Settings
 
@@ -101,9 +102,8 @@ def test_catching_up_keeps_what_was_settled_before_it_was_cut_short(
 def test_a_second_run_leaves_the_minutes_to_the_first(world: World) -> None:
     repository.save_rule(world.connection, rule())
     world.judge(0)
-    world.connection.execute("SELECT pg_advisory_lock(hashtext('millrace.alerts'))")
-    assert str(world.judge(5)) == "another run is judging"
-    world.connection.execute("SELECT pg_advisory_unlock(hashtext('millrace.alerts'))")
+    with locks.alone(world.connection, locks.ALERTS):
+        assert str(world.judge(5)) == "another run is judging"
     assert len(world.judge(5).minutes) == 5
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from millrace.alerts import content, grouping, repository, states
 from millrace.alerts.evaluation import MINUTE, Evaluator
 from millrace.alerts.grouping import Notification
 from millrace.alerts.model import Result, Rule
+from millrace.contract import locks
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 
@@ -24,6 +26,10 @@ log = logging.getLogger(__name__)
 
 MINUTES_AT_ONCE = 10
 """Minutes judged together after an outage: a statement costs its planning, hardly its data."""
+
+
+class _AnotherRunError(Exception):
+    """Another run judges at the moment."""
 
 
 @dataclass
@@ -38,7 +44,7 @@ class Summary:
     notifications: int = 0
     no_data: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    is_left_to_another: bool = False
+    is_left_to_another: bool = True
 
     def __str__(self) -> str:
         if self.is_left_to_another:
@@ -79,11 +85,12 @@ def run(settings: Settings, *, now: datetime | None = None, run_url: str = "") -
     """
     last = due_at(settings, now or datetime.now(UTC))
     summary = Summary()
-    with postgres.connect(settings) as connection:
-        lock = "SELECT pg_try_advisory_lock(hashtext('millrace.alerts')) AS is_mine"
-        if not connection.execute(lock).fetchall()[0]["is_mine"]:
-            summary.is_left_to_another = True
-            return summary
+    with (
+        suppress(_AnotherRunError),
+        postgres.connect(settings) as connection,
+        locks.at_once(connection, locks.ALERTS, error=_AnotherRunError()),
+    ):
+        summary.is_left_to_another = False
         row = connection.execute("SELECT evaluated_until FROM alert_clock").fetchone()
         until = row["evaluated_until"] if row else last - MINUTE
         first = max(until + MINUTE, last - MINUTE * (settings.alert_catch_up_minutes - 1))

@@ -35,6 +35,9 @@ REPLAYS = "millrace.replays"
 REBUILD = "millrace.rebuild"
 """The rebuild of one table, and within it of one day."""
 
+ALERTS = "millrace.alerts"
+"""Judging the minutes that are due."""
+
 EXPORT = "millrace.export"
 """The export of one window."""
 
