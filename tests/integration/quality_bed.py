@@ -1,4 +1,4 @@
-"""A warehouse that a test fills as a loader would have left it."""
+"""What tests of audits and metrics share: messages as a loader leaves them, and verdicts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace.quality.windows import window_at
+from millrace.quality.windows import Window, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 
@@ -87,12 +87,23 @@ class Warehouse:
     def empty(self) -> None:
         """Forget all messages, and every audit of them."""
         tables = ("raw_events", "events", "rejected_events", "rebuilt_days", "quality_audits")
-        for table in (*tables, "quality_metrics", "quality_anomalies"):
+        kept = ("quality_metrics", "quality_anomalies", "quality_hours", "quality_watermarks")
+        for table in (*tables, *kept):
             self.client.command(f"TRUNCATE TABLE {table} SYNC")
         with postgres.connect(self.settings) as connection:
             connection.execute("TRUNCATE published_windows")
 
 
+def verdicts(settings: Settings, window: Window) -> dict[str, tuple[str, str]]:
+    """Return status and reason of a window by dataset."""
+    with postgres.connect(settings) as connection:
+        rows = connection.execute(
+            "SELECT dataset, status, reason FROM published_windows "
+            "WHERE window_start = %s AND window_end = %s",
+            [window.start, window.end],
+        ).fetchall()
+    return {row["dataset"]: (row["status"], row["reason"]) for row in rows}
+
+
 def minutes(*values: int) -> list[datetime]:
-    """Return moments of the hour that is judged."""
     return [HOUR.start + timedelta(minutes=value) for value in values]

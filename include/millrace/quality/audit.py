@@ -15,18 +15,22 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from millrace.quality import docs, pending, publication, withdrawn
+from millrace.quality import docs, pending, publication, watermarks, withdrawn
 from millrace.quality.model import Audit, Finding, QualityError
-from millrace.quality.suites import Suite, build, load_suites
+from millrace.quality.suites import Suite, build, faults, load_suites
 from millrace.quality.windows import KINDS, Window
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, sql
+from millrace.stores import clickhouse, errors, postgres, sql
 
 log = logging.getLogger(__name__)
 
 WITHDRAWN = "Ingest fills it."
 """What is expected of a rollup, and not so while its view is taken out of the path of ingest."""
+
+UNDERSTOOD = "What is expected of it can be checked."
+"""What is not so where a suite names an unknown expectation, or its window can't be read."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -46,15 +50,20 @@ def audit_closed(settings: Settings, now: datetime | None = None) -> list[Audit]
     """Audit every closed window that waits: those without an audit, and those that changed since.
 
     Results go to ``quality_results``, verdicts to ``published_windows``, reports to the Data Docs.
-    Raises what the stores raise; windows whose audit was cut are audited anew.
+    Each window is settled when it is audited, so that a run that is cut short loses none. Raises
+    what the stores raise.
     """
     moment = now or datetime.now(UTC)
     with clickhouse.connect(settings, "quality") as client:
         suites = pending.existing(settings, client, load_suites())
         with postgres.connect(settings) as connection:
             waiting = [pending.find(client, connection, suites, kind, moment) for kind in KINDS]
-    pairs = [pair for one in waiting for pair in one.pairs]
-    return run(settings, pairs, covers_until=min(one.covers_until for one in waiting))
+        audits = []
+        for one in waiting:
+            audits += run(settings, one.pairs, covers_until=one.covers_until)
+            if one.pairs and one.is_all:
+                watermarks.record(client, one.kind, one.covers_until)
+    return audits
 
 
 def audit_window(settings: Settings, window: Window, dataset: str = "") -> list[Audit]:
@@ -73,64 +82,87 @@ def run(
     ``covers_until`` says up to when late events are covered by these audits; without it they are
     looked for from where the audits before left off.
     """
-    with clickhouse.connect(settings, "quality") as client:
-        audits = _run_checkpoints(settings, client, pairs) if pairs else []
-        suites = {suite.dataset: suite for suite, _ in pairs}
-        with postgres.connect(settings) as connection:
-            lacking = withdrawn.reasons(client, connection)
-            for audit in audits:
-                if (reason := lacking.get(suites[audit.dataset].table)) is not None:
-                    audit.findings.append(
-                        Finding(WITHDRAWN, "critical", is_success=False, observed={"error": reason})
-                    )
-                if suites[audit.dataset].publishes:
-                    publication.publish(connection, suites[audit.dataset], audit)
+    audits: list[Audit] = []
+    suites = {suite.dataset: suite for suite, _ in pairs}
+    with (
+        clickhouse.connect(settings, "quality") as client,
+        postgres.connect(settings) as connection,
+    ):
+        lacking = withdrawn.reasons(client, connection)
+        try:
+            checkpoints = _Checkpoints(settings, client) if pairs else None
+            for window, group in groupby(pairs, key=lambda pair: pair[1]):
+                assert checkpoints is not None  # noqa: S101  there are pairs
+                made = checkpoints.run(window, [suite for suite, _ in group])
+                for audit in made:
+                    if (reason := lacking.get(suites[audit.dataset].table)) is not None:
+                        audit.findings.append(_not_run(WITHDRAWN, reason))
+                    if suites[audit.dataset].publishes:
+                        publication.publish(connection, suites[audit.dataset], audit)
+                docs.upload(settings, [docs.write_report(settings, audit) for audit in made])
+                _keep(client, made, covers_until)
+                audits += made
+                log.info("%s: %s datasets audited", window.label, len(made))
+        finally:  # whatever cut it short, what is settled is shown
             publication.release(connection, load_suites())
             publication.show(settings, client, suites.values())
-            pages = [docs.write_report(settings, audit) for audit in audits]
-            _keep(client, audits, covers_until)
-            pages += docs.write_overview(settings, client, connection)
-        docs.upload(settings, pages)
-        docs.forget_old(settings)
+            docs.upload(settings, docs.write_overview(settings, client, connection))
+            docs.forget_old(settings)
     return audits
 
 
-def _run_checkpoints(
-    settings: Settings, client: Client, pairs: list[tuple[Suite, Window]]
-) -> list[Audit]:
-    """Run a checkpoint per window, with a validation per dataset."""
-    # Read when the library is imported: it must not phone home.
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
+class _Checkpoints:
+    """Runs Great Expectations: a checkpoint per window, with a validation per dataset."""
 
-    # It tells at length, for each expectation, what it does not know; verdicts would drown in it.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    source = context.data_sources.add_sql("warehouse", connection_string=warehouse_dsn(settings))
-    audits = []
-    for window, group in groupby(pairs, key=lambda pair: pair[1]):
-        suites = [suite for suite, _ in group]
-        validations = [_validation(context, source, client, suite, window) for suite in suites]
-        checkpoint = gx.Checkpoint(
-            name=window.name, validation_definitions=validations, result_format="SUMMARY"
+    def __init__(self, settings: Settings, client: Client) -> None:
+        # Read when the library is imported: it must not phone home.
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        import great_expectations as gx
+
+        # It tells at length, for each expectation, what it does not know; verdicts would drown.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        self.settings, self.client = settings, client
+        self.context = gx.get_context(mode="ephemeral")
+        self.context.variables.progress_bars = {"globally": False}
+        self.source = self.context.data_sources.add_sql(
+            "warehouse", connection_string=warehouse_dsn(settings)
         )
-        outcome = context.checkpoints.add(checkpoint).run()
-        results = {result.suite_name: result for result in outcome.run_results.values()}
+
+    def run(self, window: Window, suites: list[Suite]) -> list[Audit]:
+        """Audit a window of some datasets; one that can't be audited fails alone."""
+        import great_expectations as gx
+
+        validations, broken = [], {}
+        for suite in suites:
+            try:
+                validations.append(
+                    _validation(self.context, self.source, self.client, suite, window)
+                )
+            except (ValueError, ClickHouseError) as error:
+                broken[suite.dataset] = errors.first_line(error)
+        results = {}
+        if validations:
+            checkpoint = gx.Checkpoint(
+                name=window.name, validation_definitions=validations, result_format="SUMMARY"
+            )
+            outcome = self.context.checkpoints.add(checkpoint).run()
+            results = {result.suite_name: result for result in outcome.run_results.values()}
         checked_at = datetime.now(UTC)
+        audits = []
         for suite in suites:
             report = docs.page_of(suite.dataset, window, checked_at)
-            audits.append(
-                Audit(
-                    dataset=suite.dataset,
-                    window=window,
-                    report=report,
-                    link=docs.link(settings, report),
-                    checked_at=checked_at,
-                    findings=[_finding(r) for r in results[_label(suite, window)].results],
-                )
+            findings = (
+                [_not_run(UNDERSTOOD, broken[suite.dataset])]
+                if suite.dataset in broken
+                else [_finding(r) for r in results[_label(suite, window)].results]
             )
-    return audits
+            link = docs.link(self.settings, report)
+            audits.append(Audit(suite.dataset, window, report, link, checked_at, findings))
+        return audits
+
+
+def _not_run(expectation: str, reason: str) -> Finding:
+    return Finding(expectation, "critical", is_success=False, observed={"error": reason})
 
 
 def _label(suite: Suite, window: Window) -> str:
@@ -251,15 +283,18 @@ def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
 
 
 def demand(audits: list[Audit]) -> str:
-    """Return the summary of audits. Raises ``QualityError`` with it when a window is withheld."""
+    """Return the summary of audits.
+
+    Raises ``QualityError`` with it when a window is withheld, or a suite can't be read.
+    """
     withheld = [audit for audit in audits if audit.failures]
+    unread = [f"NOT JUDGED: {fault}" for fault in faults()]
     warned = [audit for audit in audits if audit.warnings and not audit.failures]
     passed = len(audits) - len(withheld) - len(warned)
     lines = [audit.summary() for audit in [*withheld, *warned]]
     lines.append(f"{passed} more passed" if lines else f"{passed} windows passed")
-    if withheld:
+    if withheld or unread:
         count = len(withheld)
-        raise QualityError(
-            f"{count} window{'s' if count > 1 else ''} withheld\n" + "\n".join(lines)
-        )
+        head = f"{count} window{'s' if count != 1 else ''} withheld"
+        raise QualityError("\n".join([head, *unread, *lines]))
     return "\n".join(lines)

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from clickhouse_connect.driver.client import Client
 
 from millrace.contract import ledger
-from millrace.quality import anomalies, metrics
+from millrace.quality import anomalies, metrics, watermarks
 from millrace.quality.windows import Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
 log = logging.getLogger(__name__)
+
+WATERMARK = "hours"
 
 
 def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window]:
@@ -21,7 +23,8 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
 
     An hour waits once it is closed, and again when messages came late to it or its day was rebuilt;
     that is looked for when an hour has closed. Metrics go to ``quality_metrics`` and, for alerts,
-    to ``pipeline_metrics``; anomalies to ``quality_anomalies``.
+    to ``pipeline_metrics``; anomalies to ``quality_anomalies``. The newest hour comes first, and
+    each is kept when it is done, so that a run that is cut short loses nothing.
     """
     moment = now or datetime.now(UTC)
     with postgres.connect(settings) as connection:
@@ -29,35 +32,39 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
     with clickhouse.connect(settings, "quality") as client:
         hours = _waiting(client, moment, until)
         oldest = moment - timedelta(days=settings.raw_retention_days)
-        for hour in hours:
+        for number, hour in enumerate(hours, 1):
             if hour.start > oldest:  # before it, messages are no longer there to be counted
                 metrics.keep(client, metrics.measure(client, hour), moment)
             found = anomalies.find(client, hour, moment)
-            log.info("%s: measured; %s series stood out", hour.label, found)
-        if hours:
             client.insert(
                 "quality_hours",
-                [[hour.start, until, moment] for hour in hours],
+                [[hour.start, until, moment]],
                 column_names=["hour", "covers_until", "measured_at"],
             )
+            log.info(
+                "%s of %s: %s: measured; %s series stood out", number, len(hours), hour.label, found
+            )
+        if hours:
+            watermarks.record(client, WATERMARK, until)
     return hours
 
 
 def _waiting(client: Client, now: datetime, until: datetime) -> list[Window]:
+    """Return the hours to measure, newest first."""
     closed = closed_windows("1h", now)
-    rows = client.query(
-        "SELECT toUnixTimestamp(hour), covers_until FROM quality_hours FINAL "
-        "WHERE hour >= {since:DateTime('UTC')}",
-        parameters={"since": closed[0].start},
-    ).result_rows
-    done = {row[0] for row in rows}
-    fresh = [hour for hour in closed if int(hour.start.timestamp()) not in done]
-    if not fresh or not done:
-        return fresh
-    since = max(row[1] for row in rows).replace(tzinfo=UTC)
+    rows = client.query("SELECT hour, covers_until FROM quality_hours FINAL").result_rows
+    covered = {row[0].replace(tzinfo=UTC): row[1].replace(tzinfo=UTC) for row in rows}
+    fresh = {hour for hour in closed if hour.start not in covered}
+    since = watermarks.read(client, WATERMARK, "quality_hours")
+    if not fresh or since is None:
+        return sorted(fresh, reverse=True)
     changed = client.query(
         sql.render("clickhouse/quality/touched_hours.sql"),
         parameters={"since": since, "until": until},
     ).result_rows
-    touched = {window_at("1h", row[0].replace(tzinfo=UTC)) for row in changed}
-    return sorted({*fresh, *(hour for hour in touched if hour <= closed[-1])})
+    touched = {
+        window_at("1h", start.replace(tzinfo=UTC))
+        for start, changed_at in changed
+        if changed_at.replace(tzinfo=UTC) >= covered.get(start.replace(tzinfo=UTC), since)
+    }
+    return sorted({*fresh, *(hour for hour in touched if hour <= closed[-1])}, reverse=True)

@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 
 from millrace.contract import ledger
+from millrace.quality import watermarks
 from millrace.quality.suites import Suite
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
@@ -18,16 +19,25 @@ from millrace.stores import clickhouse, sql
 
 log = logging.getLogger(__name__)
 
+OLD_KIND = "1d"
+"""The kind of window in which days beyond every lookback are audited, such as imported history."""
+OLD_AT_ONCE = 20
+"""Windows beyond the lookback that one run audits, newest first; the next one goes on."""
 ARRIVAL_COLUMNS = {"ingested_at", "rejected_at"}
 """Columns that say when a row came: nothing comes late to a window of these."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """What waits, in the order of auditing, and up to when late events are covered by it."""
+    """What waits, in the order of auditing, and up to when late events are covered by it.
 
+    ``is_all`` tells whether nothing is left for the next run.
+    """
+
+    kind: str
     pairs: list[tuple[Suite, Window]]
     covers_until: datetime
+    is_all: bool = True
 
 
 def existing(settings: Settings, client: Client, suites: list[Suite]) -> list[Suite]:
@@ -56,8 +66,9 @@ def find(
     """Return what waits of a kind of window.
 
     A closed window of the lookback is audited once it is closed, and again when late events or a
-    rebuild changed it. An older window is audited again only while it is withheld. Late events are
-    looked for whenever a window of the kind has closed.
+    rebuild changed it. Older windows are audited when events came to them or their day was rebuilt,
+    by the day; shorter ones only while they are withheld. Late events are looked for whenever a
+    window of the kind has closed. The newest window comes first.
     """
     windows = closed_windows(kind, now)
     suites = [suite for suite in suites if kind in suite.windows]
@@ -74,16 +85,21 @@ def find(
             fresh = [w for w in fresh if w.end <= until]
         pairs += [(suite, w) for w in _with_data(client, suite, fresh, windows[-1])]
     if not pairs:
-        return Pending([], until)
+        return Pending(kind, [], until)
     known = {(suite.dataset, window) for suite, window in pairs}
+    changed = _changed(client, connection, kind, windows, until)
+    old = [window for window in changed if window < windows[0]]
+    left = set(old[:-OLD_AT_ONCE])
     pairs += [
         (suite, window)
-        for window in _changed(client, connection, kind, windows, until)
+        for window in changed
         for suite in suites
         if (suite.dataset == "events" or "events" in suite.made_from)
         and (suite.dataset, window) not in known
+        and window not in left
     ]
-    return Pending(sorted(pairs, key=lambda pair: (pair[1], order(pair[0]))), until)
+    pairs.sort(key=lambda pair: (-pair[1].start.timestamp(), order(pair[0])))
+    return Pending(kind, pairs, until, is_all=not left)
 
 
 def _with_data(client: Client, suite: Suite, fresh: list[Window], last: Window) -> list[Window]:
@@ -115,21 +131,28 @@ def _changed(
     until: datetime,
 ) -> list[Window]:
     """Return the windows that were audited before late events or a rebuild changed them."""
-    ((since,),) = client.query(
-        "SELECT max(covers_until) FROM quality_audits WHERE window_kind = {kind:String}",
-        parameters={"kind": kind},
-    ).result_rows
-    if since.year == 1970:  # nothing was audited yet
+    condition = f"window_kind = '{kind}'"
+    since = watermarks.read(client, kind, "quality_audits", condition)
+    if since is None:
         return []
     rows = client.query(
         sql.render("clickhouse/quality/touched_windows.sql"),
         parameters={
             "seconds": int(KINDS[kind].length.total_seconds()),
-            "since": since.replace(tzinfo=UTC),
+            "since": since,
             "until": until,
         },
     ).result_rows
-    touched = [window_at(kind, datetime.fromtimestamp(row[0], UTC)) for row in rows]
+    covered: dict[int, datetime] = {}
+    if rows:
+        query = sql.render("clickhouse/quality/covered_windows.sql")
+        bounds = {"kind": kind, "since": datetime.fromtimestamp(min(row[0] for row in rows), UTC)}
+        covered = {row[0]: row[1] for row in client.query(query, parameters=bounds).result_rows}
+    touched = [
+        window_at(kind, datetime.fromtimestamp(start, UTC))
+        for start, changed_at in rows
+        if start not in covered or changed_at >= covered[start]
+    ]
     withheld = {
         (row["window_start"].astimezone(UTC), row["window_end"].astimezone(UTC))
         for row in connection.execute(
@@ -141,5 +164,5 @@ def _changed(
         window
         for window in touched
         if window <= windows[-1]
-        and (window >= windows[0] or (window.start, window.end) in withheld)
+        and (window >= windows[0] or kind == OLD_KIND or (window.start, window.end) in withheld)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -83,29 +84,43 @@ def literal(moment: datetime) -> str:
 
 
 def load_suites() -> list[Suite]:
-    """Read every suite. Raises ``ValueError`` naming the file that is wrong, and why."""
-    suites = []
+    """Read every suite that can be read; ``faults`` says what is wrong with the others."""
+    return [read for read in _read_all().values() if isinstance(read, Suite)]
+
+
+def faults() -> list[str]:
+    """Return what is wrong with the files that can't be read, each with its name."""
+    return [read for read in _read_all().values() if isinstance(read, str)]
+
+
+def _read_all() -> dict[Path, Suite | str]:
+    """Return the suite of each file, or what is wrong with it."""
+    found: dict[Path, Suite | str] = {}
     for path in sorted(FOLDER.glob("*/*.yaml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        name = path.relative_to(FOLDER)
-        if unknown := set(content) - KEYS:
-            raise ValueError(f"expectations/{name}: {sorted(unknown)} are not known")
         try:
-            suites.append(
-                Suite(
-                    dataset=content["dataset"],
-                    relation=content["relation"],
-                    windows=tuple(content["windows"]),
-                    publishes=content["publishes"],
-                    expectations=tuple(content["expectations"]),
-                    time_column=content.get("time_column", ""),
-                    where=content.get("where", ""),
-                    made_from=tuple(content.get("made_from", ())),
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"expectations/{name}: {error} is missing or wrong") from error
-    return suites
+            found[path] = _read(path)
+        except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+            missing = " is missing" if isinstance(error, KeyError) else ""
+            found[path] = f"expectations/{path.relative_to(FOLDER)}: {error}{missing}"
+    return found
+
+
+def _read(path: Path) -> Suite:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("it holds no suite: keys such as dataset, relation, expectations")
+    if unknown := set(content) - KEYS:
+        raise ValueError(f"{sorted(unknown)} are not known, but {', '.join(sorted(KEYS))}")
+    return Suite(
+        dataset=content["dataset"],
+        relation=content["relation"],
+        windows=tuple(content["windows"]),
+        publishes=content["publishes"],
+        expectations=tuple(content["expectations"]),
+        time_column=content.get("time_column", ""),
+        where=content.get("where", ""),
+        made_from=tuple(content.get("made_from", ())),
+    )
 
 
 def build(suite: Suite, window: Window) -> list[Any]:

@@ -1,0 +1,199 @@
+"""Audits and metrics piece by piece: what is cut short, broken, or of long ago."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.helpers.own_warehouse import own
+from tests.integration.quality_bed import HOUR, NOW, Warehouse, minutes, verdicts
+
+from millrace.quality import anomalies, audit, docs, hours, suites
+from millrace.quality.suites import load_suites
+from millrace.quality.windows import window_at
+from millrace.settings import Settings
+from millrace.stores import postgres
+
+
+@pytest.fixture(scope="module")
+def own_settings(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    with own(settings, tmp_path_factory.mktemp("quality"), "quality_test") as made:
+        yield made
+
+
+@pytest.fixture
+def warehouse(own_settings: Settings) -> Iterator[Warehouse]:
+    made = Warehouse(own_settings)
+    yield made
+    made.empty()
+    made.client.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of suites of the test's own, beside those of ``events``."""
+    own_folder = tmp_path / "expectations"
+    (own_folder / "base").mkdir(parents=True)
+    events = suites.FOLDER / "base" / "events.yaml"
+    (own_folder / "base" / "events.yaml").write_bytes(events.read_bytes())
+    monkeypatch.setattr(suites, "FOLDER", own_folder)
+    return own_folder
+
+
+SUITE = """
+dataset: raw_events
+relation: raw_events
+time_column: ingested_at
+publishes: false
+windows: [5m]
+expectations:
+  - {expect: %s, query: "SELECT 1 FROM {batch} WHERE 0"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dataset: [", "while parsing"),
+        ("dataset: mine", "relation"),
+        ("- just\n- a list", "no suite"),
+        ("dataset: mine\nrelatoin: events", "relatoin"),
+    ],
+)
+def test_a_file_that_is_broken_stops_no_other(
+    folder: Path, warehouse: Warehouse, own_settings: Settings, text: str, said: str
+) -> None:
+    (folder / "base" / "zz_mine.yaml").write_text(text)
+    warehouse.load(minutes(0))
+    window = window_at("5m", HOUR.start)
+    audits = audit.audit_window(own_settings, window)
+    assert [one.dataset for one in audits] == ["events"]
+    assert verdicts(own_settings, window) == {"events": ("published", "")}
+    with pytest.raises(audit.QualityError, match=r"expectations/base/zz_mine.yaml") as told:
+        audit.demand(audits)
+    assert said in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        (SUITE % "ExpectNoRowz", "ExpectNoRowz"),
+        (SUITE.replace("ingested_at", "no_such_column") % "ExpectNoRows", "no_such_column"),
+        (SUITE.replace("SELECT 1", "SELECT nothing_like_it") % "ExpectNoRows", "nothing_like_it"),
+    ],
+    ids=["unknown expectation", "unknown time column", "unknown column in a query"],
+)
+def test_an_expectation_that_can_not_be_checked_fails_alone(
+    folder: Path, warehouse: Warehouse, own_settings: Settings, suite: str, said: str
+) -> None:
+    (folder / "base" / "zz_mine.yaml").write_text(suite)
+    warehouse.load(minutes(0))
+    window = window_at("5m", HOUR.start)
+    audits = {one.dataset: one for one in audit.audit_window(own_settings, window)}
+    assert not audits["events"].failures
+    assert verdicts(own_settings, window)["events"] == ("published", "")
+    (failure,) = audits["raw_events"].failures
+    assert said in failure.observed["error"]
+
+
+def ledger_covers(settings: Settings, moment: datetime) -> None:
+    """Have the ledger say that all is loaded until then, by a claim under way since."""
+    with postgres.connect(settings) as connection:
+        connection.execute("DELETE FROM ingest_batches")
+        connection.execute(
+            "INSERT INTO ingest_batches (source_id, gate_id, owner, claimed_at) "
+            "VALUES ('test', 1, 'test', %s)",
+            [moment],
+        )
+
+
+def test_audits_that_are_cut_short_keep_the_newest_windows(
+    folder: Path,
+    warehouse: Warehouse,
+    own_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hour = window_at("1h", NOW - timedelta(hours=2))
+    now = hour.end + timedelta(minutes=5)
+    times = [hour.start + timedelta(minutes=n) for n in (1, 21, 41)]
+    warehouse.load(times, received_at=times[0], ingested_at=times[0])
+    ledger_covers(own_settings, now)
+    written = docs.write_report
+    left = iter(range(2))
+
+    def cut(settings: Settings, one: audit.Audit) -> Path:
+        if next(left, None) is None:
+            raise TimeoutError("the task's time is up")
+        return written(settings, one)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(docs, "write_report", cut)
+        with pytest.raises(TimeoutError):
+            audit.audit_closed(own_settings, now)
+    kept = [times[2] + timedelta(minutes=14), times[2]]
+    for moment in kept:
+        assert verdicts(own_settings, window_at("5m", moment))["events"][0] == "published"
+    (seen,) = warehouse.client.query("SELECT count() FROM published.events").first_row
+    assert seen == 1
+    again = [one.window for one in audit.audit_closed(own_settings, now)]
+    assert not {window_at("5m", moment) for moment in kept} & set(again)
+    assert {window_at("5m", moment) for moment in times[:2]} < set(again)
+
+
+def test_hours_that_are_cut_short_keep_what_was_judged(
+    warehouse: Warehouse, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger_covers(own_settings, NOW - timedelta(hours=3))
+    hours.judge_closed(own_settings, NOW - timedelta(hours=2))
+    old = [window_at("1h", NOW - timedelta(days=days)) for days in range(10, 15)]
+    times = [hour.start + timedelta(minutes=1) for hour in old]
+    came = NOW - timedelta(hours=2)
+    warehouse.load(times, received_at=came, ingested_at=came)
+    ledger_covers(own_settings, NOW)
+    find = anomalies.find
+    judged = []
+
+    def cut(*arguments: object) -> int:
+        if len(judged) == 3:
+            raise TimeoutError("the task's time is up")
+        judged.append(arguments[1])
+        return find(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anomalies, "find", cut)
+        with pytest.raises(TimeoutError):
+            hours.judge_closed(own_settings, NOW)
+    rest = hours.judge_closed(own_settings, NOW)
+    assert not set(judged) & set(rest)
+    assert set(old) <= {*judged, *rest}
+    assert hours.judge_closed(own_settings, NOW) == []
+
+
+def test_imported_history_is_judged_by_the_day_and_published(
+    folder: Path, warehouse: Warehouse, own_settings: Settings
+) -> None:
+    start = NOW.replace(hour=12, minute=0)
+    warehouse.load([start - timedelta(days=2)], ingested_at=start - timedelta(days=2))
+    ledger_covers(own_settings, NOW - timedelta(days=1))
+    audit.audit_closed(own_settings, NOW - timedelta(days=1))
+    times = [start - timedelta(days=days) for days in (20, 21, 40)]
+    warehouse.load(times, ingested_at=NOW - timedelta(minutes=1))
+    ledger_covers(own_settings, NOW)
+    audits = audit.audit_closed(own_settings, NOW + timedelta(hours=26))
+    days = [window_at("1d", moment) for moment in times]
+    assert set(days) <= {one.window for one in audits if one.dataset == "events"}
+    for day in days:
+        assert verdicts(own_settings, day)["events"] == ("published", "")
+    (seen,) = warehouse.client.query(
+        "SELECT count() FROM published.events WHERE toDate(event_time) < today() - 10"
+    ).first_row
+    assert seen == 3
+
+
+def test_the_suites_of_the_project_can_all_be_read() -> None:
+    assert suites.faults() == []
+    assert len(load_suites()) > 20
