@@ -158,7 +158,8 @@ def users_xml(accounts: Accounts, passwords: Mapping[str, str], base: str) -> st
             "networks": {"ip": ["127.0.0.1", "::1"]},
             "profile": account.profile,
             "quota": "default",
-            "default_database": account.database or base,
+            # The owner comes before its database does.
+            "default_database": account.database or ("default" if account.is_owner else base),
             "grants": {"query": list[Value](accounts.grants(account, base))},
         }
     return _document(
