@@ -2,8 +2,9 @@
 
 **What it does**, every hour: finds the windows that are due (those of the hour just ended, daily
 ones after midnight, any that failed or were withheld before, and any that got late events or a
-rebuilt day since, however old they are; 200 at most, the newest first) and exports each: ClickHouse writes the files below the run's own folder, rows
-and a hash of every value are compared with the source, then one manifest publishes them.
+rebuilt day since, however old they are; 200 at most, the newest first) and exports each: ClickHouse
+writes the files below the run's own folder, rows and a hash of every value are compared with the
+source, then one manifest publishes them.
 
 **Quality gate.** A window whose gate says `withheld`, or has not judged it yet, is skipped: its
 task is pink and says why, `export_runs` keeps the reason, and the next run tries it again. The raw
