@@ -9,8 +9,12 @@ server and changes nothing else.
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+import tomllib
 from functools import cached_property
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout that this package belongs to (the folder that holds ``dags/`` and ``dbt/``)."""
 
 
+PREFIX = "MILLRACE_"
+_OTHERS = re.compile(r"dbt_\w+|airflow_\w+|clickhouse_key")
+"""Variables that are no settings: secrets of an embedded stack's servers, and what dbt is told."""
+
+
+def _stranger(name: str, known: set[str], prefix: str) -> str:
+    """Say that a name is no setting, and which one may be meant."""
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    full = prefix + (name.upper() if prefix else name)
+    hint = prefix + (near[0].upper() if prefix else near[0]) if near else ""
+    return f"{full} is no setting{f'; {hint} is' if hint else ', and none has a name like it'}"
+
+
 def default_home() -> Path:
     """Return the folder that keeps a stack's data, logs and secrets."""
     return Path(os.environ.get("MILLRACE_HOME", REPOSITORY / ".millrace")).resolve()
@@ -39,13 +56,27 @@ class MissingSettingError(ValueError):
         super().__init__(f"{name} is not set. Set it, or let ./millrace up make a stack.")
 
 
+class SettingsFileError(ValueError):
+    """``millrace.toml`` can't be read; the message says which, where and why."""
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """``millrace.toml``, whose errors name the file."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        try:
+            return super()._read_file(file_path)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsFileError(f"{file_path} is no TOML: {error}") from error
+
+
 class Settings(BaseSettings):
     """The settings of one Millrace stack.
 
     Raises ``pydantic.ValidationError`` when a value does not fit, naming the setting.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MILLRACE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     home: Path = Field(default_factory=default_home, description="Data, logs and secrets.")
     port_base: PositiveInt = Field(18080, description="First of the 20 ports of an embedded stack.")
@@ -127,8 +158,24 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             DotEnvSettingsSource(settings_cls, env_file=home / "secrets.env"),
-            TomlConfigSettingsSource(settings_cls, toml_file=home / "millrace.toml"),
+            _TomlFile(settings_cls, toml_file=home / "millrace.toml"),
         )
+
+    @classmethod
+    def strangers(cls) -> list[str]:
+        """Say, a sentence each, which variables and entries of ``millrace.toml`` are no setting.
+
+        Nobody would read them, so each is misspelt. Raises ``SettingsFileError``.
+        """
+        known = set(cls.model_fields)
+        path = default_home() / "millrace.toml"
+        entries = _TomlFile(cls, toml_file=path).toml_data
+        said = [f"{path}: {_stranger(name, known, '')}" for name in entries if name not in known]
+        for variable in sorted(os.environ):
+            name = variable.removeprefix(PREFIX).lower()
+            if variable.startswith(PREFIX) and name not in known and not _OTHERS.match(name):
+                said.append(_stranger(name, known, PREFIX))
+        return said
 
     def port(self, name: str) -> int:
         """Return the port of an embedded server, by its name in ``PORTS``."""

@@ -77,3 +77,26 @@ def test_a_file_that_holds_no_rules(tmp_path: Path, content: bytes, said: str) -
     assert code == 2
     assert said in answer
     assert str(file) in answer.replace("\n", "")
+
+
+def test_a_setting_that_nobody_reads_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "ingest", "status", MILLRACE_INGEST_LINGER="7")
+    assert code == 2
+    assert "MILLRACE_INGEST_LINGER is no setting; MILLRACE_INGEST_LINGER_MS is" in said
+    (tmp_path / "millrace.toml").write_text("alert_catch_up_minuts = 5\n")
+    code, said = run(tmp_path, "alerts", "list")
+    assert code == 2
+    assert "millrace.toml: alert_catch_up_minuts is no setting; alert_catch_up_minutes is" in said
+
+
+def test_a_settings_file_that_is_no_toml_is_named_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "millrace.toml").write_text("port_base = 18080\nraw_retention_days = =\n")
+    code, said = run(tmp_path, "ingest", "status")
+    assert code == 2
+    assert f"{tmp_path}/millrace.toml is no TOML" in said
+    assert "line 2" in said
+
+
+def test_the_version_and_a_short_option_for_help(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version")[1].startswith("Millrace ")
+    assert "Usage: ./millrace" in run(tmp_path, "-h")[1]

@@ -31,10 +31,10 @@ def sentences(error: BaseException) -> list[str]:
     from redis.exceptions import ConnectionError as RedisError
     from urllib3.exceptions import HTTPError as ObjectStorageError
 
-    from millrace.settings import MissingSettingError
+    from millrace.settings import MissingSettingError, SettingsFileError
     from millrace.steps import StepError
 
-    if isinstance(error, (StepError, MissingSettingError)):
+    if isinstance(error, (StepError, MissingSettingError, SettingsFileError)):
         return [str(error)]
     if isinstance(error, ValidationError) and error.title == "Settings":
         return [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -12,18 +14,33 @@ from millrace.cli.chaos import chaos
 from millrace.cli.imports import import_file
 from millrace.cli.simulate import simulate
 from millrace.cli.verify import verify
+from millrace.settings import Settings
 
 app = typer.Typer(
     name="millrace",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Event analytics with proofs: Kafka to ClickHouse exactly once, rollups in dbt.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals hold passwords
 )
 
 
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"Millrace {metadata.version('millrace')}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
-    """Keep the commands below as subcommands."""
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
+    ] = False,
+) -> None:
+    """Refuse settings that nobody would read."""
+    if said := Settings.strangers():
+        typer.secho("\n".join(said), fg="red", err=True)
+        raise typer.Exit(2)
 
 
 stack.register(app)
