@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -160,3 +161,17 @@ def test_what_a_dead_supervisor_left_is_ended_and_the_stack_starts_again(tmp_pat
             own.start(name)
         for name in names:
             own.wait_healthy(name)
+
+
+def test_a_second_up_says_that_the_first_is_under_way(stack: Stack) -> None:
+    home = str(stack.settings.home)
+    variables = {"MILLRACE_HOME": home, "MILLRACE_PORT_BASE": str(stack.settings.port_base)}
+    with stack.alone():
+        for command in ("up", "down"):
+            done = subprocess.run(
+                [sys.executable, "-m", "millrace.cli", command],
+                env=os.environ | variables, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 2
+            assert f"process {os.getpid()} is setting this stack up" in done.stderr
+    stack.check("postgres")

@@ -35,10 +35,11 @@ def up() -> None:
     console = _console()
     with progress.interruptible(console):
         stack = _stack()
-        checks.check_machine(stack)
-        with progress.steps(console) as report:
-            look = first_look.FirstLook(stack)
-            work.run([*bring_up.steps(stack), *first_look.steps(look)], report)
+        with stack.alone():
+            checks.check_machine(stack)
+            with progress.steps(console) as report:
+                look = first_look.FirstLook(stack)
+                work.run([*bring_up.steps(stack), *first_look.steps(look)], report)
         summary.show(look, console)
 
 
@@ -59,8 +60,9 @@ def down() -> None:
     """Stop every server of this stack; the data stays."""
     console = _console()
     stack = _existing_stack()
-    was_running = stack.supervisor.is_running()
-    left = stack.shutdown()
+    with stack.alone():
+        was_running = stack.supervisor.is_running()
+        left = stack.shutdown()
     if left:
         console.print(f"Ended what no supervisor looked after: {', '.join(left)}.")
     elif not was_running:
@@ -130,8 +132,9 @@ def reset(
     home = stack.settings.home
     if not yes:
         typer.confirm(f"Delete every event, setting and log in {home}?", abort=True)
-    stack.shutdown()
-    shutil.rmtree(home)
+    with stack.alone():
+        stack.shutdown()
+        shutil.rmtree(home)
     console.print(f"Deleted {home}.")
 
 

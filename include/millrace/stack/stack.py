@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import psutil
 
 from millrace import waiting
 from millrace.settings import REPOSITORY, Settings
-from millrace.stack import airflow, backups, clickhouse, kafka, postgres, redis, s3
+from millrace.stack import airflow, backups, clickhouse, exclusion, kafka, postgres, redis, s3
 from millrace.stack import secrets as stack_secrets
 from millrace.stack.server import Server, StackError, check_port
 from millrace.stack.supervisor import Supervisor
@@ -76,6 +77,24 @@ class Stack:
     def child_environment(self) -> dict[str, str]:
         """The whole environment for a command run beside the stack (``airflow``, ``dbt``, …)."""
         return {**os.environ, **self.environment, **self.airflow_environment}
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from setting this stack up, or ending it, meanwhile.
+
+        Raises ``StackError`` when one does.
+        """
+        try:
+            lock = exclusion.hold(self.settings.home / "up.lock")
+        except exclusion.HeldError as error:
+            raise StackError(
+                f"process {error.holder} is setting this stack up, or ending it: "
+                f"{self.settings.home}. Wait for it, then try again"
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(lock)
 
     def names(self, group: str) -> list[str]:
         """Return the names of the servers of a group, ``"store"`` or ``"airflow"``."""

@@ -8,7 +8,6 @@ good order. docs/decisions/embedded-clickhouse.md says what it is and is not.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import resource
@@ -30,6 +29,7 @@ import typer
 from pydantic import ValidationError
 
 from millrace import waiting
+from millrace.stack import exclusion
 from millrace.stack.clickhouse import KEY, passwords, takeover
 from millrace.stack.clickhouse.configuration import (
     ConfigurationError,
@@ -79,7 +79,13 @@ def serve(options: Options, known: dict[str, str]) -> None:
     """
     os.umask(0o077)
     options.path.mkdir(parents=True, exist_ok=True)
-    lock = _lock(options.path)
+    try:
+        lock = exclusion.hold(options.path / "lock")
+    except exclusion.HeldError as error:
+        raise ConfigurationError(
+            f"the folder {options.path} is in use by process {error.holder}; stop it, or give "
+            "another --path"
+        ) from None
     os.chdir(options.path)
     os.environ["TMPDIR"] = str(options.path)  # the one folder that it will be able to write
     os.environ["TZ"] = "UTC"  # the library has no other setting of its time zone
@@ -182,21 +188,6 @@ def _most_connections() -> int:
     """
     maps = int(Path("/proc/sys/vm/max_map_count").read_text()) - MAPS_OF_OTHERS
     return min(MOST_CONNECTIONS, _raise_file_limit() * 3 // 4, maps // MAPS_PER_CONNECTION)
-
-
-def _lock(path: Path) -> int:
-    """Hold the folder for this process, or exit saying who has it."""
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 20).decode() or "unknown"
-        raise ConfigurationError(
-            f"the folder {path} is in use by process {holder}; stop it, or give another --path"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
 
 
 def _find_library() -> Path:
