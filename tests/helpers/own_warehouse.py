@@ -10,7 +10,7 @@ from typing import get_args
 from pydantic import SecretStr
 
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, profiles
+from millrace.stores import clickhouse, dictionaries, postgres
 from millrace.stores.accounts import Service
 
 
@@ -32,11 +32,11 @@ def own(settings: Settings, home: Path, name: str) -> Iterator[Settings]:
             **{f"clickhouse_{account}_password": SecretStr("") for account in get_args(Service)},
         }
     )
-    profiles.ensure(settings)
+    dictionaries.ensure(settings)
     postgres.migrate(made)
     clickhouse.migrate(made)
     client = clickhouse.connect(settings)
-    lead = f"ALTER NAMED COLLECTION {profiles.COLLECTION} SET database = '{{}}'"
+    lead = f"ALTER NAMED COLLECTION {dictionaries.COLLECTION} SET database = '{{}}'"
     client.command(lead.format(name))
     with postgres.connect(made) as ledger:
         ledger.execute(

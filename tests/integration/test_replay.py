@@ -16,7 +16,7 @@ from millrace.lab.simulate.record_batches import Connection, Record, batch
 from millrace.rules import approval, gate, hits, replay, store, trial
 from millrace.rules.model import Rule
 from millrace.settings import Settings
-from millrace.stores import clickhouse, headers, postgres, profiles, transactions
+from millrace.stores import clickhouse, dictionaries, headers, postgres, transactions
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_repaired_events_enter_once_and_are_marked(bed: Bed, settings: Settings,
 
 
 def test_an_unknown_user_passes_once_known(bed: Bed, settings: Settings):
-    profiles.ensure(settings)
+    dictionaries.ensure(settings)
     rule = Rule("user_known", "validation", {"check": "known_user"}, source_id=bed.name)
     known, unknown = 7_000_001, 7_000_002
 

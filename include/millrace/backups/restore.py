@@ -18,7 +18,7 @@ from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
 from millrace.contract import publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, profiles, sql
+from millrace.stores import clickhouse, dictionaries, sql
 from millrace.stores.quoting import identifier
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
             # It reads PostgreSQL through a named collection, which an empty server does not have.
             name = clickhouse.database(settings)
             client.command(f"DROP DICTIONARY IF EXISTS {name}.user_profiles")
-            profiles.ensure(settings)
+            dictionaries.ensure(settings)
         finally:
             client.command("SYSTEM START MERGES")
             client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")

@@ -23,7 +23,7 @@ from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import PASSING_ERRORS, Share, Worker
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, profiles
+from millrace.stores import clickhouse, dictionaries, postgres
 from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, An
 
 
 def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
-    profiles.ensure(settings)
+    dictionaries.ensure(settings)
     with postgres.connect(settings) as connection:
         registered = sources.every(connection)
         left_open = ledgers.left_open(connection)

@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 from millrace.quality.model import Audit
 from millrace.quality.suites import Suite
 from millrace.settings import Settings
-from millrace.stores import clickhouse, profiles, quoting, sql
+from millrace.stores import clickhouse, dictionaries, quoting, sql
 
 DATABASE = "published"
 
@@ -48,15 +48,15 @@ def release(connection: psycopg.Connection[DictRow], suites: Iterable[Suite]) ->
 def show(settings: Settings, client: Client, suites: Iterable[Suite]) -> None:
     """Bring the database ``published`` up to date with the verdicts and with the tables."""
     variables = {"on_cluster": quoting.on_cluster(settings.clickhouse_cluster)}
-    profiles.ensure(settings)  # and the named collection that reads PostgreSQL
+    dictionaries.ensure(settings)  # and the named collection that reads PostgreSQL
     client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} {variables['on_cluster']}")
-    client.command(
-        sql.render(
-            "clickhouse/quality/published_ranges.sql",
-            collection=profiles.COLLECTION,
-            ledger=urlsplit(settings.postgres_url).path.lstrip("/"),
-            **variables,
-        )
+    dictionaries.ensure_dictionary(
+        settings,
+        client,
+        "published_ranges",
+        "clickhouse/quality/published_ranges.sql",
+        ledger=urlsplit(settings.postgres_url).path.lstrip("/"),
+        **variables,
     )
     client.command(f"SYSTEM RELOAD DICTIONARY {variables['on_cluster']} published_ranges")
     for suite in suites:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -39,7 +40,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.contract import publication
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, profiles, sql
+from millrace.stores import clickhouse, dictionaries, postgres, sql
 from millrace.stores.errors import first_line
 from millrace.stores.quoting import identifier
 from millrace.transform import docs, leftovers, project, standing, watermark
@@ -155,7 +156,7 @@ class _Deployer:
 
     def run(self) -> Deployment:
         try:
-            profiles.ensure(self.settings)
+            dictionaries.ensure(self.settings)
             watermark.record_published_through(self.settings)
             self._command(self.ddl.create_database(project.SHADOW))
             changed = self._changed()
@@ -337,7 +338,7 @@ class _Deployer:
         standing.record(self.client, target)
         link = self.deployed.with_name("deployed.new")
         link.unlink(missing_ok=True)
-        link.symlink_to(self.copy)
+        link.symlink_to(os.path.relpath(self.copy, link.parent))  # a home may move
         link.replace(self.deployed)
         for old in self.copy.parent.iterdir():
             if old != self.copy:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 from minio import Minio
 
 from millrace.backups import catalogue, gateway, metadata, restore, timelines, wal
 from millrace.backups.gateway import BackupError
 from millrace.backups.metadata import Base
 from millrace.stack.stack import Stack
+
+SECONDS_FOR_THE_LAST = 15.0
+"""How long what was committed last may take to reach the archive before its server is stopped."""
 
 Say = Callable[[str], None]
 
@@ -105,11 +110,15 @@ def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> N
     place = settings.home / "postgres" / "data"
     if place.exists() and any(place.iterdir()) and not request.is_replace:
         raise BackupError(f"{place} holds a cluster; --replace moves it aside")
+    with suppress(BackupError, psycopg.OperationalError):  # it may be gone, or the archiver
+        wal.await_archived(settings, SECONDS_FOR_THE_LAST)
     stopped_at = datetime.now(UTC)
     for name in ("wal_archiver", "postgres"):
         stack.stop(name)
     try:
         wal.take_spool(settings)
+        # The spool may have held the beginning of a timeline that the base is no part of.
+        base = metadata.choose(gateway.connect(settings), request.to)
         fresh = place.with_name("data.restored")
         shutil.rmtree(fresh, ignore_errors=True)  # of a restore that did not end
         metadata.restore(settings, fresh, base, request.to)

@@ -21,7 +21,7 @@ from millrace.lab.simulate import send
 from millrace.lab.verify import conservation, simulation
 from millrace.lab.verify.report import Report
 from millrace.stack.stack import Stack
-from millrace.stores import profiles
+from millrace.stores import dictionaries
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def run(
     kinds = order(only or sorted(actions), count, rng)
     remade.start()
     if not with_airflow:
-        profiles.ensure(stack.settings)
+        dictionaries.ensure(stack.settings)
         harm.models.deploy()
         crew.start()
     for load in loads:

@@ -1,5 +1,5 @@
 {# What PostgreSQL knows of users, as a dictionary that the gate asks. #}
-CREATE DICTIONARY IF NOT EXISTS user_profiles
+CREATE OR REPLACE DICTIONARY user_profiles
 (
     user_id UInt64,
     country String DEFAULT '',
@@ -9,4 +9,4 @@ PRIMARY KEY user_id
 SOURCE(POSTGRESQL(NAME {{ collection }} TABLE 'user_profiles'))
 LAYOUT(HASHED_ARRAY())
 LIFETIME(MIN 60 MAX 120)
-COMMENT 'Profiles of users, for enrichment; a server that is away leaves the last state in use'
+COMMENT 'Profiles of users, for enrichment, from {{ place }}; while it is away, the last state is used'

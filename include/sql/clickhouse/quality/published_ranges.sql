@@ -1,5 +1,5 @@
 {# Which ranges of time are published, as a dictionary over PostgreSQL. #}
-CREATE DICTIONARY IF NOT EXISTS published_ranges {{ on_cluster }}
+CREATE OR REPLACE DICTIONARY published_ranges {{ on_cluster }}
 (
     dataset String,
     first_second Int64,
@@ -11,4 +11,4 @@ SOURCE(POSTGRESQL(NAME {{ collection }} DATABASE '{{ ledger }}' TABLE 'published
 LAYOUT(COMPLEX_KEY_RANGE_HASHED())
 RANGE(MIN first_second MAX last_second)
 LIFETIME(MIN 60 MAX 120)
-COMMENT 'Times of each dataset that passed their audits; what PostgreSQL''s published_windows says'
+COMMENT 'Times of each dataset that passed their audits; what published_windows says, in {{ place }}'
