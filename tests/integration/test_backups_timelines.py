@@ -77,6 +77,7 @@ def test_each_moment_has_the_state_of_its_own_time(stack: Stack) -> None:
 def test_a_moment_beyond_the_archive_is_said(stack: Stack) -> None:
     settings = stack.settings
     write(stack, "last")
+    wal.await_archived(settings)
     stack.stop("wal_archiver")
     stack.stop("postgres")
     late = datetime.now(UTC)

@@ -99,7 +99,7 @@ class _Search:
         if more > 0 or (more and not self.definition.is_archive):
             return f"{more:+,} rows since"
         if rebuilt_at and self.definition.gate and run["started_at"] < rebuilt_at:
-            return f"{rebuilt_at:%F} rebuilt at {rebuilt_at:%T} UTC"
+            return f"{run['window_start']:%F} was rebuilt at {rebuilt_at:%F %T} UTC"
         return ""
 
     def _may_pass(self, window: Window) -> bool:
