@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -256,6 +257,38 @@ def test_an_interrupted_backup_goes_on_from_its_cut(
     with postgres.connect(settings) as connection:
         states = connection.execute("SELECT state FROM backups WHERE state = 'running'").fetchall()
     assert states == []
+
+
+def test_a_cut_waits_for_what_stands_half_published_and_says_what_does_not_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres.connect(settings) as connection:
+        row = connection.execute(
+            "WITH gate AS (INSERT INTO gates (source_id, statement, fingerprint, rules) "
+            "VALUES ('default', '', 'a test', '{}') RETURNING gate_id) "
+            "INSERT INTO ingest_batches (source_id, gate_id, owner) "
+            "SELECT 'default', gate_id, 'a test' FROM gate RETURNING batch_id"
+        ).fetchone()
+        batch_id = row["batch_id"]
+    add_events(settings, 5)
+    with clickhouse.connect(settings) as client:
+        client.command(
+            f"INSERT INTO events (event_id, event_time, batch_id) SELECT generateUUIDv4(), "
+            f"now64(3), {batch_id}"
+        )
+    monkeypatch.setattr(warehouse, "SETTLE_SECONDS", 1.0)
+    entry = warehouse.back_up(settings, "a test")
+    assert entry.details["half_published"] == [batch_id]
+    assert any("half published" in line for line in restore.plan(settings, entry))
+
+    monkeypatch.setattr(warehouse, "SETTLE_SECONDS", 30.0)
+    with ThreadPoolExecutor(1) as pool:
+        backing_up = pool.submit(warehouse.back_up, settings, "a test")
+        with postgres.connect(settings) as connection:
+            query = "SELECT count(*) AS n FROM backups WHERE state = 'running' AND cut_at IS NULL"
+            wait.until(lambda: connection.execute(query).fetchone()["n"] == 1)
+            connection.execute("DELETE FROM ingest_batches WHERE batch_id = %s", [batch_id])
+        assert backing_up.result().details["half_published"] == []
 
 
 def test_retention_takes_whole_chains_and_keeps_the_newest(settings: Settings) -> None:

@@ -56,6 +56,11 @@ def plan(settings: Settings, entry: Entry) -> list[str]:
         for table in entry.tables
         if table.rows
     ]
+    if half := entry.details.get("half_published"):
+        lines.append(
+            f"WARNING: micro-batches {', '.join(map(str, half))} stood half published at the cut: "
+            "rollups may lack their events until their days are rebuilt (rebuild_events)"
+        )
     lines += [
         f"ingest then goes on at {p['topic']}[{p['partition']}] offset {p['next_offset']:,}"
         for p in entry.positions

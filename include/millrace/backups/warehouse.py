@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
@@ -28,6 +30,8 @@ from millrace.stores.quoting import identifier
 log = logging.getLogger(__name__)
 
 STAGING = "backup_staging"
+SETTLE_SECONDS = 60.0
+"""How long a cut waits for micro-batches that stand half published."""
 FULL_EVERY = timedelta(days=1)
 COLLECTION = "millrace_backups"
 PLAIN = "decrypt_files_from_encrypted_disks = 1"
@@ -39,6 +43,10 @@ S3_SETTINGS = {
     "s3_retry_attempts": 5,
     "backup_restore_s3_retry_attempts": 5,
 }
+
+
+class _UnsettledError(Exception):
+    """A micro-batch stands half published, and does not end."""
 
 
 def back_up(settings: Settings, requested_by: str, *, is_full: bool | None = None) -> Entry:
@@ -136,7 +144,9 @@ def _cut(
     """Clone every table (hard links, no copies) while nothing is being published.
 
     The exclusive publication lock is held only for the cloning: no micro-batch is then between two
-    of its tables. What the ledger says at that moment is where ingest goes on after a restore.
+    of its tables. What the ledger says at that moment is where ingest goes on after a restore. One
+    that stands half published is waited for; where ingest is down and doesn't end it, a backup is
+    better than none, and its details say which they are.
     """
     client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
     on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
@@ -148,7 +158,7 @@ def _cut(
     ).result_rows
     with (
         postgres.connect(settings, options="-c lock_timeout=2min") as lock,
-        publication.alone(lock),
+        _standing_still(settings, lock, client) as half_published,
     ):
         began = time.monotonic()
         for database, name in tables:
@@ -162,6 +172,7 @@ def _cut(
     for database, name in tables:
         client.command(f"SYSTEM STOP MERGES {_clone(database, name)}")
     versions = {
+        "half_published": half_published,
         "databases": databases,
         "millrace": version("millrace"),
         "clickhouse": client.server_version,
@@ -173,6 +184,27 @@ def _cut(
         "WHERE backup_id = %s",
         [cut_at, held, Jsonb(positions), Jsonb(versions), backup_id],
     )
+
+
+@contextmanager
+def _standing_still(
+    settings: Settings, lock: psycopg.Connection[DictRow], client: Client
+) -> Iterator[list[int]]:
+    """Have nobody publish meanwhile; give the micro-batches that stand half published even so."""
+    events = f"{clickhouse.database(settings)}.events"
+    with ExitStack() as held:
+        try:
+            held.enter_context(
+                publication.settled(
+                    lock, client, events, error=_UnsettledError, seconds=SETTLE_SECONDS
+                )
+            )
+            half: list[int] = []
+        except _UnsettledError as error:
+            log.warning("the cut is made all the same: %s", error)
+            held.enter_context(publication.alone(lock))
+            half = publication.half_published(lock, client, events)
+        yield half
 
 
 def _databases(settings: Settings, client: Client) -> list[str]:

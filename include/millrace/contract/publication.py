@@ -38,13 +38,18 @@ def alone(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 @contextmanager
 def settled(
-    connection: psycopg.Connection[Any], client: Client, table: str, *, error: type[Exception]
+    connection: psycopg.Connection[Any],
+    client: Client,
+    table: str,
+    *,
+    error: type[Exception],
+    seconds: float = OPEN_BATCH_DEADLINE_SECONDS,
 ) -> Iterator[None]:
     """Have nobody publish meanwhile, with no micro-batch half published in ``table``.
 
     A batch whose rows are in the table while the ledger has it open will be repeated, and a rollup
     that was made in between would not know its token; so such batches end first. Raises ``error``
-    when one has not ended after five minutes.
+    when one has not ended after so many seconds.
     """
     half: list[int] = []
 
@@ -52,13 +57,13 @@ def settled(
         nonlocal half
         with ExitStack() as lock:
             lock.enter_context(alone(connection))
-            half = _half_published(connection, client, table)
+            half = half_published(connection, client, table)
             return None if half else lock.pop_all()
 
     with waiting.until(
         locked,
         "half published micro-batches to end",
-        seconds=OPEN_BATCH_DEADLINE_SECONDS,
+        seconds=seconds,
         every=0.5,
         hint=lambda: f"{half} have not; see that ingest_events runs, then try again",
         error=error,
@@ -66,7 +71,8 @@ def settled(
         yield
 
 
-def _half_published(connection: psycopg.Connection[Any], client: Client, table: str) -> list[int]:
+def half_published(connection: psycopg.Connection[Any], client: Client, table: str) -> list[int]:
+    """Return the micro-batches that the ledger has open while ``table`` has rows of theirs."""
     rows = connection.execute(sql.render("postgres/publication/claimed_batches.sql")).fetchall()
     if not rows:
         return []
