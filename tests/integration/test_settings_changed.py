@@ -10,9 +10,10 @@ from tests.helpers import embedded
 
 from millrace.quality import publication
 from millrace.settings import Settings
-from millrace.stack import bootstrap, steps
+from millrace.stack import steps
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, dictionaries, postgres
+from millrace.usecases import up as bring_up
 
 
 def write(settings: Settings, country: str) -> None:
@@ -47,7 +48,7 @@ def test_other_ports_another_folder_and_another_password(tmp_path: Path) -> None
     with embedded.variables(variables):
         stack = Stack(with_airflow=False)
     try:
-        steps.run(bootstrap.steps(stack))
+        steps.run(bring_up.steps(stack))
         write(stack.settings, "GB")
         assert read(stack.settings) == "GB"
 
