@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.own_warehouse import own
 from tests.integration.quality_bed import HOUR, NOW, Warehouse, minutes, verdicts
 
-from millrace.quality import anomalies, audit, docs, hours, suites
+from millrace.quality import anomalies, audit, hours, publication, suites
 from millrace.quality.suites import load_suites
 from millrace.quality.windows import window_at
 from millrace.settings import Settings
@@ -122,16 +122,16 @@ def test_audits_that_are_cut_short_keep_the_newest_windows(
     times = [hour.start + timedelta(minutes=n) for n in (1, 21, 41)]
     warehouse.load(times, received_at=times[0], ingested_at=times[0])
     ledger_covers(own_settings, now)
-    written = docs.write_report
+    publish = publication.publish
     left = iter(range(2))
 
-    def cut(settings: Settings, one: audit.Audit) -> Path:
+    def cut(*arguments: object) -> None:
         if next(left, None) is None:
             raise TimeoutError("the task's time is up")
-        return written(settings, one)
+        publish(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(docs, "write_report", cut)
+        patch.setattr(publication, "publish", cut)
         with pytest.raises(TimeoutError):
             audit.audit_closed(own_settings, now)
     kept = [times[2] + timedelta(minutes=14), times[2]]

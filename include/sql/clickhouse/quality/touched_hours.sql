@@ -11,10 +11,10 @@ FROM (
     UNION ALL
     SELECT
         arrayJoin([toStartOfHour(received_at), toStartOfHour(event_time)]) AS hour,
-        max(rebuilt.rebuilt_at) AS changed_at
+        max(rebuilt.last_rebuilt_at) AS changed_at
     FROM events
     INNER JOIN (
-        SELECT day, max(rebuilt_at) AS rebuilt_at
+        SELECT day, max(rebuilt_at) AS last_rebuilt_at
         FROM rebuilt_days
         WHERE rebuilt_at >= {since:DateTime64(3, 'UTC')}
         GROUP BY day
