@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.helpers import disaster, embedded
 
 from millrace.backups import gateway, metadata, wal
 from millrace.backups.gateway import BackupError
+from millrace.lab import stacks
+from millrace.lab.chaos import disaster
 from millrace.stack.stack import Stack
 from millrace.stores import postgres
 
@@ -17,7 +18,7 @@ from millrace.stores import postgres
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("timelines")
-    with embedded.running(home, with_airflow=False) as started:
+    with stacks.running(home, with_airflow=False) as started:
         for name in ("backup_gateway", "wal_archiver"):
             started.start(name)
             started.wait_healthy(name)

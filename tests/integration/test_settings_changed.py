@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.helpers import embedded
 
+from millrace import steps
+from millrace.lab import stacks
 from millrace.quality import publication
 from millrace.settings import Settings
-from millrace.stack import steps
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, dictionaries, postgres
 from millrace.usecases import up as bring_up
@@ -39,13 +39,13 @@ def read(settings: Settings) -> str:
 @pytest.mark.timeout(400)
 def test_other_ports_another_folder_and_another_password(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with embedded.running(home, with_airflow=False) as stack:
+    with stacks.running(home, with_airflow=False) as stack:
         write(stack.settings, "DE")
         assert read(stack.settings) == "DE"
     moved = tmp_path / "moved"
     shutil.move(home, moved)
-    variables = {"MILLRACE_HOME": str(moved), "MILLRACE_PORT_BASE": str(embedded.free_port_base())}
-    with embedded.variables(variables):
+    variables = {"MILLRACE_HOME": str(moved), "MILLRACE_PORT_BASE": str(stacks.free_port_base())}
+    with stacks.variables(variables):
         stack = Stack(with_airflow=False)
     try:
         steps.run(bring_up.steps(stack))
@@ -54,7 +54,7 @@ def test_other_ports_another_folder_and_another_password(tmp_path: Path) -> None
 
         with postgres.connect(stack.settings) as connection:
             connection.execute("ALTER ROLE millrace PASSWORD 'another'")
-        with embedded.variables({**variables, "MILLRACE_POSTGRES_PASSWORD": "another"}):
+        with stacks.variables({**variables, "MILLRACE_POSTGRES_PASSWORD": "another"}):
             changed = Settings()
             write(changed, "FR")
             assert read(changed) == "FR"

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from rich.console import Console
-from tests.helpers import embedded
 
+from millrace.lab import stacks
 from millrace.settings import Settings
 from millrace.stack import costs, report
 from millrace.stack import kafka as broker
@@ -142,7 +142,7 @@ def test_status_shows_what_cost_clickhouse_the_most(
 
 @pytest.mark.timeout(300)
 def test_what_a_dead_supervisor_left_is_ended_and_the_stack_starts_again(tmp_path: Path) -> None:
-    with embedded.running(tmp_path / "home", with_airflow=False) as own:
+    with stacks.running(tmp_path / "home", with_airflow=False) as own:
         names = [name for name in own.servers if own.supervisor.processes()[name]["pid"]]
         pids = {name: own.pid(name) for name in names}
         supervisor = int((own.settings.home / "supervisord.pid").read_text())

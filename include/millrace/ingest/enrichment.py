@@ -1,4 +1,4 @@
-"""Profiles for enrichment, looked up in the dictionary that ``stores.profiles`` makes."""
+"""Profiles for enrichment, looked up in the dictionary that ``stores.dictionaries`` makes."""
 
 from __future__ import annotations
 
