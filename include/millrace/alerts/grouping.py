@@ -148,12 +148,26 @@ def decide(
             seen.setdefault(group.key, group)
             members.setdefault(group.key, []).append(instance)
         for key, group in seen.items():
-            kept, notification = _judge(route, group, members.get(key, []), muted, at)
+            if route.is_active:
+                kept, notification = _judge(route, group, members.get(key, []), muted, at)
+            else:
+                kept, notification = _end(group, members.get(key, []), at)
             if kept is not None:
                 after[key] = kept
             if notification is not None:
                 due.append(notification)
     return after, due
+
+
+def _end(
+    group: Group, members: Sequence[Instance], at: datetime
+) -> tuple[Group | None, Notification | None]:
+    """Return a group of a route that is switched off: only what was told and has ended is told."""
+    if group.opened_at is None:
+        return None, None
+    if {i.key for i in group.notified} & {i.key for i in members}:
+        return group, None
+    return None, Notification(group.route, group, "resolve", at, (), group.notified)
 
 
 def _judge(
@@ -166,8 +180,6 @@ def _judge(
     """Return a group after the minute, or None if it ended, and what is to be told."""
     visible = tuple(instance for instance in members if not muted[instance.key])
     if group.opened_at is None:
-        if not route.is_active:
-            return None, None
         if not visible:
             return (group if members else None), None
         if at - group.first_seen_at < timedelta(seconds=route.group_wait_seconds):
@@ -177,10 +189,6 @@ def _judge(
 
     present = {instance.key for instance in members}
     told = {instance.key for instance in group.notified}
-    if not route.is_active:
-        if told & present:
-            return group, None
-        return None, Notification(route.name, group, "resolve", at, (), group.notified)
     gone = tuple(instance for instance in group.notified if instance.key not in present)
     if len(gone) == len(group.notified) and not visible:
         ended = Notification(route.name, group, "resolve", at, (), gone)
