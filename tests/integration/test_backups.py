@@ -263,11 +263,15 @@ def test_a_cut_waits_for_what_stands_half_published_and_says_what_does_not_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres.connect(settings) as connection:
+        connection.execute(
+            "INSERT INTO data_sources (source_id, description, topic, dead_letter_topic) "
+            "VALUES ('cut', '', 'cut', 'cut') ON CONFLICT DO NOTHING"
+        )
         row = connection.execute(
             "WITH gate AS (INSERT INTO gates (source_id, statement, fingerprint, rules) "
-            "VALUES ('default', '', 'a test', '{}') RETURNING gate_id) "
+            "VALUES ('cut', '', 'a test', '{}') RETURNING gate_id) "
             "INSERT INTO ingest_batches (source_id, gate_id, owner) "
-            "SELECT 'default', gate_id, 'a test' FROM gate RETURNING batch_id"
+            "SELECT 'cut', gate_id, 'a test' FROM gate RETURNING batch_id"
         ).fetchone()
         batch_id = row["batch_id"]
     add_events(settings, 5)

@@ -61,7 +61,7 @@ def audit_closed(settings: Settings, now: datetime | None = None) -> list[Audit]
         audits = []
         for one in waiting:
             audits += run(settings, one.pairs, covers_until=one.covers_until)
-            if one.pairs and one.is_all:
+            if one.is_all:
                 watermarks.record(client, one.kind, one.covers_until)
     return audits
 

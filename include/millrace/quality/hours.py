@@ -50,13 +50,17 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
 
 
 def _waiting(client: Client, now: datetime, until: datetime) -> list[Window]:
-    """Return the hours to measure, newest first."""
+    """Return the hours to measure, newest first.
+
+    Changes are looked for when an hour has closed, and after a run that was cut short, whose hours
+    cover more than the watermark says.
+    """
     closed = closed_windows("1h", now)
     rows = client.query("SELECT hour, covers_until FROM quality_hours FINAL").result_rows
     covered = {row[0].replace(tzinfo=UTC): row[1].replace(tzinfo=UTC) for row in rows}
     fresh = {hour for hour in closed if hour.start not in covered}
     since = watermarks.read(client, WATERMARK, "quality_hours")
-    if not fresh or since is None:
+    if since is None or not (fresh or since < max(covered.values(), default=since)):
         return sorted(fresh, reverse=True)
     changed = client.query(
         sql.render("clickhouse/quality/touched_hours.sql"),

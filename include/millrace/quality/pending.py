@@ -31,13 +31,13 @@ ARRIVAL_COLUMNS = {"ingested_at", "rejected_at"}
 class Pending:
     """What waits, in the order of auditing, and up to when late events are covered by it.
 
-    ``is_all`` tells whether nothing is left for the next run.
+    ``is_all`` tells whether changes were looked for, and nothing is left for the next run.
     """
 
     kind: str
     pairs: list[tuple[Suite, Window]]
     covers_until: datetime
-    is_all: bool = True
+    is_all: bool = False
 
 
 def existing(settings: Settings, client: Client, suites: list[Suite]) -> list[Suite]:
@@ -84,7 +84,7 @@ def find(
         if suite.time_column in ARRIVAL_COLUMNS:
             fresh = [w for w in fresh if w.end <= until]
         pairs += [(suite, w) for w in _with_data(client, suite, fresh, windows[-1])]
-    if not pairs:
+    if not pairs and not _was_cut(client, kind):
         return Pending(kind, [], until)
     known = {(suite.dataset, window) for suite, window in pairs}
     changed = _changed(client, connection, kind, windows, until)
@@ -100,6 +100,17 @@ def find(
     ]
     pairs.sort(key=lambda pair: (-pair[1].start.timestamp(), order(pair[0])))
     return Pending(kind, pairs, until, is_all=not left)
+
+
+def _was_cut(client: Client, kind: str) -> bool:
+    """Tell whether the last run left something: its audits cover more than the watermark says."""
+    condition = f"window_kind = '{kind}'"
+    since = watermarks.read(client, kind, "quality_audits", condition)
+    ((newest,),) = client.query(
+        "SELECT max(covers_until) FROM quality_audits WHERE window_kind = {kind:String}",
+        parameters={"kind": kind},
+    ).result_rows
+    return since is not None and since < newest.replace(tzinfo=UTC)
 
 
 def _with_data(client: Client, suite: Suite, fresh: list[Window], last: Window) -> list[Window]:
