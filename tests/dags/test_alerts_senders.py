@@ -67,7 +67,7 @@ def test_slack(senders: dict[str, Sender], channels: Channels) -> None:
     receipt = senders["slack"](message("slack", {"channel": "#alerts"}))
     assert receipt == {"channel": "C123", "ts": channels.slack_messages[0]["ts"]}
     text = json.dumps(channels.slack_messages[0])
-    assert "&lt;slow&gt;" not in channels.slack_messages[0]["text"]
+    assert channels.slack_messages[0]["text"] == "It is &lt;slow&gt; &amp; late"
     assert "5 (fires when &lt; 10)" in text
     assert "<https://runbooks.example.com/slow|Runbook>" in text
 

@@ -207,16 +207,35 @@ def _reconcile(
 ) -> None:
     """Take every partition, follow the topic, and bring ledger and warehouse into line."""
     _add_partitions(ledger, topic, watermarks)
-    positions = _take_all(ledger, planned_at)
+    positions = _adopt(settings, ledger, _take_all(ledger, planned_at))
     # Workers may have gone beyond the ends that were read before they let go.
     watermarks = topics.offsets(settings, ledger.source.topic, topic.partitions)
     positions = _follow_topic(settings, ledger, topic, watermarks, positions)
     warehouse = Warehouse(settings, ledger.source, next(iter(positions.values())).incarnation)
     try:
-        reconcile.adopt_unknown(ledger, warehouse, positions)
         reconcile.reopen_missing(settings, ledger, warehouse)
     finally:
         warehouse.close()
+
+
+def _adopt(
+    settings: Settings, ledger: Ledger, positions: dict[int, Position]
+) -> dict[int, Position]:
+    """Enter into the ledger what only the warehouse remembers; return the positions after that.
+
+    It comes before a new incarnation of the topic begins, since nobody asks about an old one later,
+    and Kafka can't give its messages again.
+    """
+    if not positions:
+        return positions
+    incarnation = next(iter(positions.values())).incarnation
+    warehouse = Warehouse(settings, ledger.source, incarnation)
+    try:
+        if not reconcile.adopt_unknown(ledger, warehouse, positions):
+            return positions
+    finally:
+        warehouse.close()
+    return {row["partition"]: position_of(row) for row in ledger.positions()}
 
 
 def _ensure_target(settings: Settings, source: Source) -> None:
