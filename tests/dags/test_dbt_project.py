@@ -11,7 +11,8 @@ import pytest
 from millrace.settings import Settings
 from millrace.transform import project
 
-PERIOD = 0.05
+PERIOD = 0.4
+"""Longer than a busy machine makes a process wait between two writes."""
 
 
 @pytest.fixture
