@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from millrace import waiting
 from millrace.lab import engines
 from millrace.lab.engines import Engine, launch, running
 from millrace.settings import Settings
@@ -76,7 +77,8 @@ def test_configuration_is_gone_once_it_serves_and_folders_are_closed_to_others(
     folder: Path,
 ) -> None:
     with running(folder):
-        assert not list(folder.glob("*.xml"))
+        # It answers a moment before the process that started it sees that.
+        waiting.until(lambda: not list(folder.glob("*.xml")), "no configuration", seconds=5)
         assert stat.S_IMODE((folder / "data").stat().st_mode) == 0o700
 
 
