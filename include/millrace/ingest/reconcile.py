@@ -50,12 +50,6 @@ def adopt_unknown(ledger: Ledger, warehouse: Warehouse, positions: dict[int, Pos
                 r.batch_id in checked and planning.is_complete(held[r.batch_id]) for r in ranges
             ],
         )
-        # A restored sequence would give numbers that the warehouse already has.
-        ledger.connection.execute(
-            "SELECT setval(pg_get_serial_sequence('ingest_batches', 'batch_id'), greatest("
-            "%s::bigint, (SELECT max(batch_id) FROM ingest_batches)))",
-            [max(ids)],
-        )
     log.warning("the ledger was behind: entered %d micro-batches from raw_events", len(ids))
     return len(ids)
 

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 3.0
 RUN_SECONDS = 12.0
 CATCH_UP_SECONDS = 180.0
+MOST_IDLE_WAITS = 3
+"""How many faults in a row may see no progress, each for a minute, until ingest stands still."""
 
 ENVIRONMENT = {
     "MILLRACE_INGEST_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -147,6 +149,7 @@ def run(
     try:
         if not harm.await_progress(1, 240):
             raise RuntimeError(f"ingest loads nothing; see {stack.supervisor.logs}")
+        idle_waits = 0
         for number, kind in enumerate(kinds, 1):
             time.sleep(rng.uniform(0.0, 1.0))
             at = time.monotonic() - began
@@ -156,7 +159,11 @@ def run(
             outcome.struck.append(struck)
             on_fault(number, struck)
             if rng.random() < 0.6:  # else the next one comes before this one is over
-                harm.await_progress(1)
+                idle_waits = 0 if harm.await_progress(1) else idle_waits + 1
+                if idle_waits >= MOST_IDLE_WAITS:
+                    raise RuntimeError(
+                        f"ingest stands still after fault {number}, {kind}; see {log_file}"
+                    )
         manifests = [remade.finish(), *(load.finish() for load in loads)]
         for manifest, name in zip(manifests, MANIFESTS, strict=True):
             outcome.messages += manifest.sent

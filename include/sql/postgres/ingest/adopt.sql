@@ -14,7 +14,6 @@ WITH found AS (
         batch_id, source_id, gate_id, owner, claimed_at,
         state, loaded_at, message_count, event_count, rejected_count
     )
-    OVERRIDING SYSTEM VALUE
     SELECT DISTINCT ON (f.batch_id)
         f.batch_id, g.source_id, g.gate_id, %(owner)s, f.claimed_at,
         CASE WHEN f.is_complete THEN 'loaded' ELSE 'claimed' END,

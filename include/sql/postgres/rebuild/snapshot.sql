@@ -1,6 +1,8 @@
--- The number comes from the sequence, since the ledger forgets old micro-batches.
+-- The last number that was given: no lower than those of this second can be, since the ledger
+-- forgets old micro-batches.
 SELECT
-    coalesce(
-        pg_sequence_last_value(pg_get_serial_sequence('ingest_batches', 'batch_id')::regclass), 0
+    greatest(
+        (floor(extract(epoch FROM clock_timestamp()))::bigint << 20) - 1,
+        (SELECT max(batch_id) FROM ingest_batches)
     ) AS last_batch,
     array(SELECT batch_id FROM ingest_batches WHERE state = 'claimed' ORDER BY batch_id) AS open_batches
