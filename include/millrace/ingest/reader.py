@@ -37,6 +37,9 @@ LONGEST_WAIT_SECONDS = 0.05
 PAUSE_SECONDS = 0.02
 CHUNK_ROWS = 50_000
 """Messages taken from the client at a time."""
+READ_ROWS = 10_000
+READ_WAIT_SECONDS = 0.2
+"""The same for exact ranges, and how long to wait where offsets in them have no message."""
 LATEST_MS = int(datetime(2299, 12, 31, 23, 59, 59, 999_000, UTC).timestamp() * 1000)
 """The last moment that ClickHouse's ``DateTime64`` holds; Kafka holds any 64 bits."""
 
@@ -177,7 +180,9 @@ class Reader:
                 if is_over():
                     trouble = self.trouble or "no error"
                     raise TimeoutError(f"Kafka did not deliver in time; {trouble}")
-                self._consume(10_000, 0.2)
+                # The client waits for as many as are asked for, so for no more than there can be.
+                rest = one.next_offset - self._next[one.partition]
+                self._consume(min(rest, READ_ROWS), READ_WAIT_SECONDS)
                 self._raise_unreadable()
         table = self._table()
         self._forget()
