@@ -6,6 +6,7 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,21 @@ def test_what_was_acknowledged_survives_a_kill_and_a_good_end(folder: Path) -> N
         assert engine.terminate() == 0
     with running(folder) as engine:
         assert engine.text("SELECT count() FROM events") == "1005"
+
+
+def test_a_good_end_waits_for_answers_and_not_for_idle_clients(folder: Path) -> None:
+    slow = "SELECT sum(sleepEachRow(1)) + count() FROM numbers(3)"
+    with running(folder) as engine, ThreadPoolExecutor() as pool:
+        engine.text("CREATE DATABASE millrace", database="default")
+        with engine.client() as idle:
+            assert idle.query("SELECT 1").first_row == (1,)
+            answer = pool.submit(engine.text, slow)
+            running_now = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(%'"
+            waiting.until(
+                lambda: engine.text(running_now) == "1", "the statement to run", seconds=10
+            )
+            assert engine.terminate() == 0
+            assert answer.result() == "3"
 
 
 def test_a_kill_forgets_no_deduplication_token(folder: Path) -> None:

@@ -38,6 +38,7 @@ from millrace.stack.clickhouse.configuration import (
     users_xml,
 )
 from millrace.stack.clickhouse.confinement import confine
+from millrace.stack.clickhouse.connections import hang_up
 from millrace.stack.secrets import read as read_secrets
 from millrace.stores import accounts
 
@@ -171,7 +172,13 @@ def _run(library: ModuleType, options: Options, fifo: Path, files: dict[Path, st
     if ended.is_set():
         raise Refused(_first_sentence(said))
     os.close(writer[0])
-    server.join()
+    _wait_for(server, options)
+
+
+def _wait_for(server: threading.Thread, options: Options) -> None:
+    while server.is_alive():
+        hang_up({options.http_port, options.tcp_port})
+        server.join(0.1)
 
 
 def _raise_file_limit() -> int:
