@@ -118,6 +118,10 @@ def test_times_without_a_zone_are_utc_wherever_the_machine_is(
         assert times == "UTC\t1970-01-01 00:00:00"
 
 
+def test_the_allocator_keeps_large_columns_for_the_next_statement(engine: Engine) -> None:
+    assert "opt.oversize_threshold: 0\\n" in engine.text("SELECT * FROM system.jemalloc_stats")
+
+
 def test_nobody_is_default_after_the_start(folder: Path) -> None:
     with running(folder) as engine:
         for password in ("", "default", engines.KEY):

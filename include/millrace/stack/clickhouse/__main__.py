@@ -90,6 +90,9 @@ def serve(options: Options, known: dict[str, str]) -> None:
     os.chdir(options.path)
     os.environ["TMPDIR"] = str(options.path)  # the one folder that it will be able to write
     os.environ["TZ"] = "UTC"  # the library has no other setting of its time zone
+    # A column of a micro-batch of long messages has 64 MiB: given back to the kernel at once, it
+    # would be mapped page by page for each statement.
+    os.environ["JE_MALLOC_CONF"] = "oversize_threshold:0"
     fifo = _prepare(options)
     door = ThreadingHTTPServer(("127.0.0.1", 0), _Door)
     threading.Thread(target=door.serve_forever, daemon=True).start()
