@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from tests.helpers import comparisons
+from tests.helpers import comparisons, own_warehouse
+from tests.integration.transform_bed import TODAY, Bench
 
 from millrace.lab import engines
 from millrace.lab.engines import Engine
-from millrace.settings import PORTS
+from millrace.settings import PORTS, Settings
+from millrace.transform import deploy, project
 
 FAULTY = ("test_ingest_outages", "test_ingest_recovery", "test_ingest_handover", "test_disasters")
 """Modules whose servers are frozen, killed and lied about: nothing may be asked of them besides."""
@@ -46,3 +51,32 @@ def no_rows_are_missed(watch: comparisons.Watch | None) -> Iterator[None]:
     if watch:
         found, watch.found = watch.found, []
         assert not found, "rows of the last second before the bound can be missed"
+
+
+@pytest.fixture(scope="module")
+def bench(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A deployed dbt project on an empty warehouse, apart from what other tests use."""
+    home = tmp_path_factory.mktemp("transform")
+    with own_warehouse.own(settings, home, "transform_test") as own:
+        bench = Bench(own)
+        bench.publish(bench.make(2_000, TODAY - timedelta(days=2), TODAY - timedelta(days=1)))
+        deploy.deploy(own)
+        yield bench
+        bench.client.close()
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[[str, str, str], Path]:
+    """Return the dbt project with a text in one of its files replaced."""
+
+    def change(file: str, old: str, new: str) -> Path:
+        copy = tmp_path / "dbt"
+        if not copy.exists():
+            shutil.copytree(project.SOURCE, copy)
+        path = copy / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        return copy
+
+    return change
