@@ -8,9 +8,9 @@ the days around that are events of this day under today's rules. A message that 
 belongs to another day is left to that day's rebuild.
 
 **Run it** from the *Backfill* dialog (or `airflow backfill create --dag-id rebuild_events
---from-date 2026-01-30 --to-date 2026-02-01`): exactly the days selected are rebuilt, two at a time,
-whatever is chosen about runs that exist. *Trigger* rebuilds one day: that of the partition key
-(`2026-01-30`), or of the logical date if there is no key. It never runs by itself: leave it
+--from-date 2026-01-30 --to-date 2026-02-01`): exactly the days selected are rebuilt, one after
+another, whatever is chosen about runs that exist. *Trigger* rebuilds one day: that of the partition
+key (`2026-01-30`), or of the logical date if there is no key. It never runs by itself: leave it
 unpaused, since a backfill of a paused DAG waits.
 
 **When it fails**: the day is as it was, and the log says why. *can't be rebuilt* names the offsets
@@ -40,7 +40,7 @@ REBUILT = Asset("rebuilt_events")
 @dag(
     schedule=SelectedDays(),
     **manual(__doc__),
-    max_active_runs=2,
+    max_active_runs=1,  # a backfill has its own limit; there, the pool's one slot is what binds
     tags=[Tag.INGEST, Tag.MAINTENANCE, Tag.TIER_3],
     default_args=default_args(Pool.REBUILD, retries=2, delay_seconds=30),
 )

@@ -91,6 +91,12 @@ def test_is_set_up_like_the_others(path: Path, dags: dict[str, list[DAG]]) -> No
             assert task.pool in POOLS, f"{dag.dag_id}.{task.task_id} is in {task.pool}"
 
 
+def test_days_are_rebuilt_one_after_another(dags: dict[str, list[DAG]]) -> None:
+    (dag,) = dags["rebuild_events"]
+    assert dag.max_active_runs == 1
+    assert {POOLS[task.pool]["slots"] for task in dag.tasks} == {1}  # what binds in a backfill
+
+
 @each_file
 def test_is_tried_again_and_notifies_nobody(path: Path, dags: dict[str, list[DAG]]) -> None:
     """Alert rules see what failed (``plugins/millrace_failures.py``); DAGs have no channels."""
