@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from millrace.cli.errors import NO, fail
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def chaos(
@@ -20,6 +23,9 @@ def chaos(
     airflow: Annotated[
         bool, typer.Option("--airflow", help="On a whole stack; strikes Airflow and its tasks too.")
     ] = False,
+    operations: Annotated[
+        int, typer.Option(help="Sequences of operations instead; each on a stack of its own.")
+    ] = 0,
     port_base: Annotated[int, typer.Option(help="First port of the stack that is struck.")] = 27000,
     output: Annotated[
         Path | None, typer.Option(help="Result as JSON; default bench/results/chaos.json.")
@@ -45,6 +51,9 @@ def chaos(
     from millrace.usecases import up
 
     console = Console(highlight=False)
+    if operations:
+        _operations(console, operations, seed)
+        return
     home = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     home.chmod(0o755)  # PostgreSQL runs as a user of its own
     environment = campaign.AIRFLOW_ENVIRONMENT if airflow else campaign.ENVIRONMENT
@@ -82,3 +91,15 @@ def chaos(
         console.print(f"the stack's data and logs are in {home}")
         raise typer.Exit(NO)
     shutil.rmtree(home)
+
+
+def _operations(console: Console, count: int, seed: int) -> None:
+    from millrace.lab.operations import sequences
+
+    done = sequences.run(count, seed, lambda said: console.print(said, soft_wrap=True))
+    console.print(f"{done.sequences} sequences, {done.operations} operations")
+    if done.said:
+        console.print(f"[bold]After[/bold]\n{chr(10).join(done.typed)}", soft_wrap=True)
+        console.print(f"[bold]this does not hold[/bold]\n{done.said}", soft_wrap=True)
+        raise typer.Exit(NO)
+    console.print("every promise held")

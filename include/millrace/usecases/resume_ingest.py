@@ -58,16 +58,21 @@ def _load(worker: Worker, seconds: float) -> str:
 
 
 def _ends(settings: Settings) -> dict[tuple[str, int], int]:
-    """Return where each partition of each source ends in Kafka now."""
+    """Return where each partition of each source ends in Kafka now; nothing for one that is gone.
+
+    A topic that was made anew may have fewer.
+    """
     with postgres.connect(settings) as connection:
         rows = connection.execute("SELECT topic, partition FROM ingest_positions").fetchall()
     consumer = kafka.consumer(settings, GROUP)
     try:
+        topics = consumer.list_topics(timeout=30).topics
         return {
             (row["topic"], row["partition"]): consumer.get_watermark_offsets(
                 TopicPartition(row["topic"], row["partition"]), timeout=30
             )[1]
             for row in rows
+            if row["topic"] in topics and row["partition"] in topics[row["topic"]].partitions
         }
     finally:
         consumer.close()
