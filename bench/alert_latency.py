@@ -1,4 +1,4 @@
-"""How soon a drop in traffic is told, and how often: ``python -m bench.alert_latency``.
+"""How soon a drop in traffic is told, and how often: ``./millrace bench alert_latency``.
 
 Brings up a whole stack, fills the last hour with traffic, goes on at the same rate, drops it at
 the start of a minute, kills the scheduler in the middle of the run that is to tell of it

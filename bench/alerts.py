@@ -1,4 +1,4 @@
-"""How long 500 alert rules take: ``python -m bench.alerts``.
+"""How long 500 alert rules take: ``./millrace bench alerts``.
 
 Starts an engine of its own with a day of samples (50 metrics, 40 series each, one a minute), then
 judges 500 rules at one minute and over an hour that was missed: once of ten shapes, each rule with
@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import typer
 from clickhouse_connect.driver.client import Client
 
 from bench import bed
@@ -144,4 +145,4 @@ def judge(evaluator: Evaluator, subjects: list[Rule], end: datetime) -> dict[str
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

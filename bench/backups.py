@@ -1,6 +1,6 @@
 """How fast backups and restores are, what an increment costs, and how long a disaster takes.
 
-Run it with ``python -m bench.backups [million events]``. Events, their raw messages and a rollup
+Run it with ``./millrace bench backups [million events]``. Events, their raw messages and a rollup
 are generated in ClickHouse. Baselines in the same run, on the same disk: ``cp -a`` of the data
 directory with a sync, and ClickHouse's own BACKUP of the same tables straight to the object store,
 without encryption, catalogue and hashes. Then real traffic is loaded, both stores are killed and
@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from bench import bed
 from bench.generated import COUNTRY, ID, PAGE, TYPE, USER
@@ -163,9 +164,11 @@ def measure_disaster(stack: Stack, events: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(
+    millions: Annotated[float, typer.Argument(help="Million events.")] = 10,
+) -> None:
     """Measure and write the results."""
-    events = int(float(sys.argv[1] if len(sys.argv) > 1 else 10) * 1_000_000)
+    events = int(millions * 1_000_000)
     with bed.running(**campaign.ENVIRONMENT) as stack:
         for name in ("backup_gateway", "wal_archiver"):
             stack.start(name)
@@ -185,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """How long each disaster of docs/runbooks/disasters.md takes, with the commands that it names.
 
-Run it with ``python -m bench.disasters``. One data stack under load (1,000 messages a second) loses
+``./millrace bench disasters``. One data stack under load (1,000 messages a second) loses
 one thing after another; a person's commands are typed for real, and each time is from the loss to
 ingest loading again. At the end the oracle counts. Results go to bench/results/disasters.json.
 """
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import typer
 
 from bench import bed
 from millrace.lab.chaos import campaign, disaster
@@ -124,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """How fast exports are, against ClickHouse writing the same Parquet to a local file.
 
-Run it with ``python -m bench.exports [million events]``. An hour of generated events and of raw
+Run it with ``./millrace bench exports [million events]``. An hour of generated events and of raw
 messages is exported to the object store as ``export_events`` does it: measured, written, read back
 and compared by rows and hashes, published by a manifest. The baselines are plain
 ``INSERT INTO FUNCTION file(…, Parquet)`` of the same columns, once in the export's order and once
@@ -9,10 +9,11 @@ as the rows come, with nothing checked. Results go to bench/results/exports.json
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from bench import bed
 from bench.generated import ID, PAGE, TYPE, USER
@@ -110,9 +111,11 @@ def measure(settings: Settings, name: str) -> dict[str, Any]:
     return result
 
 
-def main() -> None:
+def main(
+    millions: Annotated[float, typer.Argument(help="Million events.")] = 10,
+) -> None:
     """Measure and write the results."""
-    events = int(float(sys.argv[1] if len(sys.argv) > 1 else 10) * 1_000_000)
+    events = int(millions * 1_000_000)
     with bed.running() as stack:
         settings = stack.settings
         definitions.apply(settings)
@@ -122,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

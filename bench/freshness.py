@@ -1,6 +1,6 @@
 """How soon an event can be queried: from Kafka's append to a SELECT that sees it.
 
-``python -m bench.freshness``. Sends at a steady rate while workers load, and asks ClickHouse again
+``./millrace bench freshness``. Sends at a steady rate while workers load, and asks ClickHouse again
 and again for the newest events; an event's delay is the moment of the first answer that has it
 minus the broker's timestamp (the topic is set to ``LogAppendTime``), so it counts the query as
 well, and errs on the long side by the pause between two queries (50 ms; asking more often would

@@ -1,6 +1,6 @@
 """What a stack costs while nothing happens: CPU and memory by server.
 
-``python -m bench.idle`` observes the running stack that ``MILLRACE_HOME`` names (``./millrace up``
+``./millrace bench idle`` observes the running stack that ``MILLRACE_HOME`` names (``./millrace up``
 first, and let it settle). Tasks that Airflow starts count as the scheduler's, as they are its
 children. The baseline is the cost of Airflow's and the stores' processes with every DAG paused,
 measured in the same run.

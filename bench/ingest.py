@@ -1,6 +1,6 @@
 """How fast ingest loads, what that costs, and how far it is from the limits of its parts.
 
-``python -m bench.ingest --help``. Starts a stack of its own. One slice at a time keeps a run short:
+``./millrace bench ingest --help``. Starts a stack of its own. A slice at a time keeps runs short:
 
 - ``rate``: a backlog of short events, and one of long events, loaded with ids held.
 - ``limits``: Kafka's own consumer, and the engine's raw insert and INSERT SELECT, alone.

@@ -1,6 +1,6 @@
 """What a checkpoint of 10 million events costs, against the same checks written by hand.
 
-Run it with ``python -m bench.quality``. One closed hour holds the events. The suite of ``events``
+Run it with ``./millrace bench quality``. One closed hour holds the events. The suite of ``events``
 is audited with everything that belongs to it (Great Expectations, verdict, report); the plain
 statement asks the same in one pass over the same hour. Both run in turns, and the best of each
 counts (the checkpoint's first turn, which imports Great Expectations, is left out). Before that,
@@ -10,13 +10,13 @@ included. Results go to bench/results/quality.json.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from clickhouse_connect.driver.client import Client
 
 from bench import bed
@@ -127,11 +127,10 @@ def scheduled_run(stack: Any, now: datetime) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def main(
+    count: Annotated[int, typer.Option("--events", help="Events of the hour.")] = 10_000_000,
+) -> None:
     """Measure, print and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=10_000_000)
-    count = parser.parse_args().events
     with bed.running() as stack:
         settings = Settings()
         client = clickhouse.connect(settings)
@@ -169,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

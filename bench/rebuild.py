@@ -1,4 +1,4 @@
-"""How long a day takes to be rebuilt: ``python -m bench.rebuild [--events 10000000]``.
+"""How long a day takes to be rebuilt: ``./millrace bench rebuild [--events 10000000]``.
 
 Starts a stack of its own with the dbt rollups that ingest feeds, and puts a day of messages into
 ``raw_events`` as ingest keeps them, a hundredth of them garbage and another hundredth copies. A

@@ -1,4 +1,4 @@
-"""What rollups save, and what they cost: ``python -m bench.rollups [--events 10000000]``.
+"""What rollups save, and what they cost: ``./millrace bench rollups [--events 10000000]``.
 
 Starts an engine of its own, fills ``events`` with seven days of traffic drawn inside the engine,
 builds the dbt models on it, and measures in the same run: dashboard questions on rollups and on raw

@@ -1,9 +1,9 @@
 """How fast traffic is sent: the simulator, and the import of a file.
 
-``python -m bench.sending FLIGHTS``, where FLIGHTS is ``flights-3m.parquet`` (docs/importing.md says
-where it is from). Starts a stack of its own. The baseline is confluent-kafka's own producer in one
-process, sending the same messages again. At the end the whole file is loaded, and its flights and
-delays per day and airport are held against pyarrow's own reading.
+``./millrace bench sending FLIGHTS``, where FLIGHTS is ``flights-3m.parquet`` (docs/importing.md
+says where it is from). Starts a stack of its own. The baseline is confluent-kafka's own producer in
+one process, sending the same messages again. At the end the whole file is loaded, and its flights
+and delays per day and airport are held against pyarrow's own reading.
 """
 
 from __future__ import annotations

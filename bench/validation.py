@@ -1,6 +1,6 @@
 """What validation costs per event, with no rule, 20 and 200 rules.
 
-Run it with ``python bench/validation.py``. The engine runs in this process on one thread; every
+Run it with ``./millrace bench validation``. The engine runs in this process on one thread; every
 variant reads the same events, in turns, and the best of its turns counts. Rates are compared with
 the gate without rules (the event contract alone). Results go to bench/results/validation.json.
 """
@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import pyarrow as pa
+import typer
 from chdb import _chdb
 
 from millrace.rules import store
@@ -127,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

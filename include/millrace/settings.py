@@ -17,6 +17,7 @@ from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import (
@@ -180,6 +181,10 @@ class Settings(BaseSettings):
     def port(self, name: str) -> int:
         """Return the port of an embedded server, by its name in ``PORTS``."""
         return self.port_base + PORTS[name]
+
+    def is_embedded(self, url: str, server: str) -> bool:
+        """Tell whether an address is that of the embedded stack's server of a name."""
+        return urlsplit(url).netloc.rpartition("@")[2] == f"127.0.0.1:{self.port(server)}"
 
     def model_post_init(self, _context: object) -> None:
         """Fill the addresses that were not set with those of the embedded stack."""

@@ -118,5 +118,5 @@ def test_what_would_all_be_rejected_is_not_sent(settings: Settings, tmp_path: Pa
         send.run(FLIGHTS, MAPPING, settings, topic="never_made")
     path = tmp_path / "x.ndjson"
     path.write_text(f'{{"timestamp":"{datetime.now(UTC).isoformat()}","user_id":1}}\n')
-    with pytest.raises(MappingError, match="register-event-type sneeze"):
+    with pytest.raises(MappingError, match="event-types register sneeze"):
         send.run(path, Mapping(constants={"event": "sneeze"}), settings, topic="never_made")

@@ -9,10 +9,24 @@ from typing import Annotated
 
 import typer
 
-from millrace.cli import alerts, backups, dbt, exports, ingest, quality, rules, stack
+from millrace.cli import (
+    alerts,
+    backups,
+    dbt,
+    event_types,
+    exports,
+    ingest,
+    quality,
+    rules,
+    sources,
+    stack,
+    tools,
+)
 from millrace.cli.chaos import chaos
 from millrace.cli.imports import import_file
+from millrace.cli.send import send
 from millrace.cli.simulate import simulate
+from millrace.cli.sql import sql
 from millrace.cli.verify import verify
 from millrace.settings import Settings
 
@@ -44,7 +58,11 @@ def main(
 
 
 stack.register(app)
+app.command()(sql)
+app.command()(send)
 app.add_typer(rules.app, name="rules")
+app.add_typer(event_types.app, name="event-types")
+app.add_typer(sources.app, name="sources")
 app.add_typer(quality.app, name="quality")
 app.add_typer(alerts.app, name="alerts")
 app.command()(simulate)
@@ -52,6 +70,8 @@ app.command("import")(import_file)
 app.command()(verify)
 app.command()(chaos)
 app.add_typer(exports.app, name="exports")
+app.command(context_settings=tools.PASS_THROUGH)(tools.bench)
+app.command(context_settings=tools.PASS_THROUGH)(tools.airflow)
 app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(backups.app, name="backups")

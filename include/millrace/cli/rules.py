@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from millrace.cli import listing
 from millrace.cli.errors import fail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from millrace.rules.gate import KeptGate
+    from millrace.rules.model import Rule
     from millrace.rules.store import Connection
 
 app = typer.Typer(
@@ -22,8 +24,11 @@ app = typer.Typer(
 Source = Annotated[str, typer.Option("--source", help="Source whose gate is meant.")]
 
 
-def _change(work: Callable[[Connection], None]) -> None:
-    """Make a change and compile the gates in one transaction: a bad rule leaves no trace."""
+def change(work: Callable[[Connection], None], said: Sequence[str] = ()) -> None:
+    """Make a change and compile the gates in one transaction: a bad rule leaves no trace.
+
+    ``said`` is told once it is done, and which gates judge from now on.
+    """
     from millrace.contract.errors import RuleError
     from millrace.settings import Settings
     from millrace.usecases import gates
@@ -32,12 +37,14 @@ def _change(work: Callable[[Connection], None]) -> None:
         made = gates.change(Settings(), work)
     except RuleError as error:
         raise fail(error) from error
+    for line in said:
+        typer.echo(line)
     _show(made)
 
 
 def _show(gates: list[KeptGate]) -> None:
     for made in gates:
-        typer.echo(f"source {made.source_id}: gate {made.gate_id} in force")
+        typer.echo(f"source {made.source_id} is judged by gate {made.gate_id}")
 
 
 @app.command()
@@ -55,34 +62,52 @@ def seed() -> None:
 @app.command("compile")
 def compile_() -> None:
     """Compile the gates again, after a change of tables or settings by other hands."""
-    _change(lambda connection: None)
+    change(lambda connection: None)
 
 
 @app.command("list")
-def list_() -> None:
-    """Show every rule."""
-    from rich.console import Console
-    from rich.table import Table
+def list_(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
+    """Show every rule, and how many messages of the last day it hit."""
+    from millrace.rules import hits, store
+    from millrace.settings import Settings
+    from millrace.stores import postgres
 
+    settings = Settings()
+    with postgres.connect(settings) as connection:
+        rules = store.all_rules(connection)
+    counted = hits.of_last_day(settings)
+    rows: list[dict[str, Any]] = []
+    for rule, is_active in rules:
+        config = {key: value for key, value in rule.config.items() if value != rule.kind}
+        row = {
+            "name": rule.name,
+            "does": rule.kind,
+            "source": rule.source_id or "all",
+            "event_type": rule.event_type or "all",
+            "mode": rule.mode if is_active else "off",
+            "hits_in_24_h": counted.get(rule.name, 0),
+            "priority": rule.priority,
+            "version": rule.version,
+            "config": rule.config if as_json or as_yaml else listing.inline(config),
+        }
+        rows.append(row)
+    listing.show(rows, as_json=as_json, as_yaml=as_yaml)
+
+
+@app.command()
+def show(name: str) -> None:
+    """Show a rule as YAML that `add` takes."""
+    from millrace.contract.errors import RuleError
     from millrace.rules import store
     from millrace.settings import Settings
     from millrace.stores import postgres
 
-    table = Table("name", "what", "source", "event type", "mode", "priority", "version", "config")
     with postgres.connect(Settings()) as connection:
-        for rule, active in store.all_rules(connection):
-            rest = {k: v for k, v in rule.config.items() if v != rule.kind}
-            table.add_row(
-                rule.name,
-                rule.kind,
-                rule.source_id or "all",
-                rule.event_type or "all",
-                rule.mode if active else "off",
-                str(rule.priority),
-                str(rule.version),
-                str(rest),
-            )
-    Console().print(table)
+        try:
+            rule = store.find_rule(connection, name)
+        except RuleError as error:
+            raise fail(error) from None
+    listing.document(rule.as_document(), as_yaml=True)
 
 
 def _read(path: Path) -> list[Any]:
@@ -104,8 +129,14 @@ def _read(path: Path) -> list[Any]:
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="Rules as YAML or JSON; '-' reads stdin.")],
+    hours: Annotated[
+        float, typer.Option(help="Try validations on the messages of so many hours; 0: on none.")
+    ] = 24,
 ) -> None:
-    """Add rules from a file, or change those of the same name. A bad rule is refused whole."""
+    """Add rules from a file, or change those of the same name. A bad rule is refused whole.
+
+    Says what changed, and how many of the last messages a validation would have hit.
+    """
     from millrace.contract.errors import RuleError
     from millrace.rules import store
     from millrace.rules.model import Rule
@@ -114,12 +145,30 @@ def add(
         rules = [Rule(**entry) for entry in _read(Path("/dev/stdin") if str(file) == "-" else file)]
     except TypeError as error:
         raise fail(RuleError(f"{file}: {error}")) from error
+    said: list[str] = []
 
     def work(connection: Connection) -> None:
+        before = {rule.name: rule for rule, _ in store.all_rules(connection)}
         for rule in rules:
             store.put_rule(connection, rule)
+            said.append(f"rule {rule.name}: {_difference(before.get(rule.name), rule)}")
 
-    _change(work)
+    change(work, said)
+    for rule in rules:
+        if hours and rule.rule_type == "validation":
+            _try(rule.name, hours, rule.source_id or "events")
+
+
+def _difference(before: Rule | None, after: Rule) -> str:
+    if before is None:
+        return f"added ({after.kind}, {after.mode})"
+    old, new = before.as_document(), after.as_document()
+    changed = [
+        f"{key} {listing.inline(old.get(key))} → {listing.inline(new.get(key))}"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    ]
+    return f"changed: {'; '.join(changed)}" if changed else "is so already"
 
 
 @app.command()
@@ -127,23 +176,28 @@ def remove(name: str) -> None:
     """Delete a rule (audit_logs keeps it)."""
     from millrace.rules import store
 
-    _change(lambda connection: store.remove_rule(connection, name))
+    change(lambda connection: store.remove_rule(connection, name), [f"rule {name} removed"])
 
 
 @app.command()
 def enable(name: str) -> None:
     """Switch a rule on, in its mode."""
-    from millrace.rules import store
-
-    _change(lambda connection: store.set_column(connection, name, "is_active", True))
+    _set(name, "is_active", True, "on")
 
 
 @app.command()
 def disable(name: str) -> None:
     """Switch a rule off."""
+    _set(name, "is_active", False, "off")
+
+
+def _set(name: str, column: str, value: object, state: str) -> None:
     from millrace.rules import store
 
-    _change(lambda connection: store.set_column(connection, name, "is_active", False))
+    change(
+        lambda connection: store.set_column(connection, name, column, value),
+        f"rule {name} is {state}",
+    )
 
 
 @app.command()
@@ -158,7 +212,7 @@ def mode(name: str, mode: Annotated[str, typer.Argument(help="enforce, warn or s
         validate(replace(store.find_rule(connection, name), mode=mode))
         store.set_column(connection, name, "mode", mode)
 
-    _change(work)
+    change(work, [f"rule {name} is in mode {mode}"])
 
 
 @app.command()
@@ -176,18 +230,6 @@ def explain(source: Source = "events") -> None:
     typer.echo(current.statement)
 
 
-@app.command("register-event-type")
-def register_event_type(
-    event_type: str,
-    description: Annotated[str, typer.Option(help="What it means.")] = "",
-) -> None:
-    """Register an event type, so that its events pass."""
-    from millrace.rules import store
-
-    text = description or f"Registered as {event_type}."
-    _change(lambda connection: store.register_event_type(connection, event_type, text))
-
-
 @app.command("dry-run")
 def dry_run(
     name: Annotated[str, typer.Argument(help="A stored rule, active or not.")],
@@ -195,6 +237,12 @@ def dry_run(
     source: Source = "events",
 ) -> None:
     """Say what a rule would have hit among the messages of the last hours, with 20 of them."""
+    for example in _try(name, hours, source):
+        typer.echo(f"  {listing.cell(example)}")
+
+
+def _try(name: str, hours: float, source: str) -> list[dict[str, Any]]:
+    """Say how many messages a rule would have hit; return some."""
     from datetime import UTC, datetime, timedelta
 
     from millrace.contract.errors import RuleError
@@ -215,9 +263,11 @@ def dry_run(
             found = trial.dry_run(client, rules, rule, around, source, start, now)
         except RuleError as error:
             raise fail(error) from error
-    typer.echo(f"{name} would have hit {found.hits} of {found.judged} events that else passed")
-    for example in found.examples:
-        typer.echo(f"  {example}")
+    typer.echo(
+        f"{name} would have hit {found.hits:,} of {found.judged:,} events of the last {hours:g} h "
+        "that else passed"
+    )
+    return found.examples
 
 
 @app.command("baselines")
@@ -240,6 +290,8 @@ def baselines() -> None:
 @app.command()
 def drift(
     register: Annotated[int, typer.Option(help="Number of a drift to take as it is.")] = 0,
+    as_json: listing.AsJson = False,
+    as_yaml: listing.AsYaml = False,
 ) -> None:
     """List event types and fields that came without being registered, or register one."""
     from millrace.rules import drift as drifts
@@ -247,11 +299,10 @@ def drift(
     from millrace.stores import postgres
 
     if register:
-        _change(lambda connection: drifts.register(connection, register))
+        change(
+            lambda connection: drifts.register(connection, register), [f"drift {register} taken"]
+        )
         return
     with postgres.connect(Settings()) as connection:
-        for row in drifts.open_drifts(connection):
-            typer.echo(
-                f"{row['drift_id']}: {row['kind']} {row['event_type']} {row['field']} "
-                f"{row['value_type']}, e.g. {row['examples'][:1]}"
-            )
+        rows = [dict(row) for row in drifts.open_drifts(connection)]
+    listing.show(rows, as_json=as_json, as_yaml=as_yaml)

@@ -59,7 +59,7 @@ def migrate() -> None:
 def down() -> None:
     """Stop every server of this stack; the data stays."""
     console = _console()
-    stack = _existing_stack()
+    stack = existing_stack()
     with stack.alone():
         was_running = stack.supervisor.is_running()
         left = stack.shutdown()
@@ -83,7 +83,7 @@ def status(
     from millrace.stack import costs, report
 
     console = _console()
-    stack = _existing_stack()
+    stack = existing_stack()
     if slow:
         if not console.is_terminal:
             console.width = costs.WHOLE  # whoever pipes it wants it whole
@@ -112,7 +112,7 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 100,
 ) -> None:
     """Show a server's log."""
-    stack = _existing_stack()
+    stack = existing_stack()
     path = stack.log(name)
     if name not in [*stack.servers, "supervisord"]:
         raise typer.BadParameter(f"choose from {', '.join([*stack.servers, 'supervisord'])}")
@@ -128,7 +128,7 @@ def reset(
     import shutil
 
     console = _console()
-    stack = _existing_stack()
+    stack = existing_stack()
     home = stack.settings.home
     if not yes:
         typer.confirm(f"Delete every event, setting and log in {home}?", abort=True)
@@ -170,7 +170,8 @@ def _stack() -> Stack:
     return Stack()
 
 
-def _existing_stack() -> Stack:
+def existing_stack() -> Stack:
+    """Return the stack that is there. Raises ``StackError`` where none is."""
     from millrace.settings import default_home
     from millrace.stack.server import StackError
 

@@ -220,7 +220,7 @@ def _check_event_type(connection: psycopg.Connection[DictRow], mapping: Mapping)
     if known.fetchone() is None:
         raise MappingError(
             f"event type {event!r} is not registered, so every row would be rejected; register it "
-            f"with ./millrace rules register-event-type {event} first"
+            f"with ./millrace event-types register {event} first"
         )
 
 

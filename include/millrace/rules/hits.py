@@ -48,3 +48,10 @@ def count_closed(settings: Settings, now: datetime | None = None) -> int:
                 if rows:
                     client.insert("rule_hits", rows)
     return counted
+
+
+def of_last_day(settings: Settings) -> dict[str, int]:
+    """Return how often each rule hit in the windows of the last 24 hours, by its name."""
+    with clickhouse.connect(settings, "operator") as client:
+        answer = client.query(sql.render("clickhouse/rules/hits_of_last_day.sql"))
+    return {str(name): int(hits) for name, hits in answer.result_rows}

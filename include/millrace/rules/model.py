@@ -43,6 +43,11 @@ class Rule:
         """What the rule does: ``range``, ``mask``, ``sum`` and so on."""
         return str(self.config[KEY_OF_TYPE[self.rule_type]])
 
+    def as_document(self) -> dict[str, Any]:
+        """Return the rule as a person writes it, without what it has by default."""
+        own = {key: value for key, value in asdict(self).items() if key != "version"}
+        return {key: value for key, value in own.items() if value is not None}
+
     def as_json(self) -> dict[str, Any]:
         """Return the rule as it is kept beside the gate that was made of it."""
         return asdict(self)

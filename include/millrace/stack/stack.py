@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -42,23 +41,20 @@ class Stack:
 
     def _describe(self, with_airflow: bool) -> Iterable[Server]:
         settings = self.settings
-        if with_airflow or self._is_embedded(settings.postgres_url, "postgres"):
+        if with_airflow or settings.is_embedded(settings.postgres_url, "postgres"):
             yield postgres.server(settings)
-        if self._is_embedded(settings.redis_url, "redis"):
+        if settings.is_embedded(settings.redis_url, "redis"):
             yield redis.server(settings)
-        if self._is_embedded(f"//{settings.kafka_bootstrap_servers}", "kafka"):
+        if settings.is_embedded(f"//{settings.kafka_bootstrap_servers}", "kafka"):
             yield kafka.server(settings)
-        if self._is_embedded(settings.s3_endpoint, "s3"):
+        if settings.is_embedded(settings.s3_endpoint, "s3"):
             yield s3.server(settings)
-        if self._is_embedded(settings.clickhouse_url, "clickhouse"):
+        if settings.is_embedded(settings.clickhouse_url, "clickhouse"):
             yield clickhouse.server(settings, self.secrets)
-        if self._is_embedded(settings.backup_endpoint, "backup_gateway"):
+        if settings.is_embedded(settings.backup_endpoint, "backup_gateway"):
             yield from backups.servers(settings)
         if with_airflow:
             yield from airflow.servers(settings)
-
-    def _is_embedded(self, url: str, server: str) -> bool:
-        return urlsplit(url).netloc.rpartition("@")[2] == f"127.0.0.1:{self.settings.port(server)}"
 
     def _environment(self) -> dict[str, str]:
         """Return what every process of the stack finds in its environment."""

@@ -60,9 +60,12 @@ def _comment() -> dict[str, str]:
     return {"log_comment": ".".join(names)} if all(names) else {}
 
 
-def credentials(settings: Settings, account: accounts.Service | None = None) -> tuple[str, str]:
-    """Return the user and password to connect with: those of ``account`` if it has a password."""
-    if account is not None:
+def credentials(settings: Settings, account: str | None = None) -> tuple[str, str]:
+    """Return the user and password to connect with: those of ``account`` if it has a password.
+
+    ``account`` is one of ``accounts.yaml`` other than the owner, which is the URL's own user.
+    """
+    if account:
         own: SecretStr = getattr(settings, f"clickhouse_{account}_password")
         if own.get_secret_value():
             return account, own.get_secret_value()

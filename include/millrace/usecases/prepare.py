@@ -38,7 +38,7 @@ def steps(settings: Settings, started_here: Collection[str] = ()) -> list[Step]:
         ),
         *(
             [Step("accounts", lambda: clickhouse.apply_accounts(settings), ("warehouse schema",))]
-            if "clickhouse" not in started_here
+            if not settings.is_embedded(settings.clickhouse_url, "clickhouse")
             else []
         ),
         Step("rules", lambda: seed_rules(settings), ("metadata schema", "warehouse schema")),

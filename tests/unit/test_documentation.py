@@ -1,0 +1,42 @@
+"""The documentation names commands and options that there are, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from typer.main import get_command
+
+from millrace.cli.main import app
+from tests.helpers import documentation
+from tests.helpers.documentation import ROOT, Command
+
+PASSES_ON = {"dbt", "test", "bench", "airflow"}
+"""Commands whose options are another program's."""
+
+
+def test_there_is_something_to_look_at() -> None:
+    found = [command.text for command in documentation.commands()]
+    assert "./millrace up" in found
+    assert len(found) > 50
+
+
+@pytest.mark.parametrize("command", documentation.commands(), ids=str)
+def test_a_command_and_its_options_exist(command: Command) -> None:
+    words = [word for word in command.words if word not in ("…", "|")]
+    at = get_command(app)
+    while words and words[0] in getattr(at, "commands", {}):
+        at = at.commands[words.pop(0)]  # type: ignore[attr-defined]
+    if hasattr(at, "commands"):  # a group, or some of its commands
+        left = [word for word in words if word not in at.commands]
+        assert not left, f"{command} names no command"
+    elif at.name not in PASSES_ON:
+        known = {option for parameter in at.params for option in parameter.opts}
+        given = {word.strip("[]").split("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
+        assert given <= known, f"{command} has options that there are not"
+
+
+@pytest.mark.parametrize("page", documentation.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page) -> None:
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links {target}"
