@@ -22,6 +22,7 @@ import typer
 from bench import bed
 from millrace.imports import send as imports
 from millrace.imports.mapping import Mapping
+from millrace.imports.request import Request
 from millrace.lab.simulate import faults
 from millrace.lab.simulate import send as simulator
 from millrace.lab.simulate.traffic import Traffic
@@ -57,7 +58,7 @@ def sending(
         first_day = datetime.now(UTC).date() - timedelta(days=190)
         began = time.monotonic()
         outcome = imports.run(
-            flights, MAPPING, settings, topic=settings.events_topic, shift_to=first_day
+            Request(flights, MAPPING, settings.events_topic, shift_to=first_day), settings
         )
         imported = outcome.sent / (time.monotonic() - began)
         loaded = bed.load(stack)
@@ -71,7 +72,7 @@ def sending(
                     "simulator": round(simulated / alone, 2),
                     "import": round(imported / alone, 2),
                 },
-                "flights": compare(settings, flights, first_day) | {"rows": outcome.rows},
+                "flights": compare(settings, flights, first_day) | {"rows": outcome.found.rows},
                 "load": loaded,
             },
         )

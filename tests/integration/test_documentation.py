@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,6 +116,14 @@ class Place:
         assert "Traceback" not in said, f"{line}\n{said}"
         return done.stdout
 
+    def type_while_ingesting(self, line: str, answers: frozenset[int] = frozenset({0})) -> str:
+        """Type a line that waits until what it sent is loaded."""
+        with ThreadPoolExecutor(1) as pool:
+            said = pool.submit(self.type, line, answers)
+            while not said.done():
+                self.load()
+            return said.result()
+
     def load(self) -> None:
         """Load what is in Kafka, as ``ingest_events`` does."""
         run_id = f"documentation-{uuid.uuid4().hex[:6]}"
@@ -179,7 +188,8 @@ def test_a_line_runs_as_it_is_typed(place: Place, command: Command) -> None:
         for word, meant in STANDS_FOR.get(path, {}).items():
             line = re.sub(rf"\b{word}\b", meant, line)
     answers = ANSWERS.get(path_of(command), ANSWERS.get(command.words[0], {0}))
-    place.type(line, frozenset(answers))
+    type_it = place.type_while_ingesting if command.words[0] == "import" else place.type
+    type_it(line, frozenset(answers))
 
 
 def test_an_event_of_ones_own_is_seen(place: Place) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import psycopg
+from psycopg.rows import DictRow
+
 from millrace.contract.failures import CONTRACT_RULE, Failure
 from millrace.stores import sql
 from millrace.stores.quoting import literal
@@ -98,6 +101,16 @@ class Gate:
             "stages": [list(stage.items()) for stage in self.stages],
             "columns": list(self.columns.items()),
         }
+
+    @classmethod
+    def in_force(cls, connection: psycopg.Connection[DictRow], source_id: str) -> Gate | None:
+        """Return the gate that a source's messages go through now, if one was compiled."""
+        row = connection.execute(
+            "SELECT definition FROM current_gates JOIN gates USING (gate_id, source_id) "
+            "WHERE source_id = %s AND definition IS NOT NULL",
+            [source_id],
+        ).fetchone()
+        return None if row is None else cls.from_json(row["definition"])
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Gate:

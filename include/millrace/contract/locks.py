@@ -41,6 +41,9 @@ ALERTS = "millrace.alerts"
 EXPORT = "millrace.export"
 """The export of one window."""
 
+IMPORT = "millrace.import"
+"""The import of one file into one topic."""
+
 
 def key(name: str, *parts: object) -> int:
     """Return the number of a lock: of ``name``, or of the one of its kind that ``parts`` tell."""

@@ -1,15 +1,11 @@
-"""How a file's columns become the fields of the event contract."""
+"""How a file's columns become the fields of the event contract, as a person says it."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 import tomllib
-import uuid
+from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Mapping as AnyMapping
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,30 +14,31 @@ import yaml
 
 from millrace.contract.fields import IMPORT_REQUIRED, IMPORTABLE
 
-Row = dict[str, Any]
+HASHABLE = ("event_id", "user_id")
+"""Fields that can be made of the values of columns."""
+
+KEYS = ("map", "set", "hash", "keep", "zone")
 
 
 class MappingError(ValueError):
     """A mapping that can't be used; says what to change."""
 
 
-class BadRowError(ValueError):
-    """A row that can't become an event; says which field and why."""
-
-
 @dataclass(frozen=True)
 class Mapping:
     """What fills each field of the contract.
 
-    ``columns`` takes a field from a column, ``constants`` gives it a value, ``hashed`` makes a
-    positive integer of the values of several columns (for a file without user ids).
-    ``zone`` is that of times without one. A column of a field's own name fills it unasked.
+    ``columns`` takes a field from a column, ``constants`` gives it a value, ``hashed`` makes it of
+    the values of several columns (``HASHABLE``). ``kept`` gives a column another name among the
+    properties. ``zone`` is that of times without one. A column of a field's own name fills it
+    unasked.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
     hashed: dict[str, list[str]] = field(default_factory=dict)
     zone: str = "UTC"
+    kept: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -51,6 +48,7 @@ class Mapping:
         maps: Sequence[str] = (),
         sets: Sequence[str] = (),
         hashes: Sequence[str] = (),
+        keeps: Sequence[str] = (),
         zone: str = "",
     ) -> Mapping:
         """Read a mapping file (YAML or TOML) and lay ``FIELD=…`` options over it.
@@ -58,47 +56,59 @@ class Mapping:
         Raises ``MappingError`` for an unknown key, field or zone, or an option without ``=``.
         """
         loaded = _load(file) if file else {}
-        unknown = sorted(set(loaded) - {"map", "set", "hash", "zone"})
+        unknown = sorted(set(loaded) - set(KEYS))
         if unknown:
-            raise MappingError(f"{file}: unknown key {unknown[0]!r}; use map, set, hash and zone")
+            raise MappingError(f"{file}: unknown key {unknown[0]!r}; use {', '.join(KEYS)}")
         hashed = {name: _names(columns) for name, columns in _section(loaded, "hash").items()}
+        given = _options(maps, "--map"), _options(sets, "--set"), _options(hashes, "--hash")
+        told = {name for options in given for name in options}
         made = cls(
-            columns=_section(loaded, "map") | _options(maps, "--map"),
-            constants=_section(loaded, "set") | _options(sets, "--set"),
-            hashed=hashed | {n: _names(c) for n, c in _options(hashes, "--hash").items()},
-            zone=zone or str(loaded.get("zone", "UTC")),
+            columns=_without(_texts(loaded, "map"), told) | given[0],
+            constants=_without(_texts(loaded, "set"), told) | given[1],
+            hashed=_without(hashed, told) | {n: _names(c) for n, c in given[2].items()},
+            kept=_texts(loaded, "keep") | _options(keeps, "--keep"),
+            zone=zone or _text(loaded.get("zone", "UTC"), "zone"),
         )
         made.check()
         return made
 
+    def ways(self) -> Iterator[AnyMapping[str, object]]:
+        """Yield the fields that are filled in each way."""
+        yield from (self.columns, self.constants, self.hashed)
+
     def check(self) -> None:
         """Raise ``MappingError`` unless every name is a field of the contract, filled one way."""
-        ways: list[AnyMapping[str, object]] = [self.columns, self.constants, self.hashed]
-        for name in {name for way in ways for name in way}:
+        for name in {name for way in self.ways() for name in way}:
             if name not in IMPORTABLE:
                 raise MappingError(
                     f"{name!r} is no field of the contract ({', '.join(IMPORTABLE)}); a column "
                     "that is not mapped is kept in properties by itself"
                 )
-            if sum(name in way for way in ways) > 1:
+            if sum(name in way for way in self.ways()) > 1:
                 raise MappingError(f"{name!r} is filled in two ways; leave one of them out")
+        for name in set(self.hashed) - set(HASHABLE):
+            raise MappingError(f"--hash makes {' or '.join(HASHABLE)}, not {name!r}; use --map")
+        for name in self.kept:
+            if name in IMPORTABLE:
+                raise MappingError(f"--keep {name}=…: {name!r} is a field; use --map to fill it")
         try:
             ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise MappingError(f"zone {self.zone!r} is not in the IANA time zone list") from error
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Raise ``MappingError`` when the file lacks a column that is needed."""
-        wanted = {*self.columns.values(), *(c for several in self.hashed.values() for c in several)}
+        """Raise ``MappingError`` when a file with these columns lacks one that is needed."""
+        wanted = {*self.columns.values(), *self.kept.values()}
+        wanted |= {column for several in self.hashed.values() for column in several}
         for column in sorted(wanted - set(columns)):
             raise MappingError(f"the file has no column {column!r}; it has {', '.join(columns)}")
         for name in IMPORT_REQUIRED:
-            filled = {*self.columns, *self.constants, *self.hashed, *columns}
-            if name not in filled:
+            if name not in {*self.columns, *self.constants, *self.hashed, *columns}:
                 raise MappingError(
                     f"nothing fills {name!r}: name its column with --map {name}=COLUMN, "
                     f"give a value with --set {name}=VALUE"
-                    + (", or make one with --hash user_id=COLUMNS" if name == "user_id" else "")
+                    + (f", or make one with --hash {name}=COLUMNS" if name in HASHABLE else "")
+                    + f"; the file has {', '.join(columns)}"
                 )
 
     def as_json(self) -> dict[str, Any]:
@@ -106,103 +116,32 @@ class Mapping:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Converter:
-    """Makes events of rows: the mapping, the file's identity, and a shift of whole days."""
+class _TextLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads every scalar as its text (``NO`` is Norway, not false), and no key twice."""
 
-    mapping: Mapping
-    digest: bytes
-    shift: timedelta = timedelta()
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own way
 
-    def event(self, number: int, row: AnyMapping[str, Any]) -> Row:
-        """Return the event of the row with this number (from 1).
-
-        Raises ``BadRowError`` when a field that the contract requires can't be filled.
-        """
-        mapping = self.mapping
-        used = set(mapping.columns.values())
-        event: Row = {}
-        for name in IMPORTABLE:
-            if name in mapping.constants:
-                event[name] = mapping.constants[name]
-            elif name in mapping.hashed:
-                event[name] = _hash([row.get(column) for column in mapping.hashed[name]])
-            else:
-                value = row.get(mapping.columns.get(name, name))
-                if not _is_absent(value):
-                    event[name] = value
-        for name in IMPORT_REQUIRED:
-            if name not in event:
-                raise BadRowError(f"{name} is empty")
-        event["timestamp"] = self._timestamp(event["timestamp"])
-        event.setdefault("event_id", event_id(self.digest, number))
-        for column, value in row.items():
-            if column not in used and column not in IMPORTABLE and not _is_absent(value):
-                event[column] = value
-        return event
-
-    def _timestamp(self, value: object) -> str:
-        moment = read_time(value, ZoneInfo(self.mapping.zone)) + self.shift
-        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def event_id(digest: bytes, number: int) -> str:
-    """Return a row's id: a name-based UUID (RFC 9562, version 5) of the file and the row's number.
-
-    The same bytes in a file of any name give the same ids.
-    """
-    return str(
-        uuid.UUID(bytes=hashlib.sha1(digest + b"%d" % number).digest()[:16], version=5)  # noqa: S324
-    )
-
-
-def read_time(value: object, zone: tzinfo) -> datetime:
-    """Return a time with a zone from what files hold: a time, a date, ISO 8601 text, or a number.
-
-    Numbers are seconds since 1970, or milliseconds if they are too large for that. Raises
-    ``BadRowError`` for anything else.
-    """
-    if isinstance(value, datetime):
-        moment = value
-    elif isinstance(value, date):
-        moment = datetime(value.year, value.month, value.day)
-    else:
-        text = str(value).strip()
-        try:
-            number = float(text)
-        except ValueError:
-            try:
-                moment = datetime.fromisoformat(text)
-            except ValueError:
-                raise BadRowError(f"timestamp {text[:60]!r} is no ISO 8601 time") from None
-        else:
-            try:
-                seconds = number / 1000 if abs(number) > 1e11 else number
-                moment = datetime.fromtimestamp(seconds, UTC)
-            except (OverflowError, OSError, ValueError):
-                raise BadRowError(f"timestamp {text[:60]!r} is out of range") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
-
-
-def _is_absent(value: object) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _hash(values: list[object]) -> int:
-    """Return a positive integer below 2^53 (exact in JavaScript too) of some values."""
-    text = "\x1f".join("" if value is None else str(value) for value in values)
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return (int.from_bytes(digest) >> 11) or 1
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise MappingError(
+                    f"{key!r} is there twice, first on line {node.start_mark.line + 1} or below"
+                )
+        made: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return made
 
 
 def _load(file: Path) -> dict[str, Any]:
-    text = file.read_text(encoding="utf-8")
     try:
-        loaded = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8-sig")
+        loaded = (
+            tomllib.loads(text) if file.suffix.lower() == ".toml" else yaml.load(text, _TextLoader)  # noqa: S506  a SafeLoader
+        )
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError, MappingError) as error:
         raise MappingError(f"{file} can't be read: {error}") from error
     if not isinstance(loaded, dict):
-        raise MappingError(f"{file} must hold the keys map, set, hash and zone")
+        raise MappingError(f"{file} must hold some of the keys {', '.join(KEYS)}")
     return loaded
 
 
@@ -213,17 +152,38 @@ def _section(loaded: dict[str, Any], name: str) -> dict[str, Any]:
     return section
 
 
+def _texts(loaded: dict[str, Any], name: str) -> dict[str, str]:
+    return {key: _text(value, f"{name}: {key}") for key, value in _section(loaded, name).items()}
+
+
+def _text(value: object, place: str) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value:
+        raise MappingError(f"{place} must be text, not {value!r}; put it in quotes")
+    return value
+
+
+def _without(section: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """Return what an option does not say otherwise."""
+    return {name: value for name, value in section.items() if name not in names}
+
+
 def _options(options: Sequence[str], flag: str) -> dict[str, str]:
-    pairs = [option.partition("=") for option in options]
-    for name, equals, value in pairs:
+    found: dict[str, str] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
         if not (name and equals and value):
-            raise MappingError(f"{flag} {name}{equals}{value}: write {flag} FIELD=VALUE")
-    return {name: value for name, _, value in pairs}
+            raise MappingError(f"{flag} {option}: write {flag} FIELD=VALUE")
+        if name in found:
+            raise MappingError(f"{flag} {option}: {name} is given twice")
+        found[name] = value
+    return found
 
 
 def _names(columns: object) -> list[str]:
     if isinstance(columns, str):
         return [name.strip() for name in columns.split(",")]
     if isinstance(columns, list):
-        return [str(name) for name in columns]
+        return [_text(name, "hash") for name in columns]
     raise MappingError("hash needs the names of columns: FIELD: [COLUMN, COLUMN]")

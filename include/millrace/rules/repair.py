@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from millrace.contract import json_text
 from millrace.contract.errors import RuleError
 from millrace.rules.model import Rule, validate
 
@@ -31,7 +32,7 @@ def apply(value: bytes, steps: list[dict[str, Any]]) -> bytes:
     if not steps:
         return value
     try:
-        fields = _fields(value.decode("utf-8-sig"))
+        fields = json_text.fields(value.decode("utf-8-sig"))
         event = {name: item for name, (item, _) in fields.items()}
         for step in steps:
             _step(event, step)
@@ -44,48 +45,6 @@ def apply(value: bytes, steps: list[dict[str, Any]]) -> bytes:
         return f"{{{','.join(pairs)}}}".encode()
     except (ValueError, RecursionError):
         return value
-
-
-def _fields(text: str) -> dict[str, tuple[Any, str]]:
-    """Return each field of a JSON object, and as it is written; the first of equal names counts."""
-    found: dict[str, tuple[Any, str]] = {}
-    decoder = json.JSONDecoder(object_pairs_hook=_first_wins)
-    at = _behind(text, 0, "{")
-    while not text.startswith("}", at):
-        if found:
-            at = _behind(text, at, ",")
-        if not text.startswith('"', at):
-            raise ValueError("the name of a field is no text")
-        name, at = decoder.raw_decode(text, at)
-        start = _behind(text, at, ":")
-        item, end = decoder.raw_decode(text, start)
-        found.setdefault(name, (item, text[start:end]))
-        at = _skip(text, end)
-    if _skip(text, at + 1) < len(text):
-        raise ValueError("something follows the object")
-    return found
-
-
-def _behind(text: str, at: int, mark: str) -> int:
-    """Return where a mark, and the space around it, ends."""
-    at = _skip(text, at)
-    if not text.startswith(mark, at):
-        raise ValueError(f"no {mark} where it should be")
-    return _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    """Return where the space at a place ends."""
-    while at < len(text) and text[at] in " \t\r\n":
-        at += 1
-    return at
-
-
-def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        found.setdefault(key, value)
-    return found
 
 
 def _dump(value: Any) -> str:

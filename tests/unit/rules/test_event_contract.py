@@ -34,7 +34,8 @@ ADDED = """
 TOLD = """
 import json
 from millrace.contract import fields, generate, personal
-from millrace.imports.mapping import Converter, Mapping
+from millrace.imports.convert import Converter
+from millrace.imports.mapping import Mapping
 from millrace.rules.checks import Surroundings
 from millrace.rules.compiler import compile_gate
 from millrace.stores import sql
@@ -47,7 +48,7 @@ ingest = {"columns": fields.COLUMNS, "topic": "t", "incarnation": 0, "target": "
 print(json.dumps({
     "gate": gate.as_json(),
     "statement": gate.statement("RELATION", claimed_at="kafka_timestamp"),
-    "imported": Converter(mapping, b"file").event(1, row),
+    "imported": Converter(mapping).event(row),
     "document": generate.table(),
     "macro": generate.macro(),
     "personal": personal.PERSONAL_COLUMNS,
