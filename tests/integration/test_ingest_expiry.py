@@ -69,7 +69,7 @@ def differences(bed: Bed) -> list[str]:
 
 
 def messages(bed: Bed) -> list[Any]:
-    return [event(user, timestamp=expiring(bed, 4)) for user in range(1, 21)] + [
+    return [event(user, timestamp=expiring(bed, 8)) for user in range(1, 21)] + [
         event(user) for user in range(21, 31)
     ]
 
