@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.own_warehouse import own
 from tests.integration.quality_bed import HOUR, NOW, SOURCE, Warehouse, minutes, verdicts
 
+from millrace.contract.failures import REASONS
 from millrace.quality import anomalies, audit, docs, hours, metrics, model, pending, publication
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
@@ -74,6 +75,12 @@ def test_hourly_metrics_match_a_hand_calculation(warehouse):
         "accuracy": (6, 8),
     }
     assert not any(m.is_met for m in found.values())
+
+
+def test_every_reason_of_the_contract_is_a_documented_one() -> None:
+    (suite,) = (suite for suite in load_suites() if suite.dataset == "rejected_events")
+    listed = [e.value_set for e in build(suite, HOUR) if hasattr(e, "value_set")]
+    assert listed == [list(REASONS)]
 
 
 def test_a_bad_window_is_withheld_and_a_good_one_published(warehouse, own_settings):

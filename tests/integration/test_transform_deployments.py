@@ -33,6 +33,21 @@ def test_a_broken_model_is_not_deployed(
     assert deploy.is_deployed(bench.settings)
 
 
+def test_a_dimension_outside_the_sorting_key_is_refused(
+    bench: Bench, changed: Callable[[str, str, str], Path]
+) -> None:
+    source = changed(
+        "models/marts/metrics/metrics_1min.sql",
+        "country, device\n",
+        "country, device, properties['plan']\n",
+    )
+    with pytest.raises(
+        deploy.DeploymentError, match=r"metrics_1min groups by properties\['plan'\]"
+    ):
+        deploy.deploy(bench.settings, source)
+    assert deploy.is_deployed(bench.settings)
+
+
 def test_a_model_that_throws_is_tried_on_a_copy_and_never_touches_ingest(
     bench: Bench, changed: Callable[[str, str, str], Path]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from millrace.contract.failures import REASONS
 from millrace.quality.windows import KINDS, Window
 from millrace.settings import REPOSITORY
 
@@ -20,6 +21,8 @@ KEYS = {
 LIMIT = 20
 """Rows that a query may find: enough to say what is wrong."""
 OWN_KEYS = {"expect", "windows", "query"}
+LISTS = {"rejection_reasons": list(REASONS)}
+"""Lists of the contract that a suite names in the place of a list of its own."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,16 @@ def build(suite: Suite, window: Window) -> list[Any]:
     for entry in suite.expectations_for(window.kind):
         options = {key: value for key, value in entry.items() if key not in OWN_KEYS}
         try:
+            if isinstance(name := options.get("value_set"), str):
+                options["value_set"] = LISTS[name]
             if entry["expect"] == ExpectNoRows.__name__:
                 query = f"{fill(entry['query'], window)} LIMIT {LIMIT}"
                 built.append(ExpectNoRows(unexpected_rows_query=query, **options))
             else:
                 built.append(getattr(known, entry["expect"])(**options))
         except Exception as error:
+            said = f"there is no list {error}" if isinstance(error, KeyError) else error
             raise ValueError(
-                f"expectations of {suite.dataset}: {entry.get('expect')}: {error}"
+                f"expectations of {suite.dataset}: {entry.get('expect')}: {said}"
             ) from error
     return built

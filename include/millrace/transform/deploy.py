@@ -43,7 +43,7 @@ from millrace.settings import Settings
 from millrace.stores import clickhouse, dictionaries, postgres, sql
 from millrace.stores.errors import first_line
 from millrace.stores.quoting import identifier
-from millrace.transform import docs, leftovers, project, standing, watermark
+from millrace.transform import docs, leftovers, project, sorting_keys, standing, watermark
 from millrace.transform.ddl import Ddl
 from millrace.transform.manifest import Model, models, relations
 
@@ -189,6 +189,12 @@ class _Deployer:
         return [m for m in before if m.unique_id not in now]
 
     def _build(self, changed: list[Model]) -> None:
+        for model in changed:
+            if lacking := sorting_keys.outside(model):
+                raise DeploymentError(
+                    f"{model.name} groups by {', '.join(lacking)}, which its order_by lacks: "
+                    "merges would make one row of several. Add it there, or do not group by it."
+                )
         rollups = [m for m in changed if m.is_rollup]
         others = [m for m in changed if not m.is_rollup]
         if not self.anew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ class Model:
     materialized: str
     compiled: str
     parents: tuple[str, ...]
+    engine: str = ""
+    sorting_key: frozenset[str] = frozenset()
 
     @property
     def is_rollup(self) -> bool:
@@ -49,6 +52,8 @@ def models(manifest: Path) -> list[Model]:
             materialized=node["config"]["materialized"],
             compiled=node.get("compiled_code") or "",
             parents=tuple(node["depends_on"]["nodes"]),
+            engine=node["config"].get("engine") or "",
+            sorting_key=frozenset(re.findall(r"\w+", str(node["config"].get("order_by") or ""))),
         )
 
     for key in nodes:
