@@ -27,6 +27,26 @@
     {{ return({'name': 'built', 'definition': 'built_through type minmax granularity 8'}) }}
 {% endmacro %}
 
+{#- The configuration of an incremental model of many rows.
+
+    order_by       the key of a row, of which the newest version counts
+    days           for how long it is kept, unless events are kept longer
+    time           the column that this is counted from
+    partition_by   a day (UTC) of it, if nothing else is said -#}
+{% macro versions(order_by, days, time='window_start', partition_by=none) %}
+    {{ return({
+        'materialized': 'incremental',
+        'incremental_strategy': 'append',
+        'engine': 'ReplacingMergeTree(built_through, is_deleted)',
+        'order_by': order_by,
+        'partition_by': partition_by or 'toDate(' ~ time ~ ')',
+        'ttl': time ~ ' + interval ' ~ kept_days(days) ~ ' day',
+        'settings': compact(),
+        'indexes': [built()],
+        'query_settings': {'enable_materialized_cte': 1},
+    }) }}
+{% endmacro %}
+
 {#- Days whose events were swapped since, as a subquery. The minute allows for clocks that differ. -#}
 {% macro rebuilt_days() -%}
     (

@@ -17,6 +17,24 @@
     {{ return(settings) }}
 {% endmacro %}
 
+{#- The configuration of a rollup that ingest feeds: sums that merges add up, time first, and a partition
+    a day (UTC), so that rebuilding a day of events swaps a day of this.
+
+    dimensions     what its sums are told apart by, besides the time
+    days           for how long it is kept, unless events are kept longer
+    merged_early   as rollup_settings has it -#}
+{% macro rollup(dimensions, days, merged_early=false) %}
+    {{ return({
+        'materialized': on_insert(),
+        'engine': 'SummingMergeTree',
+        'order_by': ['window_start'] + dimensions,
+        'partition_by': 'toDate(window_start)',
+        'ttl': 'window_start + interval ' ~ kept_days(days) ~ ' day',
+        'settings': rollup_settings(merged_early=merged_early),
+        'catchup': target.name != 'analytics_shadow',
+    }) }}
+{% endmacro %}
+
 {#- A coarser rollup, from the rows that were just added to a finer one.
 
     source      the finer rollup, as ref('…')

@@ -64,3 +64,13 @@ from (
 order by window_start, country, device, is_deleted
 limit 1 by window_start, country, device
 {%- endmacro %}
+
+{#- The unique users of windows, from the newest versions of their states. -#}
+{% macro unique_users(relation) -%}
+select
+    window_start,
+    country,
+    device,
+    users
+from {{ relation }} {{ newest() }}
+{%- endmacro %}

@@ -6,17 +6,7 @@
   why        incremental by touched hours, by merging the states of unique users per 5 minutes: no event
              is read twice
 #}
-{{ config(
-    materialized='incremental',
-    incremental_strategy='append',
-    engine='ReplacingMergeTree(built_through, is_deleted)',
-    order_by=['window_start', 'country', 'device'],
-    partition_by='toDate(window_start)',
-    ttl='window_start + interval ' ~ kept_days(730) ~ ' day',
-    settings=compact(),
-    indexes=[built()],
-    query_settings={'enable_materialized_cte': 1},
-) }}
+{{ config(**versions(['window_start', 'country', 'device'], 730)) }}
 
 {{ unique_user_versions(
     ref('int_unique_user_versions_5min'), 'window_start', 'toStartOfHour', 'interval 1 hour',

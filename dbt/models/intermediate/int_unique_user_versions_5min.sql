@@ -7,17 +7,7 @@
              the dearest part of a rollup, so ingest does not pay for them. uniq is exact up to
              65,536 users of a window and within 0.5 % or so above.
 #}
-{{ config(
-    materialized='incremental',
-    incremental_strategy='append',
-    engine='ReplacingMergeTree(built_through, is_deleted)',
-    order_by=['window_start', 'country', 'device'],
-    partition_by='toDate(window_start)',
-    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
-    settings=compact(),
-    indexes=[built()],
-    query_settings={'enable_materialized_cte': 1},
-) }}
+{{ config(**versions(['window_start', 'country', 'device'], 90)) }}
 
 {{ unique_user_versions(
     ref('stg_events'), 'event_time', 'toStartOfFiveMinutes', 'interval 5 minute',

@@ -7,17 +7,7 @@
              rollups together, since nearly every event is a key of its own. event_types is a set
              that merges: the unique types of an hour are the union of its minutes' sets.
 #}
-{{ config(
-    materialized='incremental',
-    incremental_strategy='append',
-    engine='ReplacingMergeTree(built_through, is_deleted)',
-    order_by=['user_id', 'window_start'],
-    partition_by='toDate(window_start)',
-    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
-    settings=compact(),
-    indexes=[built()],
-    query_settings={'enable_materialized_cte': 1},
-) }}
+{{ config(**versions(['user_id', 'window_start'], 90)) }}
 
 {% if is_incremental() %}
 with

@@ -6,17 +6,7 @@
   why        incremental by touched (user, day), from the minutes that user_activity_1min built since;
              the sets of event types merge exactly
 #}
-{{ config(
-    materialized='incremental',
-    incremental_strategy='append',
-    engine='ReplacingMergeTree(built_through, is_deleted)',
-    order_by=['day', 'user_id'],
-    partition_by='toStartOfMonth(day)',
-    ttl='day + interval ' ~ kept_days(730) ~ ' day',
-    settings=compact(),
-    indexes=[built()],
-    query_settings={'enable_materialized_cte': 1},
-) }}
+{{ config(**versions(['day', 'user_id'], 730, time='day', partition_by='toStartOfMonth(day)')) }}
 
 {% if is_incremental() %}
 with

@@ -6,15 +6,7 @@
   why        on insert: visible with the events. Sums of a few narrow columns only (no page, no
              unique users), since every insert of ingest pays for it.
 #}
-{{ config(
-    materialized=on_insert(),
-    engine='SummingMergeTree',
-    order_by=['window_start', 'event_type', 'country', 'device'],
-    partition_by='toDate(window_start)',
-    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
-    settings=rollup_settings(),
-    catchup=(target.name != 'analytics_shadow'),
-) }}
+{{ config(**rollup(['event_type', 'country', 'device'], 90)) }}
 
 select
     toStartOfMinute(event_time) as window_start,

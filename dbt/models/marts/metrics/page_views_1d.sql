@@ -7,14 +7,6 @@
              hour, and a dashboard asks for the top pages of several days: a fifteenth of the rows to
              add up. Merged early, since unmerged parts were five times the rows (0010 has figures).
 #}
-{{ config(
-    materialized=on_insert(),
-    engine='SummingMergeTree',
-    order_by=['window_start', 'page', 'country', 'device'],
-    partition_by='toDate(window_start)',
-    ttl='window_start + interval ' ~ kept_days(730) ~ ' day',
-    settings=rollup_settings(merged_early=true),
-    catchup=(target.name != 'analytics_shadow'),
-) }}
+{{ config(**rollup(['page', 'country', 'device'], 730, merged_early=true)) }}
 
 {{ coarser(ref('page_views_1h'), 'toStartOfDay', ['page', 'country', 'device'], 'page_views') }}

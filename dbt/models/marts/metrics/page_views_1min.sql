@@ -6,15 +6,7 @@
   why        on insert. Apart from metrics_1min, since pages multiply its rows by hundreds; page views
              only, since a page says little about other events.
 #}
-{{ config(
-    materialized=on_insert(),
-    engine='SummingMergeTree',
-    order_by=['window_start', 'page', 'country', 'device'],
-    partition_by='toDate(window_start)',
-    ttl='window_start + interval ' ~ kept_days(90) ~ ' day',
-    settings=rollup_settings(),
-    catchup=(target.name != 'analytics_shadow'),
-) }}
+{{ config(**rollup(['page', 'country', 'device'], 90)) }}
 
 select
     toStartOfMinute(event_time) as window_start,

@@ -2,9 +2,4 @@
   engine     none, a view of the newest versions in int_unique_user_versions_5min
   why        users is a mergeable state: uniqMerge(users) counts the users of any set of rows
 #}
-select
-    window_start,
-    country,
-    device,
-    users
-from {{ ref('int_unique_user_versions_5min') }} {{ newest() }}
+{{ unique_users(ref('int_unique_user_versions_5min')) }}
