@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.helpers import comparisons, own_warehouse
+from tests.integration.exports_bed import exporting
+from tests.integration.quality_bed import Warehouse
 from tests.integration.transform_bed import TODAY, Bench
 
+from millrace.exports.writer import Exporter
 from millrace.lab import engines
 from millrace.lab.engines import Engine
 from millrace.settings import PORTS, Settings
@@ -51,6 +54,31 @@ def no_rows_are_missed(watch: comparisons.Watch | None) -> Iterator[None]:
     if watch:
         found, watch.found = watch.found, []
         assert not found, "rows of the last second before the bound can be missed"
+
+
+@pytest.fixture(scope="module")
+def exporter(settings: Settings) -> Iterator[Exporter]:
+    """An exporter for tables that keep events of any age."""
+    with exporting(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_settings(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """A warehouse and a ledger for audits, apart from what other tests use."""
+    with own_warehouse.own(settings, tmp_path_factory.mktemp("quality"), "quality_test") as made:
+        yield made
+
+
+@pytest.fixture
+def warehouse(own_settings: Settings) -> Iterator[Warehouse]:
+    """Writes what is audited; empty at first."""
+    made = Warehouse(own_settings)
+    yield made
+    made.empty()
+    made.client.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,44 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.helpers import wait
 
 from millrace.ingest import topics
+from millrace.ingest.ledger import Ledger
 from millrace.ingest.plan import plan
 from millrace.ingest.worker import Share, Worker
 from millrace.rules import gate, store
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka, postgres
+
+
+class Killed(BaseException):
+    """Stands for kill -9: no handler in the loader catches it."""
+
+
+@contextmanager
+def killed_at(owner: type, step: str, *, after: bool) -> Iterator[None]:
+    """Kill the worker that the block runs, before or after a step; it hands nothing over either."""
+    original = getattr(owner, step)
+
+    def die(self: Any, *args: Any, **options: Any) -> Any:
+        if after:
+            original(self, *args, **options)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(owner, step, die)
+        patched.setattr(Ledger, "release", lambda self: None)
+        with pytest.raises(Killed):
+            yield
 
 
 class Bed:
@@ -60,6 +83,14 @@ class Bed:
         worker = DrainingWorker(self.settings, share, self.run_id, attempt)
         return worker.run(60).messages
 
+    def kill_at(self, owner: type, step: str, *, after: bool) -> list[Share]:
+        """Plan a run whose workers are killed before or after a step; return its shares."""
+        shares = self.shares()
+        for share in shares:
+            with killed_at(owner, step, after=after):
+                self.drain(share)
+        return shares
+
     def send(self, values: Iterable[bytes | dict[str, Any] | None], **options: Any) -> None:
         """Send messages, whose key is the event's user; a dictionary is sent as JSON."""
         producer = options.pop("producer", None) or self.producer()
@@ -73,12 +104,26 @@ class Bed:
         """A producer of the project's own making."""
         return kafka.producer(self.settings, **overrides)
 
-    def recreate_topic(self, partitions: int) -> None:
-        """Delete the topic with all that is in it, and make it anew."""
+    def delete_topic(self) -> None:
+        """Delete the topic with all that is in it."""
         admin = kafka.admin(self.settings)
         admin.delete_topics([self.name], operation_timeout=30)[self.name].result()
-        wait.until(lambda: self.name not in admin.list_topics(timeout=10).topics)
-        kafka.ensure_topic(self.settings, self.name, partitions=partitions)
+        wait.until(lambda: not topics.describe(self.settings, self.name))
+
+    def recreate_topic(self, partitions: int) -> None:
+        """Delete the topic with all that is in it, and make it again."""
+        self.delete_topic()
+        assert kafka.ensure_topic(self.settings, self.name, partitions=partitions)
+        made = topics.describe(self.settings, self.name)
+        assert made is not None
+        assert len(made.partitions) == partitions
+
+    def ends(self) -> dict[int, int]:
+        """Return where each partition ends now."""
+        made = topics.describe(self.settings, self.name)
+        assert made is not None
+        found = topics.offsets(self.settings, self.name, made.partitions)
+        return {partition: end for partition, (_, end) in found.items()}
 
     def set_topic(self, **config: str) -> None:
         """Change settings of the topic; their names' dots are written as underscores."""
@@ -89,11 +134,12 @@ class Bed:
         admin = kafka.admin(self.settings)  # lives until the answer is there
         admin.incremental_alter_configs([resource])[resource].result(30)
 
-    def delete_before(self, partition: int, offset: int) -> None:
-        """Have Kafka delete a partition's messages before an offset, as retention does."""
-        place = TopicPartition(self.name, partition, offset)
+    def delete_before(self, offsets: Mapping[int, int]) -> None:
+        """Have Kafka delete what lies before an offset of each partition, as retention does."""
+        places = [TopicPartition(self.name, p, offset) for p, offset in offsets.items() if offset]
         admin = kafka.admin(self.settings)  # lives until the answer is there
-        admin.delete_records([place])[place].result(30)
+        for future in admin.delete_records(places).values():
+            future.result(30)
 
     @contextmanager
     def rollup(self) -> Iterator[None]:
@@ -109,6 +155,10 @@ class Bed:
         )
         yield
         self.query(f"DROP TABLE view_{self.name}")
+
+    def assert_rolled_up(self, events: int) -> None:
+        """The view of ``rollup`` has counted so many events."""
+        assert self.query(f"SELECT sum(events) FROM rollup_{self.name}") == [(events,)]
 
     def count(self, table: str) -> int:
         """Rows of this source."""
@@ -222,3 +272,10 @@ def event(user_id: int = 1, **fields: Any) -> dict[str, Any]:
         "device": "mobile",
         **fields,
     }
+
+
+def messages(users: range) -> list[Any]:
+    """Valid events of two days, copies of a quarter of them, and garbage."""
+    days = [(datetime.now(UTC) - timedelta(days=n)).isoformat() for n in (0, 1)]
+    good = [event(u, timestamp=days[u % 2]) for u in users]
+    return [*good, *good[: len(good) // 4], *[b"garbage"] * (len(good) // 10)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,6 @@ from tests.integration.exports_bed import (
     ROWS,
     download,
     export,
-    exporting,
     insert_events,
     judge,
     manifest,
@@ -31,14 +29,7 @@ from millrace.exports.definitions import ExportError, PersonalData
 from millrace.exports.schemas import compare
 from millrace.exports.windows import Window
 from millrace.exports.writer import Exporter
-from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
-
-
-@pytest.fixture(scope="module")
-def exporter(settings: Settings) -> Iterator[Exporter]:
-    with exporting(settings) as running:
-        yield running
 
 
 def test_independent_readers_agree_with_the_warehouse(exporter: Exporter, tmp_path: Path) -> None:

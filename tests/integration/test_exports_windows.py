@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from tests.integration.exports_bed import (
     HOUR,
     download,
     export,
-    exporting,
     insert_events,
     judge,
     manifest,
@@ -25,14 +23,7 @@ from millrace.exports.catalogue import NotPublishableError
 from millrace.exports.definitions import ExportError
 from millrace.exports.windows import Window
 from millrace.exports.writer import Exporter
-from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
-
-
-@pytest.fixture(scope="module")
-def exporter(settings: Settings) -> Iterator[Exporter]:
-    with exporting(settings) as running:
-        yield running
 
 
 def test_what_changed_is_noticed_however_long_ago_it_was(exporter: Exporter) -> None:

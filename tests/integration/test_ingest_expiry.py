@@ -102,22 +102,9 @@ def test_what_is_lost_beside_what_expired_comes_back_without_it(bed: Bed) -> Non
     assert differences(bed) == []
 
 
-def test_a_repeat_after_its_events_expired_changes_nothing(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(self: Ledger, *arguments: Any) -> None:
-        raise Killed
-
+def test_a_repeat_after_its_events_expired_changes_nothing(bed: Bed) -> None:
     bed.send(messages(bed))
-    (share,) = bed.shares()
-    with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "complete", die)
-        patched.setattr(Ledger, "release", lambda self: None)
-        with pytest.raises(Killed):
-            bed.drain(share)
+    (share,) = bed.kill_at(Ledger, "complete", after=False)
     expire(bed)
 
     bed.drain(share, attempt=2)

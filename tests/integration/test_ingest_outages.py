@@ -166,24 +166,11 @@ def test_a_lease_that_a_jump_of_the_clock_ended_is_the_successors(bed: Bed) -> N
     bed.assert_conserved(messages=102, events=100)
 
 
-class Killed(BaseException):
-    """Stands for kill -9: no handler in the loader catches it."""
-
-
 def test_a_batch_whose_token_is_forgotten_is_not_written_twice(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bed.send(users(1))
-    (share,) = bed.shares()
-
-    def die(*_: Any, **__: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "complete", die)
-        patched.setattr(Ledger, "release", lambda self: None)
-        with pytest.raises(Killed):
-            bed.drain(share)
+    (share,) = bed.kill_at(Ledger, "complete", after=False)
     tables = ("raw_events", "events", "rejected_events")
     setting = "non_replicated_deduplication_window"
     for table in tables:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
 from tests.helpers import wait
-from tests.integration.ingest_bed import Bed, DrainingWorker, event
+from tests.integration.ingest_bed import Bed, DrainingWorker, event, messages
 
 from millrace.ingest import topics
 from millrace.ingest.ledger import Ledger
@@ -25,40 +23,12 @@ from millrace.stack.stack import Stack
 from millrace.stores import kafka, postgres
 
 
-class Killed(BaseException):
-    """Stands for kill -9: no handler in the loader catches it."""
-
-
 @pytest.fixture
 def bed(settings: Settings) -> Iterator[Bed]:
     """A bed with a rollup on its events, so that a table and its view can be told apart."""
     made = Bed(settings.model_copy(update={"ingest_tasks": 1, "ingest_lease_seconds": 2}))
     with made.rollup():
         yield made
-
-
-def assert_rolled_up(bed: Bed, events: int) -> None:
-    assert bed.query(f"SELECT sum(events) FROM rollup_{bed.name}") == [(events,)]
-
-
-def messages(users: range) -> list[Any]:
-    """Valid events of two days, copies of a quarter of them, and garbage."""
-    days = [(datetime.now(UTC) - timedelta(days=n)).isoformat() for n in (0, 1)]
-    good = [event(u, timestamp=days[u % 2]) for u in users]
-    return [*good, *good[: len(good) // 4], *[b"garbage"] * (len(good) // 10)]
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, *, after: bool) -> None:
-    """Kill the worker once, before or after a step; its hand-over does not happen either."""
-    original = getattr(owner, name)
-
-    def step(self: Any, *args: Any, **options: Any) -> Any:
-        if after:
-            original(self, *args, **options)
-        raise Killed
-
-    monkeypatch.setattr(owner, name, step)
-    monkeypatch.setattr(Ledger, "release", lambda self: None)
 
 
 STEPS = [
@@ -75,20 +45,16 @@ STEPS = [
 
 @pytest.mark.parametrize(("owner", "step", "after"), STEPS, ids=[f"{s[1]}-{s[2]}" for s in STEPS])
 def test_a_worker_killed_anywhere_is_completed_by_its_retry(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, after: bool
+    bed: Bed, owner: type, step: str, after: bool
 ) -> None:
     bed.send(messages(range(1, 101)))
-    (share,) = bed.shares()
-    with monkeypatch.context() as patched:
-        die_at(patched, owner, step, after=after)
-        with pytest.raises(Killed):
-            bed.drain(share)
+    (share,) = bed.kill_at(owner, step, after=after)
 
     bed.send(messages(range(101, 121)))
     bed.drain(share, attempt=2)
 
     bed.assert_conserved(messages=135 + 27, events=120)
-    assert_rolled_up(bed, 120)
+    bed.assert_rolled_up(120)
 
 
 def test_a_paused_worker_that_wakes_beside_its_successor_writes_nothing(
@@ -101,7 +67,7 @@ def test_a_paused_worker_that_wakes_beside_its_successor_writes_nothing(
     keep = Warehouse.keep
 
     def paused(self: Warehouse, *args: Any, **options: Any) -> None:
-        if self is zombie.loader.warehouse and not bed.query("SELECT 1 FROM raw_events LIMIT 0"):
+        if self is zombie.loader.warehouse:
             monkeypatch.setattr(Warehouse, "keep", keep)
             time.sleep(2.5)  # its lease ends, and with nobody to prolong it that takes real time
             bed.load()
@@ -113,7 +79,7 @@ def test_a_paused_worker_that_wakes_beside_its_successor_writes_nothing(
         zombie.run(60)
 
     bed.assert_conserved(messages=135, events=100)
-    assert_rolled_up(bed, 100)
+    bed.assert_rolled_up(100)
     tokens = bed.ask("SELECT attempts FROM ingest_batches WHERE source_id = %s", bed.name)
     assert [row["attempts"] for row in tokens] == [2]
 
@@ -163,61 +129,39 @@ def test_a_register_lost_between_two_steps_is_filled_and_the_batch_judged_again(
     bed.assert_conserved(messages=270, events=100)
 
 
-def test_what_a_swap_of_partitions_took_is_written_again(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_swap_of_partitions_took_is_written_again(bed: Bed) -> None:
     bed.send(messages(range(1, 101)))
-    (share,) = bed.shares()
-    with monkeypatch.context() as patched:
-        die_at(patched, Ledger, "complete", after=False)
-        with pytest.raises(Killed):
-            bed.drain(share)
+    (share,) = bed.kill_at(Ledger, "complete", after=False)
     bed.delete("events", "source_id = {source} AND user_id % 2 = 0")
     bed.drain(share, attempt=2)
     bed.assert_conserved(messages=135, events=100)
 
 
-def retire(bed: Bed, before: dict[int, int]) -> None:
-    """Have Kafka's retention remove what lies before these offsets."""
-    asked = [TopicPartition(bed.name, p, offset) for p, offset in before.items()]
-    admin = kafka.admin(bed.settings)
-    for future in admin.delete_records(asked).values():
-        future.result()
-
-
 def test_what_retention_took_is_reported_with_its_exact_offsets(bed: Bed) -> None:
     bed.send(messages(range(1, 101)))
     bed.load()
-    stands = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
+    loaded_to = bed.ends()
     bed.send(messages(range(101, 201)))
-    grown = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
-    lost = {
-        p: (stands[p] + grown[p]) // 2 for p in grown if (stands[p] + grown[p]) // 2 > stands[p]
-    }
-    retire(bed, lost)
+    middles = {p: (loaded_to[p] + end) // 2 for p, end in bed.ends().items()}
+    lost = {p: offset for p, offset in middles.items() if offset > loaded_to[p]}
+    bed.delete_before(lost)
 
     bed.load()
 
     gone = {
         r["partition"]: (r["first_offset"], r["next_offset"]) for r in bed.incidents("data_loss")
     }
-    assert gone == {p: (stands[p], offset) for p, offset in lost.items()}
+    assert gone == {p: (loaded_to[p], offset) for p, offset in lost.items()}
     (loaded,) = bed.query("SELECT count() FROM raw_events WHERE source_id = {source}")
-    assert loaded[0] == 270 - sum(lost[p] - stands[p] for p in lost)
+    assert loaded[0] == 270 - sum(lost[p] - loaded_to[p] for p in lost)
 
 
 @pytest.mark.parametrize("was_kept", [True, False])
-def test_a_claimed_batch_that_kafka_lost_is_taken_from_raw_events(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, was_kept: bool
-) -> None:
+def test_a_claimed_batch_that_kafka_lost_is_taken_from_raw_events(bed: Bed, was_kept: bool) -> None:
     bed.send(messages(range(1, 101)))
-    (share,) = bed.shares()
-    with monkeypatch.context() as patched:
-        die_at(patched, Warehouse, "keep", after=was_kept)
-        with pytest.raises(Killed):
-            bed.drain(share)
-    ends = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
-    retire(bed, ends)
+    (share,) = bed.kill_at(Warehouse, "keep", after=was_kept)
+    ends = bed.ends()
+    bed.delete_before(ends)
 
     bed.drain(share, attempt=2)
 
@@ -233,10 +177,7 @@ def test_a_claimed_batch_that_kafka_lost_is_taken_from_raw_events(
 def test_a_topic_made_anew_is_read_from_its_beginning(bed: Bed) -> None:
     bed.send(messages(range(1, 101)))
     bed.load()
-    admin = kafka.admin(bed.settings)
-    admin.delete_topics([bed.name], operation_timeout=30)[bed.name].result()
-    wait.until(lambda: not topics.describe(bed.settings, bed.name))
-    assert kafka.ensure_topic(bed.settings, bed.name, partitions=3)
+    bed.recreate_topic(partitions=3)
     bed.send(messages(range(101, 151)))
 
     bed.load()

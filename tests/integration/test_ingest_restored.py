@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.ingest_bed import Bed
-from tests.integration.test_ingest_recovery import Killed, assert_rolled_up, die_at, messages
+from tests.integration.ingest_bed import Bed, messages
 
 from millrace.ingest.warehouse import Warehouse
 from millrace.settings import Settings
@@ -30,7 +29,7 @@ def test_a_ledger_restored_from_a_backup_learns_from_the_warehouse(bed: Bed, los
     bed.load()
 
     bed.assert_conserved(messages=4 * 135 + 27, events=420)
-    assert_rolled_up(bed, 420)
+    bed.assert_rolled_up(420)
     assert len(bed.incidents("warehouse_ahead")) >= 1
 
 
@@ -49,7 +48,7 @@ def test_a_restored_ledger_gives_no_number_to_two_micro_batches(bed: Bed) -> Non
     bed.load()
 
     bed.assert_conserved(messages=2 * 135, events=200)
-    assert_rolled_up(bed, 200)
+    bed.assert_rolled_up(200)
     other.assert_conserved(messages=135, events=100)
 
 
@@ -74,16 +73,10 @@ def restore_ledger(bed: Bed, lost: int) -> None:
     bed.ask("SELECT setval('ingest_batch_counter', %s & ((1 << 20) - 1), false)", oldest)
 
 
-def test_a_ledger_restored_to_before_a_rewrite_lets_nothing_in_twice(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ledger_restored_to_before_a_rewrite_lets_nothing_in_twice(bed: Bed) -> None:
     """Its backup has the micro-batch open, as it was first written; it was written anew since."""
     bed.send(messages(range(1, 101)))
-    (share,) = bed.shares()
-    with monkeypatch.context() as patched:
-        die_at(patched, Warehouse, "keep", after=True)
-        with pytest.raises(Killed):
-            bed.drain(share)
+    (share,) = bed.kill_at(Warehouse, "keep", after=True)
     columns = "generation, attempts, views"
     (backup,) = bed.ask(
         f"SELECT batch_id, {columns} FROM ingest_batches WHERE source_id = %s", bed.name
@@ -106,7 +99,7 @@ def test_a_ledger_restored_to_before_a_rewrite_lets_nothing_in_twice(
     bed.load()
 
     bed.assert_conserved(messages=135 + 27, events=120)
-    assert_rolled_up(bed, 120)
+    bed.assert_rolled_up(120)
 
 
 @pytest.mark.parametrize("tables", [("raw_events", "events", "rejected_events"), ("events",)])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
 from tests.helpers import wait
-from tests.integration.ingest_bed import Bed, event
+from tests.integration.ingest_bed import Bed, event, killed_at
 
 from millrace.ingest import topics
-from millrace.ingest.ledger import Ledger
 from millrace.ingest.plan import plan
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import Worker
@@ -23,35 +21,12 @@ from millrace.stores import kafka
 from millrace.transform import watermark
 
 
-class Killed(BaseException):
-    """Stands for kill -9: no handler in the loader catches it."""
-
-
 @pytest.fixture
 def bed(settings: Settings) -> Bed:
     """A topic of three partitions, in two shares: 0 with 2, and 1."""
     return Bed(
         settings.model_copy(update={"ingest_tasks": 2, "ingest_lease_seconds": 2}), partitions=3
     )
-
-
-def delete_topic(bed: Bed) -> None:
-    admin = kafka.admin(bed.settings)
-    admin.delete_topics([bed.name], operation_timeout=30)[bed.name].result()
-    wait.until(lambda: not topics.describe(bed.settings, bed.name))
-
-
-def recreate(bed: Bed, partitions: int) -> None:
-    delete_topic(bed)
-    assert kafka.ensure_topic(bed.settings, bed.name, partitions=partitions)
-    made = topics.describe(bed.settings, bed.name)
-    assert made is not None
-    assert len(made.partitions) == partitions
-
-
-def ends(bed: Bed, partitions: int) -> dict[int, int]:
-    found = topics.offsets(bed.settings, bed.name, range(partitions))
-    return {p: high for p, (_, high) in found.items()}
 
 
 def differences(bed: Bed) -> list[str]:
@@ -69,24 +44,12 @@ def kept(bed: Bed) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("was_kept", [True, False], ids=["kept", "not kept"])
 @pytest.mark.parametrize("partitions", [1, 3, 5])
 def test_open_micro_batches_of_a_topic_made_anew_are_settled(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, partitions: int, was_kept: bool
+    bed: Bed, partitions: int, was_kept: bool
 ) -> None:
     bed.send(event(user) for user in range(1, 101))
-    old_ends = ends(bed, 3)
-    keep = Warehouse.keep
-
-    def die(self: Warehouse, *arguments: Any, **options: Any) -> None:
-        if was_kept:
-            keep(self, *arguments, **options)
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Warehouse, "keep", die)
-        patched.setattr(Ledger, "release", lambda self: None)
-        for share in bed.shares():
-            with pytest.raises(Killed):
-                bed.drain(share)
-    recreate(bed, partitions)
+    old_ends = bed.ends()
+    bed.kill_at(Warehouse, "keep", after=was_kept)
+    bed.recreate_topic(partitions)
     bed.send([event(user) for user in range(101, 161)], producer=bed.producer())
 
     assert bed.load() == 60 + (100 if was_kept else 0)
@@ -105,26 +68,17 @@ def test_open_micro_batches_of_a_topic_made_anew_are_settled(
     assert bed.load() == 10
 
 
-def test_a_deleted_topic_holds_nothing_back(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_topic_holds_nothing_back(bed: Bed) -> None:
     bed.send(event(user) for user in range(1, 101))
-    keep = Warehouse.keep
-
-    def die(self: Warehouse, *arguments: Any, **options: Any) -> None:
-        if share.task:
-            keep(self, *arguments, **options)
-        raise Killed
-
+    ends = bed.ends()
     lost_of: set[int] = set()
-    with monkeypatch.context() as patched:
-        patched.setattr(Warehouse, "keep", die)
-        patched.setattr(Ledger, "release", lambda self: None)
-        for share in bed.shares():
-            with pytest.raises(Killed):
-                bed.drain(share)
-            if not share.task:
-                lost_of = {p for p in share.partitions if ends(bed, 3)[p]}
+    for share in bed.shares():
+        with killed_at(Warehouse, "keep", after=bool(share.task)):
+            bed.drain(share)
+        if not share.task:
+            lost_of = {p for p in share.partitions if ends[p]}
     ((kept_of,),) = bed.query("SELECT count() FROM raw_events WHERE source_id = {source}")
-    delete_topic(bed)
+    bed.delete_topic()
     settings = bed.settings.model_copy(update={"ingest_run_seconds": 15})
 
     assert plan(settings, "settling") == []
@@ -134,26 +88,15 @@ def test_a_deleted_topic_holds_nothing_back(bed: Bed, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["topic there", "topic deleted"])
-def test_what_a_deactivated_source_left_open_is_completed(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
-) -> None:
+def test_what_a_deactivated_source_left_open_is_completed(bed: Bed, is_deleted: bool) -> None:
     """Nobody loads it any more; until it is complete, no other source's events are vouched for."""
     bed.send(event(user) for user in range(1, 101))
-
-    def die(*_: Any, **__: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Warehouse, "keep", die)
-        patched.setattr(Ledger, "release", lambda self: None)
-        for share in bed.shares():
-            with pytest.raises(Killed):
-                bed.drain(share)
+    bed.kill_at(Warehouse, "keep", after=False)
     bed.ask("UPDATE data_sources SET is_active = false WHERE source_id = %s", bed.name)
     other = Bed(bed.settings)
     opened = datetime.now(UTC)
     if is_deleted:
-        delete_topic(bed)
+        bed.delete_topic()
 
     def is_vouched_for() -> bool:
         other.load()
@@ -173,7 +116,7 @@ def test_a_topic_made_anew_while_ingest_is_stopped_is_read_from_its_beginning(
     bed.send(event(user) for user in range(1, 101))
     bed.load()
     bed.send(event(user) for user in range(101, 111))  # nobody reads these
-    recreate(bed, partitions)
+    bed.recreate_topic(partitions)
     bed.send([event(user) for user in range(201, 261)], producer=bed.producer())
 
     assert bed.load() == 60
@@ -193,7 +136,7 @@ def test_a_topic_made_anew_under_running_workers_is_read_from_its_beginning(
     with ThreadPoolExecutor() as pool:
         runs = [pool.submit(worker.run, 60) for worker in workers]
         wait.until(lambda: kept(bed) == [(0, 100)])
-        recreate(bed, partitions)
+        bed.recreate_topic(partitions)
         bed.send([event(user) for user in range(201, 501)], producer=bed.producer())
         assert all(run.result().is_outdated for run in runs)
 
@@ -217,7 +160,7 @@ def test_the_gaps_of_an_earlier_topic_are_none_of_the_new_ones(bed: Bed) -> None
             producer.abort_transaction(30)
     assert bed.load() == 60
     assert differences(bed) == []
-    recreate(bed, 2)
+    bed.recreate_topic(2)
     bed.send([event(user) for user in range(1, 31)], producer=bed.producer())
 
     assert bed.load() == 30
@@ -275,7 +218,7 @@ def test_what_was_rejected_of_an_earlier_topic_reaches_the_dead_letters_once(
     relayed = reject(0, 20)
     assert relaying.relay(bed.settings)[bed.name] == 20
     unrelayed = reject(20, 30)
-    recreate(bed, partitions)
+    bed.recreate_topic(partitions)
     fresh = reject(30, 36)
 
     assert relaying.relay(bed.settings)[bed.name] == 16

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.integration.ingest_bed import Bed, event
-from tests.integration.test_ingest_recovery import Killed, die_at, messages
+from tests.integration.ingest_bed import Bed, event, killed_at, messages
 
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.warehouse import Warehouse
@@ -77,16 +76,6 @@ def bed(settings: Settings) -> Iterator[Rolled]:
         made.drop(table)
 
 
-def cut(bed: Rolled, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, when: str) -> Any:
-    """Load until the worker is killed before or after a step; return its share."""
-    (share,) = bed.shares()
-    with monkeypatch.context() as patched:
-        die_at(patched, owner, step, after=when == "after")
-        with pytest.raises(Killed):
-            bed.drain(share)
-    return share
-
-
 def restart(stack: Stack) -> None:
     pid = stack.pid("clickhouse")
     stack.kill("clickhouse")
@@ -105,14 +94,14 @@ CHANGES: dict[str, Callable[[Rolled, Stack], None]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("was_altered", [False, True], ids=["created", "altered"])
 def test_a_repeat_under_another_identity_is_counted_once(
-    stack: Stack, bed: Rolled, monkeypatch: pytest.MonkeyPatch, change: str, was_altered: bool
+    stack: Stack, bed: Rolled, change: str, was_altered: bool
 ) -> None:
     bed.send(messages(range(1, 41)))
     bed.load()
     if was_altered:
         bed.alter()
     bed.send(messages(range(41, 101)))
-    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
+    (share,) = bed.kill_at(Warehouse, "publish_events", after=True)
     CHANGES[change](bed, stack)
 
     bed.drain(share, attempt=2)
@@ -122,16 +111,14 @@ def test_a_repeat_under_another_identity_is_counted_once(
     assert bed.incidents("rollups_unproven") == []
 
 
-def test_a_rollup_that_an_insert_did_not_reach_is_made_good(
-    bed: Rolled, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollup_that_an_insert_did_not_reach_is_made_good(bed: Rolled) -> None:
     bed.send(messages(range(1, 101)))
     bed.drop("fine")  # as if the insert had been cut before its views
     bed.load()
     assert bed.rolled_up() == [0, 0]
     bed.hang("fine", SELECT)
     bed.send(messages(range(101, 141)))
-    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
+    (share,) = bed.kill_at(Warehouse, "publish_events", after=True)
     bed.replace()
 
     bed.drain(share, attempt=2)
@@ -139,19 +126,15 @@ def test_a_rollup_that_an_insert_did_not_reach_is_made_good(
     assert bed.rolled_up() == [140, 140]
 
 
-def test_a_repeat_that_is_killed_while_it_makes_good_is_made_good_again(
-    bed: Rolled, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeat_that_is_killed_while_it_makes_good_is_made_good_again(bed: Rolled) -> None:
     bed.send(messages(range(1, 101)))
-    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
+    (share,) = bed.kill_at(Warehouse, "publish_events", after=True)
     bed.alter()
     for attempt, (owner, step) in enumerate(
         [(Warehouse, "await_statements"), (Ledger, "retry"), (Warehouse, "publish_events")], 2
     ):
-        with monkeypatch.context() as patched:
-            die_at(patched, owner, step, after=True)
-            with pytest.raises(Killed):
-                bed.drain(share, attempt=attempt)
+        with killed_at(owner, step, after=True):
+            bed.drain(share, attempt=attempt)
 
     bed.drain(share, attempt=9)
 
@@ -184,13 +167,11 @@ def test_views_that_change_while_a_worker_loads_are_noted(
     assert {(row["generation"], row["attempts"]) for row in generations} == {(0, 1)}
 
 
-def test_a_rollup_that_cannot_be_made_by_the_day_is_told(
-    bed: Rolled, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollup_that_cannot_be_made_by_the_day_is_told(bed: Rolled) -> None:
     bed.query(f"CREATE TABLE odd_{bed.name} (user_id UInt64) ENGINE = MergeTree ORDER BY user_id")
     bed.hang("odd", "SELECT user_id FROM events WHERE source_id = '{name}'")
     bed.send(messages(range(1, 101)))
-    share = cut(bed, monkeypatch, Warehouse, "publish_events", "after")
+    (share,) = bed.kill_at(Warehouse, "publish_events", after=True)
     bed.alter()
 
     bed.drain(share, attempt=2)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from tests.helpers.own_warehouse import own
-from tests.integration.quality_bed import HOUR, NOW, SOURCE, Warehouse, minutes, verdicts
+from tests.integration.quality_bed import HOUR, NOW, SOURCE, minutes, verdicts
 
 from millrace.contract.failures import REASONS
 from millrace.quality import anomalies, audit, docs, hours, metrics, model, pending, publication
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
-from millrace.settings import Settings
 from millrace.stores import objects, postgres
 from millrace.transform import deploy, project
 
@@ -24,22 +21,6 @@ BASE_TABLES = {
     *("raw_events", "events", "rejected_events", "event_id_register", "user_profiles"),
     *("published_through", "rebuilt_days", "rule_metrics", "rule_metric_definitions"),
 }
-
-
-@pytest.fixture(scope="module")
-def own_settings(
-    settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Settings]:
-    with own(settings, tmp_path_factory.mktemp("quality"), "quality_test") as made:
-        yield made
-
-
-@pytest.fixture
-def warehouse(own_settings: Settings) -> Iterator[Warehouse]:
-    made = Warehouse(own_settings)
-    yield made
-    made.empty()
-    made.client.close()
 
 
 def text(event_id: uuid.UUID, user_id: int = 7) -> str:

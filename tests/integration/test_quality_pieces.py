@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.helpers.own_warehouse import own
 from tests.integration.quality_bed import HOUR, NOW, Warehouse, minutes, verdicts
 
 from millrace.quality import anomalies, audit, hours, publication, suites
@@ -15,22 +13,6 @@ from millrace.quality.suites import load_suites
 from millrace.quality.windows import window_at
 from millrace.settings import Settings
 from millrace.stores import postgres
-
-
-@pytest.fixture(scope="module")
-def own_settings(
-    settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Settings]:
-    with own(settings, tmp_path_factory.mktemp("quality"), "quality_test") as made:
-        yield made
-
-
-@pytest.fixture
-def warehouse(own_settings: Settings) -> Iterator[Warehouse]:
-    made = Warehouse(own_settings)
-    yield made
-    made.empty()
-    made.client.close()
 
 
 @pytest.fixture

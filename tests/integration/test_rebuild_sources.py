@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import TopicPartition
 from tests.integration.ingest_bed import Bed, event
 from tests.integration.rebuild_bed import shadows, today
 
 from millrace.backups import erasure
 from millrace.exports import definitions, service
 from millrace.ingest import rebuild as rebuilding
-from millrace.ingest import topics
 from millrace.settings import Settings
-from millrace.stores import kafka
 
 
 class Past(Bed):
@@ -69,7 +66,7 @@ def test_a_day_is_rebuilt_from_the_archive_alone(past: Past) -> None:
     before = past.verdicts()
     past.archive(12)
     past.query(f"ALTER TABLE raw_events DROP PARTITION '{past.day}'")
-    retire(past)
+    past.delete_before(past.ends())
     past.query(f"ALTER TABLE events DROP PARTITION '{past.day}'")
 
     report = rebuilding.rebuild(past.settings, past.day)
@@ -117,7 +114,7 @@ def test_a_day_in_pieces_is_put_together_from_every_source(past: Past) -> None:
     assert report.sources == {"raw_events": 52, "the raw archive": 52, "Kafka": 52}
     assert past.verdicts() == before
 
-    retire(past)  # and now the last hour is nowhere
+    past.delete_before(past.ends())  # and now the last hour is nowhere
     with pytest.raises(rebuilding.RebuildError, match=f"{past.name} partition . offsets"):
         rebuilding.rebuild(past.settings, past.day)
     assert past.verdicts() == before
@@ -134,12 +131,3 @@ def test_who_was_erased_does_not_come_back_from_kafka(past: Past) -> None:
 
     assert report.sources == {"Kafka": 101}
     assert past.verdicts() == before
-
-
-def retire(bed: Bed) -> None:
-    """Have Kafka's retention remove everything."""
-    ends = {p: high for p, (_, high) in topics.offsets(bed.settings, bed.name, range(4)).items()}
-    admin = kafka.admin(bed.settings)
-    asked = [TopicPartition(bed.name, p, end) for p, end in ends.items() if end]
-    for future in admin.delete_records(asked).values():
-        future.result()

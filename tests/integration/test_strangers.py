@@ -135,9 +135,9 @@ def test_whatever_strangers_write_is_conserved(settings: Settings, seed: int):
     ends = {partition: int(last) + 1 for partition, last in loaded}
     assert sorted(ends) == [0, 1, 2, 3]
     strangers.write(2_000)
-    bed.delete_before(0, ends[0] // 2)
+    bed.delete_before({0: ends[0] // 2})
     until = ends[1] + 37
-    bed.delete_before(1, until)
+    bed.delete_before({1: until})
     gone = {(1, offset) for offset in range(ends[1], until)} & strangers.sent.keys()
     assert gone
     bed.load()
