@@ -61,16 +61,15 @@ def same_topic(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_retention_took_is_skipped_and_told(ledger: Mock, reader: Mock) -> None:
     reader.watermarks.return_value = (15, 20)
     recovery.skip_lost(ledger, reader, position(10))
-    ledger.skip.assert_called_once_with(Range(0, 10, 15), incarnation=0, topic_id="topic-id")
-    kind, lost, *_ = ledger.incident.call_args.args
-    assert (kind, lost) == ("data_loss", Range(0, 10, 15))
+    place, next_offset, detail = ledger.lose.call_args.args
+    assert (place, next_offset) == (position(10), 15)
+    assert "retention" in detail
 
 
 def test_an_offset_that_is_there_after_all_is_not_skipped(ledger: Mock, reader: Mock) -> None:
     reader.watermarks.return_value = (5, 20)
     recovery.skip_lost(ledger, reader, position(10))
-    ledger.skip.assert_not_called()
-    ledger.incident.assert_not_called()
+    ledger.lose.assert_not_called()
 
 
 def test_a_log_that_ends_before_the_position_is_planned_again(ledger: Mock, reader: Mock) -> None:

@@ -30,10 +30,15 @@ def add_missing_columns(
         for column in columns:
             if known and column.column not in known:
                 client.command(
-                    f"ALTER TABLE {identifier(table)} {quoting.on_cluster(cluster)} "
-                    f"ADD COLUMN IF NOT EXISTS {identifier(column.column)} {column.type} "
-                    f"COMMENT {literal(column.meaning)} "
-                    + (f"AFTER {identifier(before)}" if before else "FIRST")
+                    sql.render(
+                        "clickhouse/contract/add_column.sql",
+                        table=identifier(table),
+                        on_cluster=quoting.on_cluster(cluster),
+                        column=identifier(column.column),
+                        type=column.type,
+                        meaning=literal(column.meaning),
+                        before=identifier(before) if before else "",
+                    )
                 )
                 added.append(f"{table}.{column.column}")
             before = column.column

@@ -192,7 +192,8 @@ class _Sender(_Rows):
         outcome.since = begun["started_at"]
         self.refusal = ""
         self.producer = kafka.producer(
-            settings, **{"message.timeout.ms": 0, "message.max.bytes": 16 << 20}
+            settings,
+            **{"message.timeout.ms": 0, "message.max.bytes": kafka.LARGEST_MESSAGE_BYTES},
         )
 
     def send(self, tell: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from millrace.ingest.model import (
 )
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
+
+log = logging.getLogger(__name__)
 
 WORKER = re.compile(r".+/[0-9]+/[0-9]+")
 
@@ -285,6 +288,25 @@ class Ledger:
             next_offset=span.next_offset,
             incarnation=incarnation,
             detail=detail,
+        )
+
+    def lose(self, position: Position, next_offset: int, detail: str) -> None:
+        """Go on at ``next_offset``, and record exactly which offsets were lost on the way.
+
+        Raises ``LeaseLostError`` when the partition belongs to another worker.
+        """
+        lost = Range(position.partition, position.next_offset, next_offset)
+        with self.connection.transaction():
+            if not self.skip(lost, incarnation=position.incarnation, topic_id=position.topic_id):
+                raise LeaseLostError(f"partition {lost.partition} belongs to another worker")
+            self.incident("data_loss", lost, position.incarnation, detail)
+        log.error(
+            "DATA LOSS: %s partition %d, offsets %d to %d: %s",
+            self.source.topic,
+            lost.partition,
+            lost.first_offset,
+            lost.next_offset - 1,
+            detail,
         )
 
     def skip(self, span: Range, *, incarnation: int, topic_id: str) -> bool:

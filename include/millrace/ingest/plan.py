@@ -312,11 +312,7 @@ def _follow_topic(
         for p, known in positions.items():
             if p not in watermarks:
                 start, kind = 0, "topic_recreated"
-                ledger.connection.execute(
-                    "DELETE FROM ingest_positions WHERE source_id = %s AND topic = %s "
-                    "AND partition = %s",
-                    [ledger.source.source_id, ledger.source.topic, p],
-                )
+                ledger.run("forget_position", partition=p)
                 detail = (
                     f"topic id {old_id} became {topic.topic_id}, which has no such partition; "
                     f"what it held from offset {known.next_offset} on is lost"

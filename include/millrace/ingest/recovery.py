@@ -101,23 +101,7 @@ def skip_lost(ledger: Ledger, reader: Reader, position: Position) -> None:
         )
     if low <= position.next_offset:
         return  # it is there after all
-    lost = Range(partition, position.next_offset, low)
-    with ledger.connection.transaction():
-        if not ledger.skip(lost, incarnation=position.incarnation, topic_id=position.topic_id):
-            raise LeaseLostError(f"partition {partition} belongs to another worker")
-        ledger.incident(
-            "data_loss",
-            lost,
-            position.incarnation,
-            "Kafka's retention removed these offsets before they were loaded",
-        )
-    log.error(
-        "DATA LOSS: %s partition %d, offsets %d to %d were removed by Kafka's retention",
-        ledger.source.topic,
-        partition,
-        lost.first_offset,
-        lost.next_offset - 1,
-    )
+    ledger.lose(position, low, "Kafka's retention removed these offsets before they were loaded")
 
 
 def messages_of(

@@ -39,11 +39,7 @@ def ensure(settings: Settings, ledger: Ledger) -> int:
         fresh = expected + 1
         since = _held_since(settings, ledger)
         _fill(client, sources.active(ledger.connection), since, fresh)
-        ledger.connection.execute(
-            "UPDATE ingest_register SET instance = %s, filled_at = clock_timestamp(), "
-            "horizon = %s, expired_at = clock_timestamp()",
-            [fresh, since],
-        )
+        ledger.run("register_filled", instance=fresh, horizon=since)
         return fresh
 
 
@@ -102,12 +98,7 @@ def expire(settings: Settings, ledger: Ledger, since: datetime) -> bool:
     waits for it; hence not at every plan. Returns whether it was done.
     """
     due = settings.duplicate_window_hours * 3600 / 8
-    rows = ledger.connection.execute(
-        "UPDATE ingest_register SET horizon = %s, expired_at = clock_timestamp() WHERE "
-        "expired_at < clock_timestamp() - make_interval(secs => %s) RETURNING instance",
-        [since, due],
-    ).fetchall()
-    if not rows:
+    if not ledger.run("expire_register", horizon=since, due_seconds=due):
         return False
     with clickhouse.connect(settings, "loader") as client:
         client.command(

@@ -7,14 +7,10 @@ goes on behind it. Its bytes stay in Kafka for as long as the topic keeps them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from millrace.ingest.ledger import Ledger, Position
-from millrace.ingest.model import LeaseLostError, Range
 from millrace.ingest.reader import Reader, UnreadableError
-
-log = logging.getLogger(__name__)
 
 PROOFS = 3
 """So often a batch is asked for before it is given up: what a network spoiled comes right again."""
@@ -38,24 +34,11 @@ def skip(ledger: Ledger, reader: Reader, position: Position, found: UnreadableEr
         return again is not None and again.offset == found.offset
 
     _, end = reader.watermarks(partition)
-    lost = Range(partition, first, first_outside(first, end, is_inside))
-    with ledger.connection.transaction():
-        if not ledger.skip(lost, incarnation=position.incarnation, topic_id=position.topic_id):
-            raise LeaseLostError(f"partition {partition} belongs to another worker")
-        ledger.incident(
-            "data_loss",
-            lost,
-            position.incarnation,
-            f"the record batch at offset {found.offset} can't be decoded ({found.reason}); Kafka "
-            "keeps its bytes for as long as the topic's retention",
-        )
-    log.error(
-        "DATA LOSS: %s partition %d, offsets %d to %d can't be decoded: %s",
-        ledger.source.topic,
-        partition,
-        lost.first_offset,
-        lost.next_offset - 1,
-        found.reason,
+    ledger.lose(
+        position,
+        first_outside(first, end, is_inside),
+        f"the record batch at offset {found.offset} can't be decoded ({found.reason}); Kafka keeps "
+        "its bytes for as long as the topic's retention",
     )
 
 

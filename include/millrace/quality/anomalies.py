@@ -41,16 +41,13 @@ def find(client: Client, hour: Window, now: datetime) -> int:
         "now": now,
     }
     client.command(
-        "DELETE FROM quality_anomalies WHERE window_start = {start:DateTime('UTC')} "
-        "AND kind IN ('volume', 'freshness', 'distribution')",
+        sql.render("clickhouse/quality/forget_anomalies.sql"),
         parameters=parameters,
         settings={"lightweight_deletes_sync": 2},
     )
     for name in ("find_volumes", "find_freshness", "find_distributions"):
         client.command(sql.render(f"clickhouse/quality/{name}.sql"), parameters=parameters)
     ((count,),) = client.query(
-        "SELECT count() FROM quality_anomalies FINAL "
-        "WHERE window_start = {start:DateTime('UTC')} AND found_at = {now:DateTime64(3, 'UTC')}",
-        parameters=parameters,
+        sql.render("clickhouse/quality/count_anomalies.sql"), parameters=parameters
     ).result_rows
     return int(count)

@@ -50,9 +50,7 @@ def measure(client: Client, hour: Window) -> list[Metric]:
     """Compute one hour's metrics."""
     bounds = {"start": hour.start, "end": hour.end}
     ((events,),) = client.query(
-        "SELECT count() FROM events WHERE received_at >= {start:DateTime64(3, 'UTC')} "
-        "AND received_at < {end:DateTime64(3, 'UTC')}",
-        parameters=bounds,
+        sql.render("clickhouse/quality/count_received.sql"), parameters=bounds
     ).result_rows
     rows = client.query(
         sql.render("clickhouse/quality/metrics.sql"),

@@ -166,10 +166,7 @@ def _changed(
     ]
     withheld = {
         (row["window_start"].astimezone(UTC), row["window_end"].astimezone(UTC))
-        for row in connection.execute(
-            "SELECT window_start, window_end FROM published_windows "
-            "WHERE status = 'withheld' AND dataset = 'events'"
-        )
+        for row in connection.execute(sql.render("postgres/quality/withheld_windows.sql"))
     }
     return sorted(
         window

@@ -127,10 +127,7 @@ def publish(client: Client, settings: Settings, rules: list[Rule]) -> bool:
         "clickhouse/rules/metric_definitions.sql", aggregations=wanted, literal=literal
     )
     mark = hashlib.sha256((numbers + meanings).encode()).hexdigest()
-    found = client.query(
-        "SELECT comment FROM system.tables WHERE database = currentDatabase() "
-        "AND name = 'rule_metrics'"
-    ).result_rows
+    found = client.query(sql.render("clickhouse/rules/published_mark.sql")).result_rows
     if found and mark in found[0][0]:
         return False
     _try(client, wanted)

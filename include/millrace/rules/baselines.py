@@ -18,9 +18,6 @@ HISTORY = timedelta(days=28)
 HOURS = 168
 """Hours of a week."""
 
-SIGMAS_PER_MAD = 1.4826
-"""Turns a median absolute deviation into the standard deviation that a normal distribution has."""
-
 LEAST_SAMPLES = 30
 """With fewer events in an hour of the week nothing is judged in it."""
 
@@ -63,10 +60,8 @@ def refresh(
                     now=moment,
                 )
             connection.execute(
-                "INSERT INTO rule_baselines (rule_name, baselines, computed_at) "
-                "VALUES (%s, %s, %s) ON CONFLICT (rule_name) DO UPDATE SET "
-                "baselines = EXCLUDED.baselines, computed_at = EXCLUDED.computed_at",
-                [rule.name, Jsonb(found), moment],
+                sql.render("postgres/rules/put_baseline.sql"),
+                {"rule_name": rule.name, "baselines": Jsonb(found), "computed_at": moment},
             )
             names.append(rule.name)
     return names
@@ -83,9 +78,9 @@ def _user_keys(connection: store.Connection) -> dict[str, str]:
 def baseline(client: Client, rule: Rule, now: datetime) -> list[dict[str, Any]]:
     """Return median and tolerance by hour of the week (Monday 0 h UTC first), for each event type.
 
-    The tolerance is the rule's number of robust standard deviations (``SIGMAS_PER_MAD``; at least a
-    thousandth of the median, so that a constant field is not judged by rounding); -1 where there
-    are too few samples.
+    The tolerance is the rule's number of robust standard deviations (from the median absolute
+    deviation; at least a thousandth of the median, so that a constant field is not judged by
+    rounding); -1 where there are too few samples.
     """
     rows = client.query(
         sql.render("clickhouse/rules/baseline.sql"),
@@ -104,7 +99,7 @@ def baseline(client: Client, rule: Rule, now: datetime) -> list[dict[str, Any]]:
             event_type,
             {"event_type": event_type, "medians": [0.0] * HOURS, "tolerances": [-1.0] * HOURS},
         )
-        spread = max(SIGMAS_PER_MAD * deviation, abs(median) / 1000)
+        spread = max(deviation, abs(median) / 1000)
         line["medians"][hour] = median
         line["tolerances"][hour] = rule.config["deviations"] * spread
     return list(found.values())

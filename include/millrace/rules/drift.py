@@ -47,7 +47,7 @@ def record(settings: Settings, now: datetime | None = None) -> int:
         known_fields = {(event_type, field) for event_type, field, _ in registered}
         for event_type, field, value_type, count, examples, first, last in fields:
             if event_type not in known_types:
-                connection.execute(_REGISTER, [event_type, field, value_type])
+                _register_field(connection, event_type, field, value_type)
             elif (event_type, field, value_type) not in registered:
                 kind = "type_change" if (event_type, field) in known_fields else "new_field"
                 seen = (kind, event_type, field, value_type, count, examples, first, last)
@@ -63,10 +63,11 @@ def _name(text: Any) -> str:
     return postgres.shortened(str(text), NAME_LENGTH)
 
 
-_REGISTER = (
-    "INSERT INTO event_fields (event_type, field, value_type) VALUES (%s, %s, %s) "
-    "ON CONFLICT DO NOTHING"
-)
+def _register_field(connection: Connection, event_type: str, field: str, value_type: str) -> None:
+    connection.execute(
+        sql.render("postgres/rules/register_field.sql"),
+        {"event_type": event_type, "field": field, "value_type": value_type},
+    )
 
 
 def _put(connection: Connection, *values: Any) -> int:
@@ -106,4 +107,4 @@ def register(connection: Connection, drift_id: int) -> None:
             )
         register_event_type(connection, found["event_type"], "Registered from schema drift.")
     else:
-        connection.execute(_REGISTER, [found["event_type"], found["field"], found["value_type"]])
+        _register_field(connection, found["event_type"], found["field"], found["value_type"])

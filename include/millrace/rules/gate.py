@@ -106,10 +106,7 @@ def compile_gate(
 def current_gate(connection: Connection, source_id: str) -> KeptGate | None:
     """Return the gate in force for a source, if one was compiled by this version or a later one."""
     row = connection.execute(
-        "SELECT gate_id, source_id, statement, fingerprint, definition "
-        "FROM current_gates JOIN gates USING (gate_id, source_id) "
-        "WHERE source_id = %s AND definition IS NOT NULL",
-        [source_id],
+        sql.render("postgres/rules/current_gate.sql"), {"source_id": source_id}
     ).fetchone()
     if row is None:
         return None

@@ -120,9 +120,13 @@ def _record(
         connection.execute(sql.render("postgres/rules/forget_previews.sql"))
         row = postgres.one(
             connection.execute(
-                "INSERT INTO replays (source_id, criteria, repair, preview) "
-                "VALUES (%s, %s, %s, %s) RETURNING replay_id",
-                [criteria.source_id, Jsonb(asdict(criteria)), Jsonb(steps), Jsonb(result)],
+                sql.render("postgres/rules/put_replay.sql"),
+                {
+                    "source_id": criteria.source_id,
+                    "criteria": Jsonb(asdict(criteria)),
+                    "repair": Jsonb(steps),
+                    "preview": Jsonb(result),
+                },
             )
         )
         with (
@@ -142,9 +146,8 @@ def _fresh(connection: Connection, client: Client, criteria: Criteria) -> list[P
     claimed = {
         (r["topic"], r["topic_incarnation"], r["partition"], r["offset"])
         for r in connection.execute(
-            'SELECT topic, topic_incarnation, partition, "offset" FROM replayed_events '
-            "WHERE source_id = %s AND outcome IS DISTINCT FROM %s",
-            [criteria.source_id, REFUSED],
+            sql.render("postgres/rules/claimed_positions.sql"),
+            {"source_id": criteria.source_id, "refused": REFUSED},
         )
     }
     # Claimed ones don't count towards the limit, or a second run would never get beyond it.
@@ -264,9 +267,13 @@ def _note_outcome(
     connection: Connection, replay_id: int, sequences: list[int], outcome: str, detail: str
 ) -> None:
     connection.execute(
-        "UPDATE replayed_events SET outcome = %s, detail = %s "
-        "WHERE replay_id = %s AND sequence = ANY(%s)",
-        [outcome, detail, replay_id, sequences],
+        sql.render("postgres/rules/note_outcome.sql"),
+        {
+            "replay_id": replay_id,
+            "sequences": sequences,
+            "outcome": outcome,
+            "detail": detail,
+        },
     )
 
 
@@ -279,9 +286,8 @@ def _items(
     """
     while True:
         rows = connection.execute(
-            'SELECT topic, topic_incarnation, partition, "offset", sequence FROM replayed_events '
-            "WHERE replay_id = %s AND sequence >= %s ORDER BY sequence LIMIT %s",
-            [replay["replay_id"], first, CHUNK],
+            sql.render("postgres/rules/replayed_messages.sql"),
+            {"replay_id": replay["replay_id"], "first": first, "limit": CHUNK},
         ).fetchall()
         if not rows:
             return
@@ -351,15 +357,14 @@ def settle(settings: Settings, replay_id: int) -> dict[str, int]:
         ).result_rows
         with connection.transaction(), connection.cursor() as cursor:
             cursor.executemany(
-                "UPDATE replayed_events SET outcome = %s WHERE replay_id = %s "
-                "AND topic = %s AND topic_incarnation = %s AND partition = %s "
-                'AND "offset" = %s AND outcome IS NULL',
-                [(outcome, replay_id, *origin.rsplit("/", 3)) for origin, outcome in rows],
+                sql.render("postgres/rules/settle_outcome.sql"),
+                [
+                    {"outcome": outcome, "replay_id": replay_id, **_place(origin)}
+                    for origin, outcome in rows
+                ],
             )
         counts = connection.execute(
-            "SELECT coalesce(outcome, 'pending') AS outcome, count(*) AS events "
-            "FROM replayed_events WHERE replay_id = %s GROUP BY 1",
-            [replay_id],
+            sql.render("postgres/rules/count_outcomes.sql"), {"replay_id": replay_id}
         ).fetchall()
         found = {row["outcome"]: row["events"] for row in counts}
         if not found.get("pending"):
@@ -368,3 +373,9 @@ def settle(settings: Settings, replay_id: int) -> dict[str, int]:
                 [replay_id],
             )
     return found
+
+
+def _place(origin: str) -> dict[str, str]:
+    """Return the parts of a header that says where a message was rejected."""
+    names = ("topic", "incarnation", "partition", "offset")
+    return dict(zip(names, origin.rsplit("/", 3), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import yaml
@@ -79,14 +79,16 @@ def put_rule(connection: Connection, rule: Rule) -> None:
         ) from error
 
 
-def set_column(connection: Connection, name: str, column: str, value: object) -> None:
+def set_column(
+    connection: Connection,
+    name: str,
+    column: Literal["mode", "is_active", "priority"],
+    value: object,
+) -> None:
     """Set ``mode``, ``is_active`` or ``priority`` of a rule. Raises ``RuleError`` if unknown."""
     find_rule(connection, name)
-    statement = psycopg.sql.SQL(
-        "UPDATE processing_rules SET {column} = %s, version = version + 1, updated_at = now() "
-        "WHERE name = %s AND {column} IS DISTINCT FROM %s"
-    ).format(column=psycopg.sql.Identifier(column))
-    connection.execute(statement, [value, name, value])
+    statement = sql.render("postgres/rules/set_column.sql", column=column)
+    connection.execute(statement, {"name": name, "value": value})
 
 
 def remove_rule(connection: Connection, name: str) -> None:
@@ -98,9 +100,8 @@ def remove_rule(connection: Connection, name: str) -> None:
 def register_event_type(connection: Connection, event_type: str, description: str) -> None:
     """Register an event type, or make it active again."""
     connection.execute(
-        "INSERT INTO event_types (event_type, description) VALUES (%s, %s) "
-        "ON CONFLICT (event_type) DO UPDATE SET is_active = true",
-        [event_type, description],
+        sql.render("postgres/rules/register_event_type.sql"),
+        {"event_type": event_type, "description": description},
     )
 
 
@@ -132,9 +133,7 @@ def seed(connection: Connection, settings: Settings) -> dict[str, int]:
         ).rowcount
         for entry in seeded_event_types():
             added["event_types"] += connection.execute(
-                "INSERT INTO event_types (event_type, description) VALUES (%s, %s) "
-                "ON CONFLICT DO NOTHING",
-                [entry["event_type"], entry["description"]],
+                sql.render("postgres/rules/seed_event_type.sql"), entry
             ).rowcount
         known = {rule.name for rule, _ in all_rules(connection)}
         for rule in seeded_rules():

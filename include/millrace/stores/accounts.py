@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from millrace.settings import REPOSITORY
+from millrace.stores import sql
 
 TABLE = REPOSITORY / "include" / "sql" / "clickhouse" / "accounts.yaml"
 
@@ -95,11 +96,14 @@ class Accounts(_Data):
         """
         lines = []
         for name, profile in self.profiles.items():
-            known = ", ".join(profile.clauses())
-            parent = f" INHERIT '{_profile(profile.inherits)}'" if profile.inherits else ""
+            parent = [f"INHERIT '{_profile(profile.inherits)}'"] if profile.inherits else []
             lines.append(
-                f"CREATE SETTINGS PROFILE OR REPLACE {_profile(name)} {on_cluster} "
-                f"SETTINGS {known}{',' if parent else ''}{parent}"
+                sql.render(
+                    "clickhouse/profile.sql",
+                    profile=_profile(name),
+                    on_cluster=on_cluster,
+                    clauses=[*profile.clauses(), *parent],
+                )
             )
         for account in self.accounts:
             if account.is_owner or account.name not in passwords:

@@ -225,9 +225,7 @@ def follow_retention(client: Client, settings: Settings) -> list[str]:
         is_raw = column == "ingested_at"
         wanted = settings.raw_retention_days if is_raw else settings.events_retention_days
         if days != wanted:
-            client.command(
-                f"ALTER TABLE {table} {on_cluster} "
-                f"MODIFY TTL toDateTime({column}) + INTERVAL {wanted} DAY"
-            )
+            change = {"table": table, "on_cluster": on_cluster, "column": column, "days": wanted}
+            client.command(sql.render("clickhouse/keep_for.sql", **change))
             changed.append(table)
     return changed

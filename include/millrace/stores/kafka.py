@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec, TopicMetadata
 
 from millrace import waiting
 from millrace.settings import Settings
 
 ANSWER_SECONDS = 15.0
 """How long a broker may take to answer at all."""
+
+LARGEST_MESSAGE_BYTES = 16 << 20
+"""The largest message that a source's topic takes."""
 
 
 def admin(settings: Settings) -> AdminClient:
@@ -67,6 +78,29 @@ def _access(settings: Settings) -> dict[str, Any]:
     return settings.kafka_config | {"bootstrap.servers": settings.kafka_bootstrap_servers}
 
 
+def ends(
+    settings: Settings, partitions: Iterable[tuple[str, int]], *, timeout: float = 30
+) -> dict[tuple[str, int], int]:
+    """Return where partitions (topic, number) end for a reader of what is committed.
+
+    Nothing is returned for one that is gone. Raises ``confluent_kafka.KafkaException`` when no
+    broker answers.
+    """
+    client = admin(settings)  # lives until the answer is there
+    known = client.list_topics(timeout=timeout).topics
+    asked = {
+        TopicPartition(topic, number): OffsetSpec.latest()
+        for topic, number in partitions
+        if topic in known and number in known[topic].partitions
+    }
+    if not asked:
+        return {}
+    answers = client.list_offsets(
+        asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout
+    )
+    return {(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
+
+
 def ensure_topic(
     settings: Settings, topic: str, *, partitions: int | None = None, **config: str
 ) -> bool:
@@ -82,7 +116,7 @@ def ensure_topic(
             "retention.ms": str(settings.topic_retention_hours * 3_600_000),
             "compression.type": "producer",
             "min.insync.replicas": "2" if settings.topic_replication >= 3 else "1",
-            "max.message.bytes": str(16 << 20),
+            "max.message.bytes": str(LARGEST_MESSAGE_BYTES),
             **config,
         },
     )

@@ -40,8 +40,8 @@ BY_KEY = -1
 
 TRANSACTION_MESSAGES = 5_000
 TRANSACTION_BYTES = 16 << 20
-LARGEST_MESSAGE = 17 << 20
-"""Above the largest message that a source's topic takes (16 MiB), since headers are added."""
+LARGEST_MESSAGE = kafka.LARGEST_MESSAGE_BYTES + (1 << 20)
+"""Above the largest message that a source's topic takes, in bytes, since headers are added."""
 
 
 class RefusedError(RuntimeError):

@@ -88,9 +88,7 @@ def clear(settings: Settings, connection: psycopg.Connection[Any]) -> list[str]:
 def withdrawn(connection: psycopg.Connection[Any]) -> list[Withdrawn]:
     """Return the views that were taken out of production, oldest first."""
     rows = connection.execute(
-        "SELECT view, rollups, error, withdrawn_at, tried_release FROM withdrawn_views "
-        "WHERE view NOT LIKE %s ORDER BY withdrawn_at",
-        [f"{project.SHADOW}.%"],
+        sql.render("postgres/transform/withdrawn.sql"), {"shadow": f"{project.SHADOW}."}
     ).fetchall()
     return [Withdrawn(**{**row, "rollups": tuple(row["rollups"])}) for row in rows]
 

@@ -7,8 +7,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from confluent_kafka import TopicPartition
-
 from millrace.contract import ledger
 from millrace.ingest.model import StalledError
 from millrace.ingest.plan import plan
@@ -17,7 +15,6 @@ from millrace.settings import Settings
 from millrace.stores import kafka, postgres
 
 SHORTEST_TURN_SECONDS, LONGEST_TURN_SECONDS = 3.0, 30.0
-GROUP = "millrace.resume"
 
 
 class BehindError(RuntimeError):
@@ -30,7 +27,9 @@ def resume(settings: Settings, seconds: float = 600) -> None:
     Turns grow from three to thirty seconds, so that what stands in the way of one is tried again
     soon. Raises ``BehindError`` when ``seconds`` are over.
     """
-    ends = _ends(settings)
+    with postgres.connect(settings) as connection:
+        rows = connection.execute("SELECT topic, partition FROM ingest_positions").fetchall()
+    ends = kafka.ends(settings, [(row["topic"], row["partition"]) for row in rows])
     deadline = time.monotonic() + seconds
     with ThreadPoolExecutor() as pool:
         for turn in itertools.count():
@@ -55,27 +54,6 @@ def _load(worker: Worker, seconds: float) -> str:
     except StalledError as error:
         return str(error)
     return ""
-
-
-def _ends(settings: Settings) -> dict[tuple[str, int], int]:
-    """Return where each partition of each source ends in Kafka now; nothing for one that is gone.
-
-    A topic that was made anew may have fewer.
-    """
-    with postgres.connect(settings) as connection:
-        rows = connection.execute("SELECT topic, partition FROM ingest_positions").fetchall()
-    consumer = kafka.consumer(settings, GROUP)
-    try:
-        topics = consumer.list_topics(timeout=30).topics
-        return {
-            (row["topic"], row["partition"]): consumer.get_watermark_offsets(
-                TopicPartition(row["topic"], row["partition"]), timeout=30
-            )[1]
-            for row in rows
-            if row["topic"] in topics and row["partition"] in topics[row["topic"]].partitions
-        }
-    finally:
-        consumer.close()
 
 
 def _behind(settings: Settings, ends: dict[tuple[str, int], int]) -> str:

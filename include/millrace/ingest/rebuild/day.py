@@ -243,10 +243,7 @@ class _Rebuild:
                 f"move them to another day, and {doubled:,} messages would have two; "
                 "the day stays as it is"
             )
-        repeated = self.session.number(
-            f"SELECT count() - uniqExact(event_id) FROM {self.session.shadow} "  # noqa: S608
-            "WHERE source_id IN {sources:Array(String)}"
-        )
+        ((repeated,),) = self.session.rows("repeated_ids")
         if repeated:
             raise RebuildError(f"{repeated:,} event ids of {self.day} are there more than once")
 
@@ -287,10 +284,7 @@ class _Rebuild:
 
     def _refuse_copies(self) -> None:
         """An event that the rebuild brought back may have come once more meanwhile."""
-        copies = self.session.number(
-            f"SELECT count() FROM {self.session.arrived} "  # noqa: S608
-            "WHERE event_id IN (SELECT event_id FROM fresh)"
-        )
+        ((copies,),) = self.session.rows("copies")
         if copies:
             raise RebuildError(
                 f"{copies:,} copies of events that the rebuild brings back arrived meanwhile; "

@@ -43,8 +43,7 @@ class RollupError(RuntimeError):
 def replace_partition(client: Client, table: str, shadow: str, day: date) -> None:
     """Put a shadow's partition in the place of a table's, at once; names with their database."""
     ((rows,),) = client.query(
-        "SELECT sum(rows) FROM system.parts WHERE active AND partition = {partition:String} "
-        "AND concat(database, '.', table) = {name:String}",
+        sql.render("clickhouse/rebuild/rows_of_partition.sql"),
         parameters={"partition": str(day), "name": shadow},
     ).result_rows
     change = f"REPLACE PARTITION '{day}' FROM {shadow}" if rows else f"DROP PARTITION '{day}'"
@@ -154,17 +153,14 @@ class Rollups:
 
     def _partitions(self, table: str) -> set[date]:
         rows = self._client.query(
-            "SELECT DISTINCT partition FROM system.parts "
-            "WHERE active AND rows > 0 AND concat(database, '.', table) = {name:String}",
-            parameters={"name": table},
+            sql.render("clickhouse/rebuild/partitions.sql"), parameters={"name": table}
         ).result_rows
         return {date.fromisoformat(partition) for (partition,) in rows}
 
     def _partition_key(self, table: str) -> str:
         database, name = table.split(".")
         rows = self._client.query(
-            "SELECT partition_key FROM system.tables "
-            "WHERE database = {database:String} AND name = {table:String}",
+            sql.render("clickhouse/rebuild/partition_key.sql"),
             parameters={"database": database, "table": name},
         ).result_rows
         return str(rows[0][0]) if rows else ""
@@ -172,8 +168,7 @@ class Rollups:
     def drop(self) -> None:
         """Drop every shadow, also those that a killed rebuild has left."""
         rows = self._client.query(
-            "SELECT concat(database, '.', name) FROM system.tables "
-            "WHERE endsWith(name, {suffix:String}) OR endsWith(name, {part:String})",
+            sql.render("clickhouse/rebuild/shadows.sql"),
             parameters={"suffix": self._suffix, "part": f"{self._suffix}_part"},
         ).result_rows
         for (name,) in rows:

@@ -25,7 +25,7 @@ from millrace.lab.chaos.proxy import Proxy
 from millrace.lab.chaos.topic import RemadeTopic
 from millrace.stack import airflow
 from millrace.stack.stack import Stack
-from millrace.stores import clickhouse, postgres
+from millrace.stores import clickhouse, postgres, sql
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +98,7 @@ class Harm:
         It gives them another identity for deduplication; the next restart gives the old one back.
         """
         with closing(clickhouse.connect(self.stack.settings)) as client:
-            views = client.query(
-                "SELECT concat(database, '.', name), as_select FROM system.tables "
-                "WHERE engine = 'MaterializedView'"
-            ).result_rows
+            views = client.query(sql.render("clickhouse/chaos/views.sql")).result_rows
             for view, select in views:
                 client.command(f"ALTER TABLE {view} MODIFY QUERY {select}")
         restarts = self.rng.random() < 0.5

@@ -11,7 +11,7 @@ from millrace.lab.simulate.manifest import Manifest
 from millrace.lab.verify import simulation
 from millrace.rules import gate
 from millrace.settings import Settings
-from millrace.stores import kafka, postgres
+from millrace.stores import kafka, postgres, sql
 
 NAME = "remade"
 """The topic, its source, and the table of its events: what goes with it concerns no rollup."""
@@ -33,10 +33,7 @@ class RemadeTopic:
         """Register the source and begin to send."""
         with postgres.connect(self.settings) as connection:
             connection.execute(
-                "INSERT INTO data_sources "
-                "(source_id, description, topic, dead_letter_topic, target_table) "
-                "VALUES (%(name)s, 'Made anew again and again', %(name)s, %(dead_letters)s, "
-                "%(name)s) ON CONFLICT DO NOTHING",
+                sql.render("postgres/chaos/add_source.sql"),
                 {"name": NAME, "dead_letters": self.settings.dead_letter_topic},
             )
             gate.compile_all(connection, self.settings)

@@ -94,7 +94,7 @@ class KafkaSink:
             **{
                 "message.timeout.ms": 0,  # a broker may be away for as long as it likes
                 "log_level": 2,  # … without a line on the terminal for every attempt to reconnect
-                "message.max.bytes": 16 << 20,
+                "message.max.bytes": kafka.LARGEST_MESSAGE_BYTES,
                 "queue.buffering.max.messages": 400_000,
                 "queue.buffering.max.kbytes": 512 << 10,
                 "batch.num.messages": 20_000,

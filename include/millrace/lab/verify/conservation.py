@@ -15,12 +15,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from millrace import waiting
-from millrace.lab.verify import models, rollups
+from millrace.lab.verify import ledger, models, rollups
 from millrace.lab.verify.log import Extent, Log
 from millrace.lab.verify.report import Check, Difference, Report
 from millrace.lab.verify.warehouse import Misplaced, Span, Warehouse, fingerprint
 from millrace.settings import Settings
-from millrace.stores import postgres, sql
 
 POLL_SECONDS = 0.5
 DAY_MS = 86_400_000
@@ -53,33 +52,6 @@ class Partition:
         return spans
 
 
-def _topics(settings: Settings) -> list[str]:
-    with postgres.connect(settings) as connection:
-        rows = connection.execute("SELECT topic FROM data_sources ORDER BY source_id").fetchall()
-    return [row["topic"] for row in rows]
-
-
-def _current_incarnation(settings: Settings, topic: str, topic_id: str) -> int | None:
-    with postgres.connect(settings) as connection:
-        row = connection.execute(
-            "SELECT max(topic_incarnation) AS incarnation FROM ingest_positions "
-            "WHERE topic = %s AND topic_id = %s",
-            [topic, topic_id],
-        ).fetchone()
-    return None if row is None else row["incarnation"]
-
-
-def _reported_losses(settings: Settings, topic: str) -> list[tuple[int, int, int, int]]:
-    """Return what ingest itself reported as lost: incarnation, partition, first, next."""
-    with postgres.connect(settings) as connection:
-        rows = connection.execute(
-            "SELECT topic_incarnation, partition, first_offset, next_offset "
-            "FROM ingest_incidents WHERE topic = %s AND kind = 'data_loss'",
-            [topic],
-        ).fetchall()
-    return [tuple(row.values()) for row in rows]
-
-
 class Conservation:
     """One topic's proof."""
 
@@ -89,7 +61,7 @@ class Conservation:
         self.warehouse = Warehouse(settings, topic)
         self.log = Log(settings, topic)
         self.ends = self.log.extents()
-        self.current = _current_incarnation(settings, topic, self.log.topic_id())
+        self.current = ledger.incarnation(settings, topic, self.log.topic_id())
         self.erased: dict[tuple[int, int], set[int]] = {}
         for incarnation, partition, offset in self.warehouse.rows("erased"):
             self.erased.setdefault((incarnation, partition), set()).add(offset)
@@ -167,7 +139,9 @@ class Conservation:
         )
 
     def _partitions(self) -> list[Partition]:
-        reported = _reported_losses(self.settings, self.topic)
+        reported = [
+            tuple(loss.values()) for loss in ledger.rows(self.settings, "losses", topic=self.topic)
+        ]
         partitions = []
         for (incarnation, number), extent in self._held().items():
             kafka = self.ends.get(number) if incarnation == self.current else None
@@ -212,17 +186,15 @@ class Conservation:
         """Return the claimed ranges around ``gaps`` whose micro-batches lack no message."""
         if not gaps:
             return []
-        with postgres.connect(self.settings) as connection:
-            claims = connection.execute(
-                sql.render("postgres/verify/claims.sql"),
-                {
-                    "topic": self.topic,
-                    "incarnation": one.incarnation,
-                    "partition": one.number,
-                    "first": gaps[0][0],
-                    "after": gaps[-1][1],
-                },
-            ).fetchall()
+        claims = ledger.rows(
+            self.settings,
+            "claims",
+            topic=self.topic,
+            incarnation=one.incarnation,
+            partition=one.number,
+            first=gaps[0][0],
+            after=gaps[-1][1],
+        )
         if not claims:
             return []
         numbers = [claim["batch_id"] for claim in claims]
@@ -362,7 +334,7 @@ def verify(
     report = Report("Conservation: Kafka, raw_events, events, rejected_events")
     until = time.monotonic() + wait_seconds
     seen: set[str] = set()
-    for topic in topics or _topics(settings):
+    for topic in topics or [row["topic"] for row in ledger.rows(settings, "topics")]:
         proof = Conservation(settings, topic)
         proof.wait(until, on_progress)
         report.checks.extend(proof.checks())

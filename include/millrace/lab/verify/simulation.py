@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 
 from millrace import waiting
 from millrace.lab.simulate.manifest import Manifest
-from millrace.lab.verify import models, rollups
+from millrace.lab.verify import ledger, models, rollups
 from millrace.lab.verify.report import Check, Difference, Report, compare
 from millrace.lab.verify.warehouse import Span, Warehouse
 from millrace.settings import Settings
-from millrace.stores import postgres
 
 POLL_SECONDS = 0.5
 
@@ -31,26 +30,22 @@ def await_incarnation(settings: Settings, manifest: Manifest, until: float) -> i
     ``until`` is a time of ``time.monotonic()``. Raises ``LookupError`` when it passes.
     """
 
-    def found() -> dict[str, int] | None:
-        with postgres.connect(settings) as connection:
-            return connection.execute(
-                "SELECT topic_incarnation FROM ingest_positions "
-                "WHERE topic = %s AND topic_id = %s ORDER BY topic_incarnation DESC LIMIT 1",
-                [manifest.topic, manifest.topic_id],
-            ).fetchone()
+    def known() -> list[int]:
+        incarnation = ledger.incarnation(settings, manifest.topic, manifest.topic_id)
+        return [] if incarnation is None else [incarnation]
 
-    row = waiting.until(
-        found,
+    (incarnation,) = waiting.until(
+        known,
         f"ingest to know topic {manifest.topic!r} with the id {manifest.topic_id}",
         seconds=max(0.0, until - time.monotonic()),
         every=POLL_SECONDS,
         hint=(
             "the simulation wrote to it, and either ingest has not started yet, or the topic was "
-            "deleted and created anew since"
+            "deleted and created again since"
         ),
         error=LookupError,
     )
-    return row["topic_incarnation"]
+    return incarnation
 
 
 def await_ingest(

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from millrace.lab.verify import ledger
 from millrace.lab.verify.report import Difference
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres, sql
+from millrace.stores import clickhouse, sql
 
 Span = tuple[int, int, int]
 """``(partition, first offset, next offset)``."""
@@ -77,18 +78,13 @@ class Warehouse:
 
     def __init__(self, settings: Settings, topic: str) -> None:
         self.topic = topic
-        with postgres.connect(settings) as connection:
-            source = connection.execute(
-                "SELECT target_table, coalesce(config -> 'fields' ->> 'timestamp', 'timestamp') "
-                "AS timestamp_field FROM data_sources WHERE topic = %s",
-                [topic],
-            ).fetchone()
-            if source is None:
-                raise LookupError(
-                    f"no row of data_sources has the topic {topic!r}, so nothing loads it; add one"
-                )
-            self.target: str = source["target_table"]
-            self.timestamp_field: str = source["timestamp_field"]
+        sources = ledger.rows(settings, "source", topic=topic)
+        if not sources:
+            raise LookupError(
+                f"no row of data_sources has the topic {topic!r}, so nothing loads it; add one"
+            )
+        self.target: str = sources[0]["target_table"]
+        self.timestamp_field: str = sources[0]["timestamp_field"]
         self.client = clickhouse.connect(settings, "operator")
 
     def rows(

@@ -1,4 +1,5 @@
--- Median and median absolute deviation of a field, by event type and hour of the week.
+{% import 'clickhouse/contract/robust.sql.jinja' as robust %}
+-- Median and robust standard deviation of a field, by event type and hour of the week.
 WITH numbers AS (
     SELECT
         event_type,
@@ -18,7 +19,9 @@ medians AS (
     GROUP BY event_type, hour_of_week
     HAVING samples >= {least:UInt32}
 )
-SELECT event_type, hour_of_week, any(median_value), median(abs(number - median_value))
+SELECT
+    event_type, hour_of_week, any(median_value),
+    {{ robust.deviation('median(abs(number - median_value))') }}
 FROM numbers INNER JOIN medians USING (event_type, hour_of_week)
 WHERE isFinite(number)
 GROUP BY event_type, hour_of_week

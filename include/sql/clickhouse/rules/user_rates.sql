@@ -1,3 +1,4 @@
+{% import 'clickhouse/contract/robust.sql.jinja' as robust %}
 {% import 'clickhouse/contract/failures.sql.jinja' as failure %}
 -- Users who sent unusually much in a window: far above what users send in a window of the same hour
 -- of the week, and far above what they themselves do then.
@@ -68,8 +69,8 @@ SELECT
     any(own.usual_count) AS own_usual,
     any(own.deviation) AS own_deviation,
     -- Counts have a noise of their own: the root of what is expected.
-    (value - usual) / greatest(1.4826 * usual_deviation, sqrt(usual), 1) AS above_others,
-    (value - own_usual) / greatest(1.4826 * own_deviation, sqrt(own_usual), 1) AS above_self,
+    (value - usual) / greatest({{ robust.deviation('usual_deviation') }}, sqrt(usual), 1) AS above_others,
+    (value - own_usual) / greatest({{ robust.deviation('own_deviation') }}, sqrt(own_usual), 1) AS above_self,
     if(own_usual > usual, own_usual, usual) AS expected,
     least(above_others, above_self) AS deviations,
     (SELECT samples FROM everyone) AS samples
