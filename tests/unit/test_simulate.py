@@ -55,6 +55,16 @@ def test_every_message_is_expected_either_as_event_or_with_a_reason() -> None:
         assert len(chunk.keys) == len(chunk.values)
 
 
+def test_the_events_to_be_accepted_are_the_ones_that_are_counted() -> None:
+    for chunk in made(traffic()):
+        counted: Counter[tuple[int, str, str, str]] = Counter()
+        for value in chunk.accepted():
+            event = orjson.loads(value)
+            minute = int(datetime.fromisoformat(event["timestamp"]).timestamp() // 60)
+            counted[minute, event["country"], event["device"], event["event"]] += 1
+        assert counted == chunk.counts
+
+
 @pytest.mark.parametrize("kind", [kind for kind, fault in faults.FAULTS.items() if fault.reason])
 def test_a_fault_kind_alone_yields_its_reason_alone(kind: str) -> None:
     source = made(traffic(**{kind: 1.0}), total=1000)

@@ -63,15 +63,22 @@ class Chunk:
     """Messages to send, in order, and what is expected of them.
 
     ``counts`` is keyed by (minute since 1970, country, device, event type) and holds the events
-    to be accepted; ``rejected`` is by reason.
+    to be accepted; ``rejected`` is by reason. ``drawn`` are the messages before faults were put
+    into some of them, and ``sound`` tells which are accepted, with what was drawn.
     """
 
     keys: list[bytes]
     values: list[bytes | None]
+    drawn: list[bytes]
+    sound: npt.NDArray[np.bool_]
     counts: Counter[tuple[int, str, str, str]] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+
+    def accepted(self) -> list[bytes]:
+        """Return the events to be accepted, as they were drawn."""
+        return [self.drawn[place] for place in np.flatnonzero(self.sound)]
 
 
 def _weights(shares: list[float]) -> Floats:
@@ -152,10 +159,10 @@ class Traffic:
         values: list[bytes | None] = list(rows)
         keys = [b"%d" % user for user in self.user_ids(users).tolist()]
 
-        made = Chunk(keys=keys, values=values)
-        self._spoil(made, kinds, times, sent_at)
         sound = (kinds >= len(self.kinds)) | late | np.isin(kinds, self._harmless())
-        self._expect(made, sound, times, types, users, pages)
+        made = Chunk(keys=keys, values=values, drawn=rows, sound=sound)
+        self._spoil(made, kinds, times, sent_at)
+        self._expect(made, times, types, users, pages)
         return made
 
     def _delays(self, count: int) -> Ints:
@@ -276,11 +283,9 @@ class Traffic:
         chunk.rejected["duplicate_event_id"] += 1
         chunk.kinds[DUPLICATE] += 1
 
-    def _expect(
-        self, chunk: Chunk, sound: npt.NDArray[np.bool_], times: Ints, types: Ints, users: Ints,
-        pages: Ints,
-    ) -> None:  # fmt: skip
+    def _expect(self, chunk: Chunk, times: Ints, types: Ints, users: Ints, pages: Ints) -> None:
         """Count the sound events as the warehouse must."""
+        sound = chunk.sound
         minutes = times[sound] // 60_000
         country, device = self.user_country[users][sound], self.user_device[users][sound]
         code = ((minutes * 64 + country) * 8 + device) * 16 + types[sound]
