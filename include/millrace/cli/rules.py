@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -191,7 +191,7 @@ def disable(name: str) -> None:
     _set(name, "is_active", False, "off")
 
 
-def _set(name: str, column: str, value: object, state: str) -> None:
+def _set(name: str, column: Literal["mode", "is_active"], value: object, state: str) -> None:
     from millrace.rules import store
 
     change(

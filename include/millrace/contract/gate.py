@@ -106,9 +106,7 @@ class Gate:
     def in_force(cls, connection: psycopg.Connection[DictRow], source_id: str) -> Gate | None:
         """Return the gate that a source's messages go through now, if one was compiled."""
         row = connection.execute(
-            "SELECT definition FROM current_gates JOIN gates USING (gate_id, source_id) "
-            "WHERE source_id = %s AND definition IS NOT NULL",
-            [source_id],
+            sql.render("postgres/contract/current_gate.sql"), {"source_id": source_id}
         ).fetchone()
         return None if row is None else cls.from_json(row["definition"])
 

@@ -106,7 +106,7 @@ def compile_gate(
 def current_gate(connection: Connection, source_id: str) -> KeptGate | None:
     """Return the gate in force for a source, if one was compiled by this version or a later one."""
     row = connection.execute(
-        sql.render("postgres/rules/current_gate.sql"), {"source_id": source_id}
+        sql.render("postgres/contract/current_gate.sql"), {"source_id": source_id}
     ).fetchone()
     if row is None:
         return None
