@@ -203,6 +203,47 @@ def test_rejected_rows_are_told_with_their_lines(importer: Importer) -> None:
     }
 
 
+def test_a_row_at_which_the_gate_fails_is_told_alone(importer: Importer) -> None:
+    poison = "throwIf(position(value, '/poison') > 0, 'can''t be computed')"
+    importer.bed.ask(
+        "UPDATE gates SET statement = statement || %s, definition = jsonb_set(definition, "
+        "'{is_broken}', to_jsonb(format('(%%s) OR %%s', definition ->> 'is_broken', %s::text))) "
+        "WHERE source_id = %s",
+        "\nWHERE NOT throwIf(page = '/poison', 'can''t be computed')",
+        poison,
+        importer.bed.name,
+    )
+    pages = ["/", "/a", "/poison", "/b", "/c"]
+    rows = "".join(f"click,{now()},{n},{page}\n" for n, page in enumerate(pages, 1))
+    outcome = importer.send(importer.write("x.csv", "event,timestamp,user_id,page\n" + rows))
+    assert {label: tally.lines for label, tally in outcome.found.rejected.items()} == {
+        "unprocessable||gate": [4]
+    }
+    fate = importer.fate(outcome)
+    assert (fate.loaded, fate.rejected["unprocessable"].lines) == (4, [4])
+
+
+def test_a_files_own_ids_are_known_however_they_are_spelt(importer: Importer) -> None:
+    first = "6F4CBB1A-33A0-5D8D-9C5E-1B0F3F1F3C52"
+    rows = f"click,{now(hours=2)},1,{first}\nclick,{now()},2,order 7\n"
+    path = importer.write("x.csv", "event,timestamp,user_id,event_id\n" + rows)
+    outcome = importer.send(path)
+    fate = importer.fate(outcome)
+    assert (fate.loaded, fate.rejected["invalid_type"].lines) == (1, [3])
+    again = importer.send(importer.write("y.csv", path.read_text().replace(first, first.lower())))
+    assert (again.sent, again.known) == (1, 1)
+    only = importer.write("z.csv", path.read_text().replace(first, "order 6"))
+    with pytest.raises(MappingError, match="--hash event_id=COLUMN"):
+        importer.send(only)
+
+
+def test_a_file_of_bad_rows_only_is_told_like_any_other(importer: Importer) -> None:
+    path = importer.write("x.csv", 'event,timestamp,user_id\nclick\nclick,"open\n')
+    outcome = importer.send(path)
+    assert [bad.line for bad in outcome.found.examples] == [2, 3]
+    assert importer.fate(outcome) == Fate(loaded=0, known=0)
+
+
 def test_what_would_all_be_rejected_is_not_sent(importer: Importer) -> None:
     with pytest.raises(MappingError, match="MILLRACE_EVENTS_RETENTION_DAYS"):
         importer.send(FLIGHTS, MAPPING)

@@ -13,7 +13,7 @@ import pytest
 
 from millrace.contract import json_text
 from millrace.imports import files
-from millrace.imports.convert import Converter
+from millrace.imports.convert import BadRowError, Converter, canonical
 from millrace.imports.files import Reading
 from millrace.imports.mapping import Mapping, MappingError
 from millrace.imports.records import FileError
@@ -86,6 +86,8 @@ def test_a_delimiter_that_is_not_sure_is_asked_for(write):
     path = write("x.csv", "a;b|c\n1;2|3\n")
     with pytest.raises(FileError, match="a semicolon and a bar; say which with --delimiter"):
         read(path)
+    with pytest.raises(FileError, match="not one character"):
+        read(path, delimiter="||")
     assert read(path, delimiter="|") == [(2, {"a;b": "1;2", "c": "3"})]
 
 
@@ -110,8 +112,9 @@ def test_other_encodings_are_asked_for_and_given(write):
     assert read(path, encoding="latin-1") == [(2, {"näme": "Jörg"})]
     with pytest.raises(FileError, match="it is not ascii"):
         read(path, encoding="ascii")
-    with pytest.raises(FileError, match="no encoding 'klingon'"):
-        read(path, encoding="klingon")
+    for name in ("klingon", "base64"):
+        with pytest.raises(FileError, match=f"no encoding '{name}'"):
+            read(path, encoding=name)
     with pytest.raises(FileError, match="--encoding utf-16-le"):
         read(write("y.csv", "a,b\n1,2\n".encode("utf-16-le")))
 
@@ -297,11 +300,33 @@ def test_a_column_named_like_a_field_is_not_lost():
         assert (event["was"], event["country"], event["user_id"]) == ("3", "NO", "2")
 
 
+def test_users_are_the_same_however_a_spreadsheet_writes_their_numbers():
+    converter = Converter(Mapping(hashed={"user_id": ["who"]}))
+    row = {"event": "click", "timestamp": ROW["timestamp"]}
+    made = [converter.event(row | {"who": who})["user_id"] for who in ("34", "34.0", 34, 34.0)]
+    assert len(set(made)) == 1
+    with pytest.raises(BadRowError, match="user_id is empty: who are"):
+        converter.event(row | {"who": ""})
+
+
 def test_an_empty_value_is_none_but_in_json():
     row = ROW | {"a": "", "b": None, "page": None}
     assert Converter(Mapping()).event(row) == ROW | {"timestamp": "2026-01-02T00:00:00.000Z"}
     kept = Converter(Mapping(), keeps_empty=True).event(row)
     assert (kept["a"], kept["b"], "page" in kept) == ("", None, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "spelt"),
+    [
+        ("6F4CBB1A-33A0-5D8D-9C5E-1B0F3F1F3C52", "6f4cbb1a-33a0-5d8d-9c5e-1b0f3f1f3c52"),
+        ("6f4cbb1a33a05d8d9c5e1b0f3f1f3c52", "6f4cbb1a-33a0-5d8d-9c5e-1b0f3f1f3c52"),
+        ("order 7", None),
+        (7, None),
+    ],
+)
+def test_ids_are_compared_as_the_warehouse_spells_them(given, spelt):
+    assert canonical(given) == spelt
 
 
 def test_a_source_has_its_own_names():

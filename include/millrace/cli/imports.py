@@ -157,8 +157,6 @@ def _say(outcome: Outcome, fate: Fate | None, *, is_dry: bool) -> None:
         if fate.missing:
             lines.append(f"{fate.missing:>12,} have not arrived; see ./millrace ingest status")
     lines.append(f"{found.bad:>12,} bad, not sent")
-    if found.unjudged:
-        lines.append(f"{found.unjudged:>12,} could not be tried on the rules; loading will tell")
     typer.echo("\n".join(lines))
     if found.bad:
         _say_bad(found, outcome)

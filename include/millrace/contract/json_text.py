@@ -15,6 +15,9 @@ import orjson
 MOST_DIGITS = 4_300
 """A longer whole number is read as its text: Python takes quadratic time for it, and refuses."""
 
+MOST_BRACKETS = 250
+"""What has more may be nested deeper than orjson writes."""
+
 
 class JsonText:
     """A value that stays as it is written; ``str()`` gives the text."""
@@ -44,7 +47,8 @@ def read(text: str) -> dict[str, Any]:
     Python could not write again, are ``JsonText``. Raises ``ValueError`` where the text is no JSON
     object, ``RecursionError`` where it is nested too deep.
     """
-    if not _HALF_PAIR.search(text):
+    is_flat = text.count("{") + text.count("[") < MOST_BRACKETS
+    if is_flat and not _HALF_PAIR.search(text):
         try:
             row = _QUICK.decode(text)
         except _KeyTwiceError:

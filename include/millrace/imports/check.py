@@ -54,7 +54,6 @@ class Findings:
     examples: list[Bad] = field(default_factory=list)
     untimely: dict[str, Tally] = field(default_factory=dict)
     rejected: dict[str, Tally] = field(default_factory=dict)
-    unjudged: int = 0
     bad_numbers: array[int] = field(default_factory=lambda: array("Q"))
     repeated: frozenset[int] = frozenset()
     mend: Path | None = None
@@ -147,9 +146,6 @@ class _Checker:
     def _judge(self) -> None:
         events = [(record, value) for record, value, problem in self.held if not problem]
         failures = self.warehouse.judge(self.gate, [value for _, value in events]) if events else {}
-        if failures is None:
-            self.found.unjudged += len(events)
-            failures = {}
         labels = {events[place][0].number: label for place, label in failures.items()}
         for record, _, problem in self.held:
             label = labels.get(record.number, "")
@@ -182,7 +178,7 @@ class _Checker:
     def finish(self) -> Findings:
         """Judge what is left, and find the events that are there more than once."""
         self._judge()
-        if not self.job.rows.columns:
+        if self.names and not self.job.rows.columns:
             self.job.request.mapping.check_columns(sorted(self.names))
         self.found.repeated = _repeated(self.digests)
         return self.found
@@ -220,6 +216,8 @@ def hint(found: Findings, retention_days: int) -> str:
         )
     if "unknown_event_type" in reasons:
         advice.append("register the event type: ./millrace event-types register NAME")
+    if any(label.split("|")[:2] == ["invalid_type", "event_id"] for label in tallies):
+        advice.append("make ids of a column that holds no UUIDs with --hash event_id=COLUMN")
     text = f"every event would be rejected: {'; '.join(said)}"
     return text + "".join(f"; {one}" for one in advice) + ". Nothing was sent"
 

@@ -23,6 +23,7 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 """Between these lie the times that the tables of events hold."""
 
 _NAMESPACE = uuid.UUID("6f4cbb1a-33a0-5d8d-9c5e-1b0f3f1f3c52").bytes
+_UUID = re.compile("[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}(\\1[0-9a-fA-F]{4}){2}\\1[0-9a-fA-F]{12}")
 _WHOLE = re.compile(r"\s*([0-9]+)(?:\.0+)?\s*")
 """A whole number as spreadsheets write it."""
 
@@ -123,7 +124,7 @@ class Converter:
     def _hash(self, name: str, values: list[object]) -> int | str:
         if all(is_absent(value) for value in values):
             raise BadRowError(f"{name} is empty: {', '.join(self.mapping.hashed[name])} are")
-        text = "\x1f".join("" if value is None else str(value) for value in values)
+        text = "\x1f".join("" if value is None else _whole(str(value)) for value in values)
         content = text.encode(errors="surrogatepass")
         if name == "event_id":
             return _uuid(content)
@@ -143,6 +144,12 @@ def content_digest(event: Row) -> bytes:
 def event_id(digest: bytes, occurrence: int) -> str:
     """Return an event's id: of what it says, and how many like it came before it in its file."""
     return _uuid(digest + b"%d" % occurrence)
+
+
+def canonical(value: object) -> str | None:
+    """Return an event's id as the warehouse spells it; nothing where it is no UUID."""
+    text = str(value)
+    return str(uuid.UUID(text)) if _UUID.fullmatch(text) else None
 
 
 def _uuid(content: bytes) -> str:

@@ -36,6 +36,8 @@ class Delimited:
     def __init__(
         self, path: Path, *, delimiter: str = "", encoding: str = "", is_quoted: bool = True
     ) -> None:
+        if len(delimiter) > 1 or delimiter in ("\n", "\r", '"'):
+            raise FileError(f"--delimiter {delimiter!r} is not one character that can separate")
         self.path = path
         self.encoding = text_files.encoding_of(path, encoding)
         self.is_quoted = is_quoted

@@ -20,7 +20,7 @@ from millrace.imports import files
 from millrace.imports.convert import BadRowError, Converter, read_time
 from millrace.imports.files import Reading
 from millrace.imports.mapping import Mapping, MappingError
-from millrace.imports.records import FileError, Record, Rows
+from millrace.imports.records import FileError, Rows
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,14 @@ def prepare(request: Request, connection: psycopg.Connection[DictRow]) -> Job:
     source = _source(request.topic, connection)
     if rows.columns:
         request.mapping.check_columns(rows.columns)
-    first = next((record for record in rows.records() if not record.problem), None)
-    if first is None:
-        raise FileError(_nothing(rows))
+    if next(rows.records(), None) is None:
+        raise FileError("it holds no rows")
+    readable = (record.row for record in rows.records() if not record.problem)
+    names = rows.columns or list(next(readable, {}))
     shift = _shift(request, rows, source.field_names)
     converter = Converter(
         request.mapping,
-        rows.columns or list(first.row),
+        names,
         source.field_names,
         shift,
         keeps_empty=not rows.columns,
@@ -109,14 +110,6 @@ def prepare(request: Request, connection: psycopg.Connection[DictRow]) -> Job:
 def shift_between(first: datetime, day: date) -> timedelta:
     """Return the whole days that move the first row's (UTC) day to ``day``."""
     return timedelta(days=(day - first.astimezone(UTC).date()).days)
-
-
-def _nothing(rows: Rows) -> str:
-    """Say why there is no row to import."""
-    bad: Record | None = next(rows.records(), None)
-    if bad is None:
-        return "it holds no rows"
-    return f"no row of it can be read; line {bad.line} {bad.problem}"
 
 
 def _source(topic: str, connection: psycopg.Connection[DictRow]) -> Source:

@@ -25,7 +25,7 @@ from millrace.imports.check import (
     check,
     refuse_hopeless,
 )
-from millrace.imports.convert import content_digest, event_id
+from millrace.imports.convert import canonical, content_digest, event_id
 from millrace.imports.mapping import MappingError
 from millrace.imports.request import Job, Request, prepare
 from millrace.imports.warehouse import HEADER, Warehouse
@@ -119,8 +119,10 @@ class _Rows:
         for batch in self._batches():
             keys = self.job.converter.keys
             times = [event[keys["timestamp"]] for _, _, event in batch]
-            ids = [str(event[keys["event_id"]]) for _, _, event in batch]
-            known = self.warehouse.known(ids, min(times), max(times)) if batch else set()
+            ids = [canonical(event[keys["event_id"]]) for _, _, event in batch]
+            known = self.warehouse.known(
+                [one for one in ids if one is not None], min(times), max(times)
+            )
             for (number, line, event), one in zip(batch, ids, strict=True):
                 if one in known:
                     self.outcome.known += 1

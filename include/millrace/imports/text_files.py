@@ -40,7 +40,8 @@ def encoding_of(path: Path, wanted: str = "") -> str:
     if wanted:
         try:
             name = codecs.lookup(wanted).name
-        except LookupError:
+            "".encode(name)  # base64 and its like are no encodings of text
+        except (LookupError, UnicodeError):
             raise FileError(
                 f"there is no encoding {wanted!r}; try utf-8, utf-16, latin-1 or cp1252"
             ) from None

@@ -8,9 +8,10 @@ from datetime import datetime
 from uuid import uuid4
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from clickhouse_connect.driver.external import ExternalData
 
+from millrace.contract.failures import GATE_RULE, Failure
 from millrace.contract.gate import Gate
 from millrace.contract.sources import Source
 from millrace.settings import Settings
@@ -20,6 +21,7 @@ HEADER = f"{headers.PREFIX}import"
 """Says of a message: number and turn of its import, row and line in the file."""
 
 DUPLICATE = "duplicate_event_id"
+UNPROCESSABLE = Failure("unprocessable", rule=GATE_RULE).label
 
 
 @dataclass
@@ -60,25 +62,34 @@ class Warehouse:
         """Close the connection."""
         self.client.close()
 
-    def judge(self, gate: Gate, values: Sequence[bytes]) -> dict[int, str] | None:
+    def judge(self, gate: Gate, values: Sequence[bytes]) -> dict[int, str]:
         """Return the first failure of each event that the gate would reject, by its place.
 
-        ``None`` where the gate's statement fails at one of them, which only loading finds out.
+        Where the gate's statement fails at an event, that one alone is ``unprocessable``.
         Duplicates are told only on arrival.
         """
+        try:
+            return self._judge(gate, values)
+        except OperationalError:
+            raise
+        except DatabaseError:
+            if len(values) == 1:
+                return {0: UNPROCESSABLE}
+        half = len(values) // 2
+        later = self.judge(gate, values[half:])
+        return self.judge(gate, values[:half]) | {half + at: said for at, said in later.items()}
+
+    def _judge(self, gate: Gate, values: Sequence[bytes]) -> dict[int, str]:
         statement = gate.statement(
             f"({sql.render('clickhouse/imports/rows.sql')})", claimed_at="kafka_timestamp"
         )
         content = b"".join(
             b"%d\t%b\n" % (place, _escaped(value)) for place, value in enumerate(values)
         )
-        try:
-            rows = self.client.query(
-                sql.render("clickhouse/imports/judged.sql", statement=statement),
-                external_data=_table("file_rows", content, "number UInt64, value String"),
-            ).result_rows
-        except DatabaseError:
-            return None
+        rows = self.client.query(
+            sql.render("clickhouse/imports/judged.sql", statement=statement),
+            external_data=_table("file_rows", content, "number UInt64, value String"),
+        ).result_rows
         return {int(place): str(failure) for place, failure in rows}
 
     def known(self, ids: Sequence[str], first: str, last: str) -> set[str]:

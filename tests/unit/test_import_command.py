@@ -1,0 +1,36 @@
+"""What ``./millrace import`` says when it is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from millrace.cli.main import app
+from millrace.imports import send
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([("checking", 2_000, None)], "Interrupted: nothing was sent."),
+        (
+            [("checking", 9_000, None), ("sending", 4_000, 9_000)],
+            "Interrupted: 4,000 of 9,000 rows or more were sent, and count once.",
+        ),
+    ],
+)
+def test_an_interruption_says_how_far_it_came_and_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, steps: list[Any], said: str
+) -> None:
+    def run(*_arguments: Any, tell: Any, **_options: Any) -> None:
+        for step in steps:
+            tell(*step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(send, "run", run)
+    done = CliRunner().invoke(app, ["import", str(tmp_path / "x.csv")])
+    assert done.exit_code == 130
+    assert done.output.strip() == f"{said} Run the same command to go on"
