@@ -271,7 +271,7 @@ def test_a_mapping_file_holds_text(tmp_path, name):
     [
         ("m.toml", "set = {country = false}", "set: country must be text, not False"),
         ("m.yaml", "set: {country: [NO]}", "set: country must be text"),
-        ("m.yaml", "set: {country: NO, country: SE}", "'country' is there twice"),
+        ("m.yaml", "set: {country: NO, country: SE}", "the key 'country' is there twice"),
         ("m.yaml", "map: {timestamp: a\n", "can't be read"),
         ("m.yaml", "- a", "must hold some of the keys"),
     ],

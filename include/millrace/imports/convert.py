@@ -115,7 +115,7 @@ class Converter:
         moment = read_time(value, self.zone)
         try:
             moment = (moment + self.shift).astimezone(UTC)
-        except OverflowError:
+        except (OverflowError, ValueError):
             raise _out_of_range(value) from None
         if not EARLIEST <= moment < LATEST:
             raise _out_of_range(value)

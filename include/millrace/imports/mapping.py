@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as AnyMapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
+from millrace.contract import yaml_text
 from millrace.contract.fields import IMPORT_REQUIRED, IMPORTABLE
 
 HASHABLE = ("event_id", "user_id")
@@ -116,29 +117,12 @@ class Mapping:
         return asdict(self)
 
 
-class _TextLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """Reads every scalar as its text (``NO`` is Norway, not false), and no key twice."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own way
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise MappingError(
-                    f"{key!r} is there twice, first on line {node.start_mark.line + 1} or below"
-                )
-        made: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return made
-
-
 def _load(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8-sig")
-        loaded = (
-            tomllib.loads(text) if file.suffix.lower() == ".toml" else yaml.load(text, _TextLoader)  # noqa: S506  a SafeLoader
-        )
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError, MappingError) as error:
+        is_toml = file.suffix.lower() == ".toml"
+        loaded = tomllib.loads(text) if is_toml else yaml_text.load_texts(text)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise MappingError(f"{file} can't be read: {error}") from error
     if not isinstance(loaded, dict):
         raise MappingError(f"{file} must hold some of the keys {', '.join(KEYS)}")

@@ -88,11 +88,16 @@ def _rows(batch: Any) -> Iterator[tuple[dict[str, Any], str]]:
         for at in range(batch.num_rows):
             yield _row(batch.slice(at, 1))
         return
+    odd = [column.name for column in batch.schema if not _is_plain(column.type)]
     for row in rows:
+        name = ""
         try:
-            yield {name: _plain(value) for name, value in row.items()}, ""
+            for name in odd:
+                row[name] = _plain(row[name])
         except UnicodeDecodeError:
-            yield {}, _culprit(row)
+            yield {}, f"{name} is not UTF-8"
+        else:
+            yield row, ""
 
 
 def _row(batch: Any) -> tuple[dict[str, Any], str]:
@@ -107,13 +112,12 @@ def _row(batch: Any) -> tuple[dict[str, Any], str]:
     return row, ""
 
 
-def _culprit(row: dict[str, Any]) -> str:
-    for name, value in row.items():
-        try:
-            _plain(value)
-        except UnicodeDecodeError:
-            return f"{name} is not UTF-8"
-    return "is not UTF-8"
+def _is_plain(kind: Any) -> bool:
+    """Tell whether JSON has all values of a type."""
+    from pyarrow import types
+
+    checks = (types.is_integer, types.is_string, types.is_large_string, types.is_boolean)
+    return any(check(kind) for check in (*checks, types.is_temporal, types.is_null))
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,42 @@
+"""YAML that people write says what they mean."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from millrace.contract import yaml_text
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("NO", "NO"), ("no", "no"), ("on", "on"), ("y", "y"), ("true", True), ("False", False),
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"), ("2026-01-01", "2026-01-01"),
+        ("1:30", "1:30"), ("1_000", "1_000"), ("010", 10), ("0x10", 16), ("0o10", 8), ("-7", -7),
+        ("1.50", 1.5), ("1e3", 1000.0), (".inf", float("inf")), ("1.2.3", "1.2.3"), ("=", "="),
+        ("", None), ("~", None), ("null", None), ("'7'", "7"),
+    ],
+)  # fmt: skip
+def test_scalars_are_those_of_yaml_1_2(text, meant):
+    (found,) = yaml_text.load(f"[{text or '~'}]") if text else [yaml_text.load("a:")["a"]]
+    assert (found, type(found)) == (meant, type(meant))
+
+
+def test_every_value_is_text_where_that_is_asked():
+    text = "{a: NO, b: 010, c: 1.50, d: [true, ~], '1': null}"
+    assert yaml_text.load_texts(text) == {
+        "a": "NO", "b": "010", "c": "1.50", "d": ["true", "~"], "1": "null",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("load", [yaml_text.load, yaml_text.load_texts])
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "- x: {a: 1, a: 1}\n"])
+def test_a_key_that_is_there_twice_is_refused_with_its_line(load, text):
+    with pytest.raises(yaml.YAMLError, match=r"(?s)the key 'a' is there twice.*line"):
+        load(text)
+
+
+def test_anchors_and_merges_still_work():
+    text = "base: &b {x: 1}\nmine: {<<: *b, y: 2}\n"
+    assert yaml_text.load(text)["mine"] == {"x": 1, "y": 2}
