@@ -10,10 +10,10 @@ import yaml
 from tests.integration.alerts_world import LOAD, MINUTE, START, World
 from typer.testing import CliRunner
 
-from millrace.alerts import repository
+from millrace.alerts import repository, routing
 from millrace.alerts.model import Rule
 from millrace.cli.main import app
-from millrace.lab.channels import Channels
+from millrace.lab.channels import Channels, serving
 from millrace.settings import Settings
 
 GOOD = {
@@ -51,7 +51,7 @@ def stored(world: World) -> dict[str, Rule]:
 def test_a_rule_is_added_shown_and_added_again_from_what_was_shown(
     world: World, tmp_path: Path
 ) -> None:
-    assert "1 rules saved" in alerts("add", written(tmp_path, GOOD))
+    assert "1 rule saved" in alerts("add", written(tmp_path, GOOD))
     before = stored(world)["load_high"]
     assert before.for_seconds == 120
     shown = yaml.safe_load(alerts("show", "load_high"))
@@ -60,6 +60,74 @@ def test_a_rule_is_added_shown_and_added_again_from_what_was_shown(
     assert stored(world)["load_high"] == before
     assert "SELECT t, -1 AS part" in alerts("show", "load_high", "--sql")
     assert "no rule is called nosuch" in alerts("show", "nosuch", fails=True)
+
+
+def line_of(rule: str) -> str:
+    (line,) = [line for line in alerts("list").splitlines() if rule in line]
+    return line
+
+
+def test_what_is_held_back_is_marked(world: World, tmp_path: Path) -> None:
+    alerts("add", written(tmp_path, {**GOOD, "for": "0s"}, {**GOOD, "name": "other", "for": "0s"}))
+    world.judge(0)
+    world.sample(1, 50)
+    world.judge(1)
+    assert "silenced" not in line_of("load_high")
+    alerts("silence", "add", 'alertname="load_high"', "--for", "1h", "--comment", "known")
+    assert "silenced" in line_of("load_high")
+    world.connection.execute(
+        "INSERT INTO alert_inhibitions (name, source, target) VALUES ('load', %s, %s)",
+        [['alertname="load_high"'], ['alertname="other"']],
+    )
+    assert "inhibited by load" in line_of("other")
+
+
+@pytest.mark.parametrize(
+    ("matcher", "named"),
+    [
+        ('alertnam="load_high"', "no alert has a label alertnam"),
+        ('alertname="load_hi"', "no rule is called so"),
+        ('alertname=~"(?=load)"', "RE2 does not know the pattern"),
+    ],
+)
+def test_a_silence_of_nothing_is_refused(
+    world: World, tmp_path: Path, matcher: str, named: str
+) -> None:
+    alerts("add", written(tmp_path, GOOD))
+    add = ("silence", "add", matcher, "--for", "1h", "--comment", "x")
+    assert named in alerts(*add, fails=True)
+    if "RE2" not in named:
+        assert "silence " in alerts(*add, "--anyway")
+
+
+def test_routes_are_listed_set_and_tried(world: World) -> None:
+    assert "no route is called ops" in alerts("routes", "set", "ops", fails=True)
+    assert "config needs channel" in alerts("routes", "set", "ops", "--kind", "slack", fails=True)
+    said = alerts("routes", "set", "ops", "--kind", "slack", "--channel", "#ops", "--off")
+    assert "is off" in said
+    assert "route ops is off" in alerts("routes", "test", "ops", fails=True)
+    alerts("routes", "set", "ops", "--on", "--repeat", "2h", "--channel", "#night")
+    routes = {r["route"]: r for r in yaml.safe_load(alerts("routes", "list", "--json"))}
+    assert routes["ops"]["config"] == {"channel": "#night"}
+    assert routes["ops"]["repeat_interval_seconds"] == 7200
+    assert routes["chat"]["config"] == {"channel": "#alerts"}
+    assert "Nothing has tried to send it" in alerts(
+        "routes", "test", "ops", "--wait", "0", fails=True
+    )
+
+
+def test_a_route_that_is_tried_hears_of_a_test_and_its_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as channels:
+        world = World(settings, channels)
+        at = routing.send_test(settings, world.connection, "chat")
+        world.deliver()
+        found = routing.test_outcome(world.connection, "chat", at)
+        assert [(row["event"], row["state"]) for row in found] == [
+            ("trigger", "sent"), ("resolve", "sent"),
+        ]  # fmt: skip
+        assert "This is a test of the route" in str(channels.slack_messages)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +139,7 @@ def test_a_rule_is_added_shown_and_added_again_from_what_was_shown(
         ({"expression": f"{LOAD} >"}, "not a valid PromQL expression"),
         ({"severity": "bad"}, "severity"),
         ({"routes": ["nowhere"]}, "no route is called nowhere"),
+        ({"runbook": "docs/runbooks/nosuch.md"}, "runbook: there is no file"),
         ({"for": "soon"}, "'soon' is no duration"),
         ({"threshold": 3}, "there is no field 'threshold'"),
         ({"annotations": {"summary": "{{ value "}}, "annotations.summary"),
@@ -101,8 +170,14 @@ def test_the_list_tells_what_fires_and_what_is_off(world: World, tmp_path: Path)
     assert stored(world)["other"].is_active
     assert "firing" in alerts("history", "load_high", "--since", "-24h")
     assert "active" in alerts("history", "load_high", "--since", "-24h", "--results")
-    assert "trigger" in alerts("outbox")
-    assert "1 incidents acknowledged by me" in alerts("ack", "load_high", "--by", "me")
+    (sent,) = yaml.safe_load(alerts("outbox", "--json"))
+    assert (sent["rule"], sent["route"], sent["event"]) == (["load_high"], "chat", "trigger")
+    assert sent["outcome"] == "waiting"
+    (standing,) = [r for r in yaml.safe_load(alerts("list", "--yaml")) if r["state"] == "firing"]
+    (alert,) = standing["alerts"]
+    assert (alert["value"], alert["labels"]["host"]) == (50, "a")
+    assert "host=a 50" in line_of("load_high")
+    assert "1 incident acknowledged by me" in alerts("ack", "load_high", "--by", "me")
 
 
 def test_a_rule_is_tried_on_the_past(world: World, tmp_path: Path) -> None:

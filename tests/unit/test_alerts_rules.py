@@ -15,7 +15,7 @@ from millrace.alerts.model import Rule, as_json, from_json
 from millrace.contract.errors import RuleError
 from millrace.stores.quoting import literal
 
-GOOD = Rule("slow", "x > 1", "warning", "me", "docs/runbooks/slow.md", ["slack"])
+GOOD = Rule("slow", "x > 1", "warning", "me", "https://runbooks.example.com/slow", ["slack"])
 METRICS = {
     "events": rules.Metric("sum", 60),
     "x": rules.Metric("gauge", 300),

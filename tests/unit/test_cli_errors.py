@@ -62,7 +62,7 @@ def test_no_stack_is_said_and_none_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"name: [", "while parsing"),
+        (b"name: [", "rules.yaml:1:8: while parsing"),
         (b"name: \xff", "can't decode"),
         (b"a\x00b: 1", "special characters are not allowed"),
         (b"- x\n- y\n", "entry 1 is no rule"),
@@ -100,3 +100,18 @@ def test_a_settings_file_that_is_no_toml_is_named_with_the_line(tmp_path: Path) 
 def test_the_version_and_a_short_option_for_help(tmp_path: Path) -> None:
     assert run(tmp_path, "--version")[1].startswith("Millrace ")
     assert "Usage: ./millrace" in run(tmp_path, "-h")[1]
+
+
+@pytest.mark.parametrize("own", ["deploy", "sample", "lint"])
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_of_dbts_own_additions_does_nothing_else(tmp_path: Path, own: str, word: str) -> None:
+    code, said = run(tmp_path, "dbt", own, word)
+    assert code == 0
+    assert said.startswith(f"dbt {own}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_deployment_does_not_take_is_refused(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "dbt", "deploy", "--select", "metrics")
+    assert code == 2
+    assert "takes nothing more" in said

@@ -41,6 +41,8 @@ ARGUMENTS = {
     "alerts ack": ["x"],
     "alerts show": ["x"],
     "alerts add": [FILE],
+    "alerts routes set": ["x", "--kind", "slack"],
+    "alerts routes test": ["x"],
     "alerts remove": ["x"],
     "alerts enable": ["x"],
     "alerts disable": ["x"],
@@ -88,3 +90,43 @@ def test_a_command_without_servers(
     assert ended.value.code == ERROR, said
     assert "Usage:" not in said
     assert said.strip()
+
+
+BROKEN = ("", "½", "-99999999999999999999", "nan", "2026-13-45T99:99", "a\nb", '{"')
+"""What nobody should give to anything."""
+
+
+def options(command: str) -> list[str]:
+    """Return the options of a command that take a value."""
+    at: Any = get_command(app)
+    for word in command.split():
+        at = at.commands[word]
+    return [p.opts[0] for p in at.params if p.param_type_name == "option" and not p.is_flag]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_broken_input_ends_in_a_sentence(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(FILE).write_text("name: x\n")
+    Path("folder").mkdir()
+    Path("bytes").write_bytes(bytes(range(256)))
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("MILLRACE_PORT_BASE", "9")
+    monkeypatch.setattr(kafka, "ANSWER_SECONDS", 0.1)
+    right = [*command.split(), *ARGUMENTS.get(command, [])]
+    broken = [[*right, name, value] for name in options(command) for value in BROKEN]
+    for place in range(len(command.split()), len(right)):
+        for value in (*BROKEN, "folder", "bytes", "nosuch"):
+            broken.append([*right[:place], value, *right[place + 1 :]])
+    for arguments in broken:
+        with pytest.raises(SystemExit) as ended:
+            run(arguments)
+        said = capsys.readouterr().err
+        assert ended.value.code in (0, 1, ERROR), f"{arguments}: {said}"
+        assert said.strip(), arguments

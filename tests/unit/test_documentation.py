@@ -31,7 +31,11 @@ def test_a_command_and_its_options_exist(command: Command) -> None:
         left = [word for word in words if word not in at.commands]
         assert not left, f"{command} names no command"
     elif at.name not in PASSES_ON:
-        known = {option for parameter in at.params for option in parameter.opts}
+        known = {
+            option
+            for parameter in at.params
+            for option in [*parameter.opts, *parameter.secondary_opts]
+        }
         given = {word.strip("[]").split("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
         assert given <= known, f"{command} has options that there are not"
 

@@ -1,18 +1,22 @@
-"""Label matchers of silences, maintenance windows and inhibitions: ``severity=~"info|warning"``."""
+"""Label matchers of silences, maintenance windows and inhibitions: ``severity=~"info|warning"``.
+
+Their patterns are RE2's, as those of rules and of ClickHouse are.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 import promql_parser
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.alerts.model import Labels
 
 
 @lru_cache(maxsize=1024)
-def _parsed(matchers: tuple[str, ...]) -> tuple[tuple[str, bool, re.Pattern[str]], ...]:
+def _parsed(matchers: tuple[str, ...]) -> tuple[tuple[str, bool, Callable[[str], bool]], ...]:
     text = "x{" + ",".join(matchers) + "}"
     try:
         tree = promql_parser.parse(text)
@@ -26,9 +30,27 @@ def _parsed(matchers: tuple[str, ...]) -> tuple[tuple[str, bool, re.Pattern[str]
     result = []
     for matcher in tree.matchers.matchers:
         operator = str(matcher.op).removeprefix("MatchOp.")
-        pattern = matcher.value if operator in ("Re", "NotRe") else re.escape(matcher.value)
-        result.append((matcher.name, operator in ("Equal", "Re"), re.compile(pattern)))
+        fits = matcher.value.__eq__
+        if operator in ("Re", "NotRe"):
+            fits = partial(_matches, f"^(?s:{matcher.value})$")
+            try:
+                fits("")
+            except pa.ArrowInvalid as error:
+                raise ValueError(
+                    f"matchers: RE2 does not know the pattern {matcher.value!r}: {error}"
+                ) from error
+        result.append((matcher.name, operator in ("Equal", "Re"), fits))
     return tuple(result)
+
+
+@lru_cache(maxsize=4096)
+def _matches(pattern: str, value: str) -> bool:
+    return bool(pc.match_substring_regex(pa.scalar(value, pa.string()), pattern).as_py())
+
+
+def names(matchers: Sequence[str]) -> list[str]:
+    """Return the labels that matchers ask for."""
+    return [name for name, _, _ in _parsed(tuple(matchers))]
 
 
 def check(matchers: Sequence[str]) -> None:
@@ -41,6 +63,5 @@ def check(matchers: Sequence[str]) -> None:
 def match(matchers: Sequence[str], labels: Labels) -> bool:
     """Return whether a label set fits every matcher; a label that is absent counts as empty."""
     return all(
-        bool(pattern.fullmatch(labels.get(name, ""))) is wanted
-        for name, wanted, pattern in _parsed(tuple(matchers))
+        fits(labels.get(name, "")) is wanted for name, wanted, fits in _parsed(tuple(matchers))
     )

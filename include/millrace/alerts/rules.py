@@ -48,7 +48,9 @@ CONFIG = {"slack": ["channel"], "pagerduty": [], "webhook": [], "email": ["to"]}
 def seconds(key: str, value: object) -> int:
     """Return a duration (``5m``, ``1h30m`` or a number of seconds) in seconds."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    # The parser panics at a duration that is beyond its own numbers.
+    # The parser panics at what is no duration of its own, and at one beyond its own numbers.
+    if not is_number and not re.fullmatch(r"(\d+[smhdwy])+", str(value), re.ASCII):
+        raise RuleError(f"{key}: {value!r} is no duration; write for example 5m")
     parts = [(str(value), "s")] if is_number else re.findall(r"(\d+)([smhdwy])", str(value))
     if any(len(n) > 12 for n, _ in parts) or sum(int(n) * UNITS[u] for n, u in parts) > LONGEST:
         raise RuleError(f"{key}: {str(value)[:40]} is longer than a year")
@@ -64,10 +66,14 @@ def seconds(key: str, value: object) -> int:
 
 @dataclass(frozen=True)
 class Metric:
-    """A published metric: its kind (``sum`` or ``gauge``), and how long its windows are."""
+    """A published metric: its kind (``sum`` or ``gauge``), its windows' length, its labels.
+
+    ``dimensions`` is None where they are not known.
+    """
 
     kind: str
     grain_seconds: int
+    dimensions: frozenset[str] | None = None
 
 
 def check(
@@ -106,6 +112,12 @@ def _check_fields(rule: Rule) -> None:
     for key, text in (("owner", rule.owner), ("runbook", rule.runbook)):
         if not text.strip():
             raise RuleError(f"{key}: must not be empty; whoever is woken needs it")
+    is_address = rule.runbook.startswith(("http://", "https://"))
+    if not is_address and not (REPOSITORY / rule.runbook).is_file():
+        raise RuleError(
+            f"runbook: there is no file {rule.runbook}; write an https:// address, or a path such "
+            "as docs/runbooks/no_events.md"
+        )
 
 
 def _check_labels(rule: Rule) -> None:
@@ -131,6 +143,10 @@ def _check_metrics(rule: Rule, metrics: Mapping[str, Metric]) -> None:
         if metric is None:
             known = ", ".join(sorted(metrics)) or "none yet"
             raise RuleError(f"expression: no metric is called {name} (published: {known})")
+        for label, _, _ in selector.query.matchers:
+            if metric.dimensions is not None and label not in metric.dimensions:
+                known = ", ".join(sorted(metric.dimensions)) or "none"
+                raise RuleError(f"expression: {name} has no label {label} (it has: {known})")
         if selector.window_ms < metric.grain_seconds * 1000:
             grain = _duration(metric.grain_seconds)
             raise RuleError(

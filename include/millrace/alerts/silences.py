@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from psycopg.rows import DictRow
 
 from millrace.alerts import matchers as label_matchers
-from millrace.alerts import rules
+from millrace.alerts import overview, repository, rules
 from millrace.alerts.repository import Connection
 from millrace.stores import postgres, sql
 
@@ -53,6 +53,27 @@ def plan_window(connection: Connection, name: str, mute: Mute, every: str) -> No
 def _checked(mute: Mute) -> dict[str, object]:
     label_matchers.check(mute.matchers)
     return asdict(mute) | {"matchers": list(mute.matchers)}
+
+
+def check_sense(
+    connection: Connection, wanted: Sequence[str], metrics: dict[str, rules.Metric] | None
+) -> None:
+    """Refuse matchers that no alert can fit by now. Raises ``ValueError`` naming what is known."""
+    label_matchers.check(wanted)
+    known = overview.known_labels(connection, metrics)
+    for name in label_matchers.names(wanted):
+        if name not in known:
+            raise ValueError(
+                f"no alert has a label {name} (known are: {', '.join(sorted(known))}); "
+                "--anyway silences it all the same"
+            )
+    on_names = [one for one in wanted if label_matchers.names([one]) == ["alertname"]]
+    everyone = [rule.name for rule in repository.load_rules(connection)]
+    if on_names and not any(label_matchers.match(on_names, {"alertname": n}) for n in everyone):
+        raise ValueError(
+            f"no rule is called so: {', '.join(on_names)} (there are: {', '.join(everyone)}); "
+            "--anyway silences it all the same"
+        )
 
 
 def present(connection: Connection) -> tuple[list[DictRow], list[DictRow]]:

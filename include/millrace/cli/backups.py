@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from millrace.cli import listing
 from millrace.cli.errors import NO, fail
 
 app = typer.Typer(help="Backups of warehouse and metadata.", no_args_is_help=True)
@@ -27,26 +28,40 @@ def _told() -> Iterator[None]:
 
 
 @app.command("list")
-def list_backups() -> None:
+def list_backups(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
     """Show what is in the bucket and can be restored."""
-    from rich.console import Console
-    from rich.table import Table
-
     from millrace.backups import catalogue, gateway, metadata
     from millrace.settings import Settings
 
-    table = Table("backup", "state of (UTC)", "rows", "bytes", "stands on")
     with _told():
         client = gateway.ensure_folders(Settings())
-        for backup_id in catalogue.ids(client):
-            entry = catalogue.get(client, backup_id)
-            table.add_row(
-                backup_id, entry.cut_at[:19], f"{entry.rows:,}", f"{entry.byte_count:,}",
-                entry.base_id or "",
-            )  # fmt: skip
-        for base in metadata.bases(client):
-            table.add_row(base.backup_id, base.ended_at[:19], "", f"{base.byte_count:,}", "")
-    Console().print(table)
+        entries = [catalogue.get(client, backup_id) for backup_id in catalogue.ids(client)]
+        rows: list[dict[str, Any]] = [
+            {
+                "backup": entry.backup_id,
+                "of": "warehouse",
+                "state_of": entry.cut_at[:19],
+                "rows": entry.rows,
+                "bytes": entry.byte_count,
+                "stands_on": entry.base_id,
+            }
+            for entry in entries
+        ]
+        rows += [
+            {
+                "backup": base.backup_id,
+                "of": "metadata",
+                "state_of": base.ended_at[:19],
+                "rows": None,
+                "bytes": base.byte_count,
+                "stands_on": None,
+            }
+            for base in metadata.bases(client)
+        ]
+    if not rows and not (as_json or as_yaml):
+        typer.echo("There is no backup yet; ./millrace backups run makes one.")
+        return
+    listing.show(rows, as_json=as_json, as_yaml=as_yaml)
 
 
 @app.command()

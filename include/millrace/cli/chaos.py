@@ -28,7 +28,7 @@ def chaos(
     ] = 0,
     port_base: Annotated[int, typer.Option(help="First port of the stack that is struck.")] = 27000,
     output: Annotated[
-        Path | None, typer.Option(help="Result as JSON; default bench/results/chaos.json.")
+        Path | None, typer.Option(help="Result as JSON; default $MILLRACE_HOME/chaos/SEED.json.")
     ] = None,
 ) -> None:
     """Kill, pause, cut and set back a stack of its own under load; then verify it.
@@ -46,7 +46,7 @@ def chaos(
 
     from millrace import steps
     from millrace.lab.chaos import campaign
-    from millrace.settings import REPOSITORY
+    from millrace.settings import default_home
     from millrace.stack.stack import Stack
     from millrace.usecases import up
 
@@ -54,6 +54,7 @@ def chaos(
     if operations:
         _operations(console, operations, seed)
         return
+    path = output or default_home() / "chaos" / f"{seed}.json"
     home = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     home.chmod(0o755)  # PostgreSQL runs as a user of its own
     environment = campaign.AIRFLOW_ENVIRONMENT if airflow else campaign.ENVIRONMENT
@@ -72,15 +73,14 @@ def chaos(
     try:
         steps.run(up.steps(stack))
         outcome = campaign.run(stack, count=faults, seed=seed, rate=rate, only=only, on_fault=tell)
-    except KeyError as error:
-        raise typer.BadParameter(f"there is no fault {error}") from error
+    except campaign.UnknownFaultError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from error
     except RuntimeError as error:
         raise fail(f"the campaign broke off: {error}") from error
     finally:
         stack.shutdown()
     for report in outcome.reports:
         report.print(console)
-    path = output or REPOSITORY / "bench" / "results" / "chaos.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(outcome.as_dict(), indent=1) + "\n")
     console.print(

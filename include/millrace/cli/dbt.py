@@ -9,6 +9,14 @@ from millrace.cli.errors import fail
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
+OWN = {
+    "deploy": "dbt deploy: bring what changed in the project into production, tested in a shadow.",
+    "sample": "dbt sample: fill your sandbox anew with a sample of production.",
+    "lint": "dbt lint [FILE]…: check the style of models, of all or of some files.",
+}
+"""Commands that dbt does not have, and what ``--help`` says of them."""
+
+
 def command(context: typer.Context) -> None:
     """Run dbt on the project: `build`, `run`, `test`, `docs` … work in your own sandbox.
 
@@ -21,14 +29,22 @@ def command(context: typer.Context) -> None:
 
     settings = Settings()
     arguments = list(context.args)
-    if arguments[:1] == ["deploy"]:
+    own, rest = (arguments[:1] or [""])[0], arguments[1:]
+    if own in OWN and {"-h", "--help"} & set(rest):
+        typer.echo(OWN[own])
+        return
+    if own in {"deploy", "sample"} and rest:
+        raise typer.BadParameter(f"{own} takes nothing more than that, not {' '.join(rest)}")
+    if own == "deploy":
         _deploy()
         return
-    if arguments[:1] == ["sample"]:
+    if own == "sample":
         typer.echo(sandbox.sample(settings))
         return
-    if arguments[:1] == ["lint"]:
-        raise typer.Exit(project.lint(settings, arguments[1:]))
+    if own == "lint":
+        raise typer.Exit(project.lint(settings, rest))
+    if own in {"", "-h", "--help"}:
+        typer.echo("\n".join([*OWN.values(), "Every other command is dbt's own:"]))
     target = project.target_of(arguments)
     if target == project.SANDBOX and arguments and arguments[0] in {"build", "run", "test"}:
         sandbox.ensure(settings)

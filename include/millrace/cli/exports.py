@@ -6,25 +6,21 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli import listing
 from millrace.cli.errors import fail
 
 app = typer.Typer(help="Exports to object storage.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_definitions() -> None:
-    """Show every export with its last window."""
-    from rich.console import Console
-    from rich.table import Table
-
+def list_definitions(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
+    """Show every export with its last window; `due` says which windows wait, and why."""
     from millrace.settings import Settings
     from millrace.stores import postgres, sql
 
-    table = Table("name", "schedule", "gate", "personal data", "last window", "rows", "not out")
     with postgres.connect(Settings()) as connection:
-        for row in connection.execute(sql.render("postgres/exports/overview.sql")):
-            table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+        rows = connection.execute(sql.render("postgres/exports/overview.sql")).fetchall()
+    listing.show(rows, as_json=as_json, as_yaml=as_yaml)
 
 
 @app.command()
@@ -38,13 +34,16 @@ def apply() -> None:
 
 
 @app.command()
-def due() -> None:
+def due(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
     """Show the windows that the next run of export_events exports, and why."""
     from millrace.exports import service
     from millrace.settings import Settings
 
-    for window in service.due(Settings()):
-        typer.echo(f"{window['name']}  {window['start']}  {window['cause']}")
+    rows = [
+        {name: window[name] for name in ("name", "start", "cause")}
+        for window in service.due(Settings())
+    ]
+    listing.show(rows, title="windows that are due", as_json=as_json, as_yaml=as_yaml)
 
 
 @app.command()

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli import listing
+
 app = typer.Typer(help="The load from Kafka: positions, lag, incidents.", no_args_is_help=True)
 
 
@@ -17,56 +19,53 @@ def main() -> None:
 @app.command()
 def status(
     incidents: Annotated[int, typer.Option(help="How many incidents to show.")] = 10,
+    as_json: listing.AsJson = False,
+    as_yaml: listing.AsYaml = False,
 ) -> None:
     """Show each partition's position, lag and owner, recent rates, and incidents."""
-    from rich.console import Console
-    from rich.table import Table
-
     from millrace.ingest.status import RECENT_SECONDS, read
     from millrace.settings import Settings
 
-    console = Console()
     found = read(Settings(), incident_limit=incidents)
-
-    table = Table(title="Partitions")
-    for name in ("source", "topic", "partition", "position", "end", "lag", "owner", "reached"):
-        table.add_column(name, justify="right" if name in {"position", "end", "lag"} else "left")
-    for p in found.partitions:
-        table.add_row(
-            p.source_id,
-            p.topic,
-            str(p.partition),
-            f"{p.next_offset:,}",
-            "?" if p.end_offset is None else f"{p.end_offset:,}",
-            "?" if p.lag is None else f"{p.lag:,}",
-            p.owner if p.is_held else "nobody",
-            "" if p.reached_at is None else p.reached_at.strftime("%Y-%m-%d %H:%M:%S"),
-        )
-    console.print(table)
-
+    partitions = [
+        {
+            "source": p.source_id,
+            "topic": p.topic,
+            "partition": p.partition,
+            "position": p.next_offset,
+            "end": p.end_offset,
+            "lag": p.lag,
+            "owner": p.owner if p.is_held else "nobody",
+            "reached_at": p.reached_at,
+        }
+        for p in found.partitions
+    ]
+    losses = [
+        {
+            "at": row["occurred_at"],
+            "source": row["source_id"],
+            "kind": row["kind"],
+            "partition": row["partition"],
+            "offsets": f"{row['first_offset']} to {row['next_offset'] - 1}",
+            "detail": row["detail"],
+        }
+        for row in found.incidents
+    ]
+    if as_json or as_yaml:
+        whole = {"partitions": partitions, "recent": found.recent, "incidents": losses}
+        listing.document(whole, as_yaml=as_yaml)
+        return
+    listing.show(partitions, title="Partitions")
     for row in found.recent:
         waiting = ""
         if row["open_batches"]:
             waiting = f"; {row['open_batches']} open, the oldest {row['oldest_open_seconds']:.1f} s"
-        console.print(
+        typer.echo(
             f"{row['source_id']}: {row['messages']:,} messages in the last {RECENT_SECONDS} s "
             f"({row['messages'] / RECENT_SECONDS:,.0f}/s), {row['events']:,} events, "
             f"{row['rejected']:,} rejected, in {row['batches']:,} micro-batches{waiting}"
         )
-
-    if not found.incidents:
-        console.print("No incidents in the last 30 days.")
-        return
-    table = Table(title="Incidents")
-    for name in ("at", "source", "kind", "partition", "offsets", "detail"):
-        table.add_column(name)
-    for row in found.incidents:
-        table.add_row(
-            row["occurred_at"].strftime("%Y-%m-%d %H:%M:%S"),
-            row["source_id"],
-            row["kind"],
-            str(row["partition"]),
-            f"{row['first_offset']} to {row['next_offset'] - 1}",
-            row["detail"],
-        )
-    console.print(table)
+    if losses:
+        listing.show(losses, title="Incidents")
+    else:
+        typer.echo("No incidents in the last 30 days.")

@@ -14,6 +14,9 @@ AsYaml = Annotated[bool, typer.Option("--yaml", help="As YAML.")]
 WHOLE = 10_000
 """Columns of a table that nobody reads on a terminal: no cell is wrapped."""
 
+LEAST = 12
+"""Characters of a cell that are never wrapped, however narrow the terminal is."""
+
 
 def show(
     rows: Sequence[Mapping[str, Any]],
@@ -38,21 +41,23 @@ def show(
         typer.echo(f"{title}: none" if title else "none")
         return
     table = Table(title=title or None, title_justify="left")
+    needed = 1
     for number, name in enumerate(rows[0]):
         longest = max(len(cell(row[name])) for row in rows)
+        least = longest if number == 0 else min(longest, LEAST)
+        needed += max(least, len(name)) + 3
         is_number = all(isinstance(row[name], (int, float, type(None))) for row in rows)
         table.add_column(
             name.replace("_", " "),
             justify="right" if is_number else "left",
             overflow="fold",
-            min_width=longest if number == 0 else None,
+            min_width=least,
             no_wrap=number == 0,
         )
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row.values()))
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WHOLE
+    console.width = max(console.width, needed) if console.is_terminal else WHOLE
     console.print(table)
 
 

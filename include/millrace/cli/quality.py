@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli import listing
 from millrace.cli.errors import NO
 
 app = typer.Typer(help="Audits, quality metrics, reports.", no_args_is_help=True)
@@ -56,11 +57,8 @@ def audit(
 
 
 @app.command()
-def metrics() -> None:
+def metrics(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
     """Measure the closed hours that wait, and show the last day against the targets."""
-    from rich.console import Console
-    from rich.table import Table
-
     from millrace.quality import hours
     from millrace.settings import Settings
     from millrace.stores import clickhouse, sql
@@ -70,17 +68,19 @@ def metrics() -> None:
     with clickhouse.connect(settings, "quality") as client:
         answer = client.query(sql.render("clickhouse/quality/front_metrics.sql"))
         rows = list(answer.named_results())
-    table = Table("source", "metric", "hour", "value", "target", "worst in 7 days")
-    for row in rows:
-        table.add_row(
-            row["source_id"],
-            row["metric"],
-            f"{row['hour']:%Y-%m-%d %H:%M}",
-            f"{row['value']:.4%}",
-            f"{row['target']:.2%}",
-            f"{row['worst']:.4%}",
-        )
-    Console().print(table)
+    if not (as_json or as_yaml):
+        rows = [
+            {
+                "source": row["source_id"],
+                "metric": row["metric"],
+                "hour": f"{row['hour']:%Y-%m-%d %H:%M}",
+                "value": f"{row['value']:.4%}",
+                "target": f"{row['target']:.2%}",
+                "worst_in_7_days": f"{row['worst']:.4%}",
+            }
+            for row in rows
+        ]
+    listing.show(rows, as_json=as_json, as_yaml=as_yaml)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from millrace.cli import listing
+from millrace.cli import documents, listing
 from millrace.cli.errors import fail
 
 if TYPE_CHECKING:
@@ -110,22 +110,6 @@ def show(name: str) -> None:
     listing.document(rule.as_document(), as_yaml=True)
 
 
-def _read(path: Path) -> list[Any]:
-    import yaml
-
-    from millrace.contract.errors import RuleError
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise fail(RuleError(f"{path}: {error}")) from error
-    entries = loaded if isinstance(loaded, list) else [loaded]
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict):
-            raise fail(RuleError(f"{path}: entry {number} is no rule, which is a mapping"))
-    return entries
-
-
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="Rules as YAML or JSON; '-' reads stdin.")],
@@ -142,7 +126,7 @@ def add(
     from millrace.rules.model import Rule
 
     try:
-        rules = [Rule(**entry) for entry in _read(Path("/dev/stdin") if str(file) == "-" else file)]
+        rules = [Rule(**entry) for entry in documents.read(file, "rule")]
     except TypeError as error:
         raise fail(RuleError(f"{file}: {error}")) from error
     said: list[str] = []

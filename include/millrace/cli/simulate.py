@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from millrace.cli.errors import fail
+
 
 def simulate(
     rate: Annotated[float, typer.Option(help="Messages a second; 0: as fast as possible.")] = 1000,
     duration: Annotated[float, typer.Option(help="Seconds.")] = 30,
     events: Annotated[int, typer.Option(help="Messages in all; 0: rate x duration.")] = 0,
-    seed: Annotated[int, typer.Option(help="Same seed, same people and faults.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same people and faults.")] = 1,
     to: Annotated[str, typer.Option(help="'kafka', or a file to write instead.")] = "kafka",
     topic: Annotated[str, typer.Option(help="Topic; default MILLRACE_EVENTS_TOPIC.")] = "",
     start: Annotated[
@@ -48,7 +50,7 @@ def simulate(
     settings = Settings()
     console = Console(stderr=True)
     try:
-        changes = {kind: float(share) for kind, _, share in (f.partition("=") for f in fault or [])}
+        changes = _shares(fault or [])
         plan = send.Plan(
             seed=seed,
             rates=faults.rates(changes, with_defaults=default_faults),
@@ -70,13 +72,16 @@ def simulate(
                 task, completed=tally.acknowledged, description=f"{tally.acknowledged:,} sent"
             )
 
-        sent = send.run(
-            plan,
-            settings,
-            topic=topic or settings.events_topic,
-            file=None if to == "kafka" else Path(to),
-            on_progress=show,
-        )
+        try:
+            sent = send.run(
+                plan,
+                settings,
+                topic=topic or settings.events_topic,
+                file=None if to == "kafka" else Path(to),
+                on_progress=show,
+            )
+        except OSError as error:
+            raise fail(f"can't write {to}: {error}") from error
     path = manifest or settings.home / "manifests" / f"{sent.run_id}.json"
     sent.write(path)
 
@@ -95,3 +100,15 @@ def simulate(
             "the manifest is not exact"
         )
     typer.echo(path)
+
+
+def _shares(faults: list[str]) -> dict[str, float]:
+    """Read KIND=RATE. Raises ``ValueError`` naming what is none."""
+    shares = {}
+    for text in faults:
+        kind, _, share = text.partition("=")
+        try:
+            shares[kind] = float(share)
+        except ValueError:
+            raise ValueError(f"--fault {text!r}: write KIND=RATE, such as late=0.01") from None
+    return shares

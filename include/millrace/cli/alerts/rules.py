@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from millrace.cli import documents, listing
 from millrace.cli.alerts.common import (
     STATES,
     Name,
@@ -18,42 +19,50 @@ from millrace.cli.alerts.common import (
     shown_labels,
 )
 from millrace.cli.errors import fail
+from millrace.settings import Settings
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from millrace.alerts.model import Instance
-    from millrace.alerts.rules import Metric
+    from millrace.alerts.model import Instance, Rule
 
 
 @app.command("list")
 def list_(
-    everything: Annotated[bool, typer.Option("--all", help="Inactive rules too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Rules that are off, too.")] = False,
+    as_json: listing.AsJson = False,
+    as_yaml: listing.AsYaml = False,
 ) -> None:
-    """Show the rules, and what is pending, firing or without data now."""
-    from millrace.alerts import repository
-    from millrace.alerts.templates import humanize
+    """Show the rules, what is pending, firing or without data now, and what is held back."""
+    from millrace.alerts import overview
 
     with connect() as connection:
-        rules = repository.load_rules(connection)
-        instances = list(repository.load_instances(connection).values())
-        clock = connection.execute("SELECT evaluated_until FROM alert_clock").fetchone()
-    rows = []
-    for rule in rules:
-        if not rule.is_active and not everything:
-            continue
-        mine = [i for i in instances if i.rule_name == rule.name]
-        state = max((i.state for i in mine), default="inactive", key=STATES.index)
-        if not rule.is_active:
-            state = "off"
-        if any(i.kind == "no_data" for i in mine):
-            state += ", no data"
-        values = ", ".join(humanize(i.value) for i in mine if i.kind == "condition")
-        rows.append([rule.name, rule.severity, state, values, ", ".join(rule.routes), rule.owner])
-    title = (
-        f"judged up to {clock['evaluated_until']:%Y-%m-%d %H:%M} UTC" if clock else "never judged"
-    )
-    print_table("rule", "severity", "state", "value", "routes", "owner", rows=rows, title=title)
+        found = overview.standings(connection)
+        until = overview.judged_until(connection)
+    rows = [one.as_dict() for one in found if everything or one.state != "off"]
+    if not (as_json or as_yaml):
+        rows = [_as_read(row) for row in rows]
+    title = f"judged up to {until:%Y-%m-%d %H:%M} UTC" if until else "never judged"
+    listing.show(rows, title=title, as_json=as_json, as_yaml=as_yaml)
+
+
+MOST_SHOWN = 3
+"""Alerts of a rule that a table has one by one; the rest are counted."""
+
+
+def _as_read(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a rule's row as a table has it: alerts with their labels and values in one cell."""
+    from millrace.alerts.templates import humanize
+
+    alerts = row["alerts"]
+    texts = [
+        f"{shown_labels(alert['labels'])} {humanize(alert['value'])}".strip()
+        for alert in alerts
+        if alert["kind"] == "condition"
+    ]
+    more = f", and {len(texts) - MOST_SHOWN} more" if len(texts) > MOST_SHOWN else ""
+    held = sorted({alert["held_back"] for alert in alerts if alert["held_back"]})
+    return row | {"alerts": "; ".join(texts[:MOST_SHOWN]) + more, "held_back": held}
 
 
 @app.command()
@@ -61,8 +70,6 @@ def show(
     name: Name, sql: Annotated[bool, typer.Option("--sql", help="Print the compiled SQL.")] = False
 ) -> None:
     """Show a rule as YAML that `add` takes, or the statement that it is compiled to."""
-    import yaml
-
     from millrace.alerts import rules
     from millrace.alerts.evaluation import statement
 
@@ -71,47 +78,42 @@ def show(
     if sql:
         typer.echo(statement([rule]))
         return
-    typer.echo(yaml.safe_dump(rules.to_document(rule), sort_keys=False, allow_unicode=True))
+    listing.document(rules.to_document(rule), as_yaml=True)
 
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="YAML: one rule, or a list of them.", exists=True)],
+    file: Annotated[Path, typer.Argument(help="YAML: one rule, or a list of them.")],
 ) -> None:
     """Add or replace rules from a YAML file; all of them or none."""
-    import yaml
+    from millrace.alerts import overview, repository, rules
 
-    from millrace.alerts import repository, rules
-
-    loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    documents = loaded if isinstance(loaded, list) else [loaded]
+    found = documents.read(file, "rule")
+    metrics = overview.published_metrics(Settings())
     with connect() as connection, connection.transaction():
         routes = [route.name for route in repository.load_routes(connection)]
-        for document in documents:
+        for document in found:
             try:
                 rule = rules.from_document(document, {})
-                rules.check(rule, routes, _published_metrics())
+                rules.check(rule, routes, metrics)
             except rules.RuleError as error:
-                raise fail(f"{document.get('name', '?')}: {error}") from error
+                raise fail(f"{file}: {document.get('name', '?')}: {error}") from error
             repository.save_rule(connection, rule)
-    typer.echo(f"{len(documents)} rules saved; judged from the next minute on")
+            _warn_of_strangers(rule)
+    what = "1 rule" if len(found) == 1 else f"{len(found)} rules"
+    typer.echo(f"{what} saved; judged from the next minute on")
 
 
-def _published_metrics() -> dict[str, Metric] | None:
-    """Return the published metrics by name, or None where dbt has not run yet."""
-    from clickhouse_connect.driver.exceptions import DatabaseError
+def _warn_of_strangers(rule: Rule) -> None:
+    """Say which of Millrace's own metrics that a rule asks for have had no sample lately."""
+    from millrace.alerts import overview
 
-    from millrace.alerts.rules import Metric
-    from millrace.settings import Settings
-    from millrace.stores import clickhouse
-
-    query = "SELECT metric_name, kind, grain_seconds FROM analytics.metric_definitions"
-    with clickhouse.connect(Settings(), "alerts") as client:
-        try:
-            answer = client.query(query)
-        except DatabaseError:
-            return None
-    return {str(name): Metric(str(kind), int(grain)) for name, kind, grain in answer.result_rows}
+    for name in overview.without_samples(Settings(), rule):
+        typer.secho(
+            f"{rule.name}: {name} has had no sample in the last 7 days; is its name right?",
+            fg="yellow",
+            err=True,
+        )
 
 
 @app.command()
@@ -125,30 +127,21 @@ def remove(name: Name) -> None:
 
 
 @app.command()
-def enable(
-    name: Name, route: Annotated[bool, typer.Option(help="A route is meant.")] = False
-) -> None:
-    """Switch a rule (or, with --route, a route) on."""
-    _switch(name, route=route, on=True)
+def enable(name: Name) -> None:
+    """Switch a rule on."""
+    _switch(name, on=True)
 
 
 @app.command()
-def disable(
-    name: Name, route: Annotated[bool, typer.Option(help="A route is meant.")] = False
-) -> None:
-    """Switch a rule (or, with --route, a route) off; what it fires resolves."""
-    _switch(name, route=route, on=False)
+def disable(name: Name) -> None:
+    """Switch a rule off; what it fires resolves."""
+    _switch(name, on=False)
 
 
-def _switch(name: str, *, route: bool, on: bool) -> None:
-    table = "alert_routes" if route else "alert_rules"
+def _switch(name: str, *, on: bool) -> None:
     with connect() as connection:
-        changed = connection.execute(
-            f"UPDATE {table} SET is_active = %s WHERE name = %s",  # noqa: S608 - one of two names
-            [on, name],
-        )
-    if changed.rowcount == 0:
-        raise fail(f"no {'route' if route else 'rule'} is called {name}")
+        find_rule(connection, name)
+        connection.execute("UPDATE alert_rules SET is_active = %s WHERE name = %s", [on, name])
     typer.echo(f"{name} is {'on' if on else 'off'}")
 
 
@@ -178,23 +171,17 @@ def replay_rule(
     ] = None,
     since: Annotated[str | None, typer.Option("--from", help="First minute to replay.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Last minute; now if left out.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="A YAML file with the rule, not saved.", exists=True)
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A YAML file with the rule, not saved.")] = None,
 ) -> None:
     """Replay a rule over the past and say when it would have fired; changes nothing."""
-    import yaml
-
     from millrace.alerts import check, replay, rules
     from millrace.alerts.evaluation import Evaluator
     from millrace.alerts.templates import humanize
-    from millrace.settings import Settings
 
     settings = Settings()
     if file is not None:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-        documents = loaded if isinstance(loaded, list) else [loaded]
-        document = next((d for d in documents if d.get("name") == name), None)
+        entries = documents.read(file, "rule")
+        document = next((entry for entry in entries if entry.get("name") == name), None)
         if document is None:
             raise fail(f"{file} has no rule called {name}")
         try:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millrace.cli.alerts.common import Author, app, connect, moment_of, print_table
+from millrace.cli import listing
+from millrace.cli.alerts.common import Author, app, connect, moment_of
 from millrace.cli.errors import fail
 
 if TYPE_CHECKING:
@@ -39,13 +40,20 @@ def add_silence(
     comment: Annotated[str, typer.Option(help="Why.")],
     by: Author = "",
     start: Annotated[str | None, typer.Option("--from", help="Start; now if left out.")] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also where no alert could fit by now.")
+    ] = False,
 ) -> None:
     """Silence alerts that fit every matcher."""
-    from millrace.alerts import silences
+    from millrace.alerts import overview, silences
+    from millrace.settings import Settings
 
     mute = _mute(matchers, start, lasts, by, comment)
+    metrics = overview.published_metrics(Settings())
     with connect(mute.author) as connection:
         try:
+            if not anyway:
+                silences.check_sense(connection, mute.matchers, metrics)
             number = silences.add(connection, mute)
         except ValueError as error:
             raise fail(error) from error
@@ -53,22 +61,35 @@ def add_silence(
 
 
 @silence_app.command("list")
-def list_silences() -> None:
+def list_silences(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
     """Show silences that have not ended, and maintenance windows."""
     from millrace.alerts import silences
 
     with connect() as connection:
         found, windows = silences.present(connection)
-    print_table(
-        "silence", "matchers", "from (UTC)", "until (UTC)", "author", "comment",
-        rows=[
-            *([r["silence_id"], ", ".join(r["matchers"]), f"{r['starts_at']:%Y-%m-%d %H:%M}",
-               f"{r['ends_at']:%Y-%m-%d %H:%M}", r["author"], r["comment"]] for r in found),
-            *([r["name"], ", ".join(r["matchers"]), f"{r['starts_at']:%Y-%m-%d %H:%M}",
-               f"for {r['duration']}, every {r['every']}", r["author"], r["comment"]]
-              for r in windows),
-        ],
-    )  # fmt: skip
+    rows = [
+        {
+            "silence": str(row["silence_id"]),
+            "matchers": row["matchers"],
+            "from": row["starts_at"],
+            "until": row["ends_at"],
+            "author": row["author"],
+            "comment": row["comment"],
+        }
+        for row in found
+    ]
+    rows += [
+        {
+            "silence": row["name"],
+            "matchers": row["matchers"],
+            "from": row["starts_at"],
+            "until": f"for {row['duration']}, every {row['every']}",
+            "author": row["author"],
+            "comment": row["comment"],
+        }
+        for row in windows
+    ]
+    listing.show(rows, as_json=as_json, as_yaml=as_yaml)
 
 
 @silence_app.command("end")

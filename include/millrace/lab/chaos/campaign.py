@@ -44,6 +44,10 @@ AIRFLOW_ENVIRONMENT = ENVIRONMENT | {"MILLRACE_INGEST_RUN_SECONDS": "60"}
 """The same for a stack with Airflow, which takes seconds to start a run."""
 
 
+class UnknownFaultError(LookupError):
+    """A kind of fault was asked for that there is not; the message says which there are."""
+
+
 @dataclass
 class Struck:
     """A fault as it happened: when (seconds since the start), how long it took, what it hit."""
@@ -116,7 +120,7 @@ def run(
     A stack with Airflow is loaded by its DAGs; one without, by a crew of workers whose connections
     to ClickHouse can be cut too. ``only`` names the kinds of fault; all of them by default. The
     seed fixes which faults come in which order, their pauses and the traffic; where exactly a
-    process is when it is hit, only the moment knows. Raises ``KeyError`` for an unknown kind.
+    process is when it is hit, only the moment knows. Raises ``UnknownFaultError``.
     """
     rng = random.Random(seed)
     began = time.monotonic()
@@ -138,6 +142,10 @@ def run(
     else:
         harm = WorkerHarm(stack, rng, remade, crew, proxy)
     actions: dict[str, Action] = harm.actions()
+    if unknown := sorted(set(only or ()) - actions.keys()):
+        raise UnknownFaultError(
+            f"there is no fault {unknown[0]!r}; choose from {', '.join(sorted(actions))}"
+        )
     kinds = order(only or sorted(actions), count, rng)
     remade.start()
     if not with_airflow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import signal
 import threading
 import time
@@ -44,6 +45,8 @@ class Plan:
 
     def check(self, settings: Settings) -> None:
         """Raise ``ValueError`` for a plan that can't be carried out or verified."""
+        if not (math.isfinite(self.rate) and math.isfinite(self.duration)):
+            raise ValueError("rate and duration must be numbers")
         if self.rate < 0 or self.duration <= 0 or self.total < 0:
             raise ValueError("rate and events must not be negative, and duration must be positive")
         if self.start is None:

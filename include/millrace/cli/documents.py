@@ -1,0 +1,33 @@
+"""Files that a person wrote, read for a command: YAML (and so JSON) with one mapping or a list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from millrace.cli.errors import fail
+
+
+def read(path: Path, what: str) -> list[dict[str, Any]]:
+    """Return the mappings of a file (``-`` is standard input); ``what`` says what each is.
+
+    Ends the command in one line that names the place where the file is none.
+    """
+    import yaml
+
+    source = Path("/dev/stdin") if str(path) == "-" else path
+    try:
+        loaded = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"{path} can't be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise fail(f"{place}: {error.context or 'YAML'}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise fail(f"{path}: {' '.join(str(error).split())}") from None
+    entries = loaded if isinstance(loaded, list) else [loaded]
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise fail(f"{path}: entry {number} is no {what}, which is a mapping")
+    return entries
