@@ -1,4 +1,4 @@
-{#- What a message becomes, as millrace.contract.fields has it. Generated: python -m millrace.contract.generate -#}
+{#- What a message becomes, as millrace.contract.fields has it. Generated: ./millrace generate -#}
 {% macro event_columns() -%}
     event_id,
     event_type,

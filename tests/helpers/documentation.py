@@ -16,6 +16,10 @@ _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`((?:[A-Z_]+=\S+ )*\./millrace [^`\n]+)`(?!`)")
 
 
+GENERATED = "docs/commands.md"
+"""Names every command as the code does."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A command as it is typed; ``page`` is where, from the checkout."""
@@ -49,6 +53,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 def _texts() -> Iterator[tuple[str, str]]:
     for path in PAGES:
+        if path == ROOT / GENERATED:
+            continue
         yield str(path.relative_to(ROOT)), path.read_text()
     for path in sorted((ROOT / "dags").glob("*.py")):
         yield str(path.relative_to(ROOT)), ast.get_docstring(ast.parse(path.read_text())) or ""

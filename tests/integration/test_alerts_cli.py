@@ -87,7 +87,7 @@ def test_what_is_held_back_is_marked(world: World, tmp_path: Path) -> None:
     [
         ('alertnam="load_high"', "no alert has a label alertnam"),
         ('alertname="load_hi"', "no rule is called so"),
-        ('alertname=~"(?=load)"', "RE2 does not know the pattern"),
+        ('alertname=~"(?=load)"', "illegal regex"),
     ],
 )
 def test_a_silence_of_nothing_is_refused(
@@ -96,7 +96,7 @@ def test_a_silence_of_nothing_is_refused(
     alerts("add", written(tmp_path, GOOD))
     add = ("silence", "add", matcher, "--for", "1h", "--comment", "x")
     assert named in alerts(*add, fails=True)
-    if "RE2" not in named:
+    if "regex" not in named:
         assert "silence " in alerts(*add, "--anyway")
 
 

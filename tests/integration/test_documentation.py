@@ -33,12 +33,14 @@ ELSEWHERE = {
     "verify": "tests/integration/test_verify.py",
     "chaos": "tests/chaos/test_campaign.py",
     "bench": "tests/unit/test_tools.py",
+    "generate": "tests/unit/test_documentation.py",
     "airflow": "tests/integration/test_airflow.py",
     "restore": "tests/integration/test_disasters.py",
     "backups": "tests/integration/test_backups.py",
     "quality metrics": "tests/integration/test_quality.py",
     "quality audit": "tests/integration/test_quality.py",
     "dbt": "tests/integration/test_transform.py",
+    "alerts routes test": "tests/integration/test_alerts_cli.py",
     "alerts test": "tests/integration/test_alerts_cli.py",
 }
 """Commands that stop, replace or measure a whole stack, or take minutes: who runs them."""
@@ -156,7 +158,7 @@ def lines() -> list[Command]:
         command
         for command in documentation.commands()
         if not IS_NO_LINE.search(command.text)
-        and not {command.words[0], path_of(command)} & ELSEWHERE.keys()
+        and not {" ".join(command.words[:n]) for n in (1, 2, 3)} & ELSEWHERE.keys()
         and (len(command.words) > 1 or command.words[0] not in GROUPS)
     ]
 

@@ -15,6 +15,7 @@ from millrace.stores import kafka
 
 LEFT_OUT = {
     "up", "restore", "reset", "test", "chaos",  # they start servers, ask, or run tests
+    "generate",  # needs no server
     "backups gateway",  # needs only what it then waits for
     "dbt", "bench", "airflow",  # have exit codes of their own
 }  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+from millrace.cli import generate
 from millrace.cli.main import app
 from tests.helpers import documentation
 from tests.helpers.documentation import ROOT, Command
@@ -44,3 +46,31 @@ def test_a_command_and_its_options_exist(command: Command) -> None:
 def test_links_lead_somewhere(page) -> None:
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links {target}"
+
+
+def test_the_readme_is_read_in_one_go() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+CONTENTS = generate.contents(get_command(app))
+
+
+@pytest.mark.parametrize("path", CONTENTS, ids=str)
+def test_what_follows_from_the_code_is_up_to_date(path: Path) -> None:
+    said = (ROOT / path).read_text()
+    assert said == CONTENTS[path], "run ./millrace generate"
+
+
+def test_each_decision_has_a_number_of_its_own_a_date_and_a_state() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    numbers = []
+    for path in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
+        title, _, state = path.read_text().split("\n")[:3]
+        number = re.match(r"# (\d+)\. \S", title)
+        assert number, path.name
+        numbers.append(int(number[1]))
+        assert path.name.startswith(f"{numbers[-1]:04}-")
+        known = r"\*(Accepted|Superseded by \[.*\]\(.*\)), \d{4}-\d\d-\d\d\.\*"
+        assert re.fullmatch(known, state), f"{path.name}: {state}"
+        assert f"(decisions/{path.name})" in index, f"docs/index.md does not name {path.name}"
+    assert len(numbers) == len(set(numbers))

@@ -23,6 +23,7 @@ from millrace.cli import (
     tools,
 )
 from millrace.cli.chaos import chaos
+from millrace.cli.generate import generate
 from millrace.cli.imports import import_file
 from millrace.cli.send import send
 from millrace.cli.simulate import simulate
@@ -69,6 +70,7 @@ app.command()(simulate)
 app.command("import")(import_file)
 app.command()(verify)
 app.command()(chaos)
+app.command()(generate)
 app.add_typer(exports.app, name="exports")
 app.command(context_settings=tools.PASS_THROUGH)(tools.bench)
 app.command(context_settings=tools.PASS_THROUGH)(tools.airflow)

@@ -25,18 +25,23 @@ def show(look: FirstLook, console: Console) -> None:
 
     loaded, rejected = rows("totals")[0]
     console.print()
-    if look.path.exists():
+    if look.ages:
         sent = Manifest.read(look.path).sent
         console.print(f"[bold]{sent:,}[/] simulated messages were sent to Kafka.")
-    console.print(f"[bold]{loaded:,}[/] events loaded, [bold]{rejected:,}[/] messages rejected:")
-    for reason, count in rows("rejections"):
-        console.print(f"  {count:>8,}  {reason}")
-    if look.freshness is not None:
         console.print(
             f"Freshness: the newest event was [bold]{look.freshness:.2f} s[/] old (median)."
         )
-    console.print("Most viewed pages of the last minute:")
-    for page, views in rows("top_pages"):
+    else:
+        console.print("No traffic was sent this time: this stack has seen some before.")
+    console.print(
+        f"Held are [bold]{loaded:,}[/] events and [bold]{rejected:,}[/] rejected messages:"
+    )
+    for reason, count in rows("rejections"):
+        console.print(f"  {count:>8,}  {reason}")
+    pages = rows("top_pages")
+    if pages:
+        console.print(f"Most viewed pages in the minute of {pages[0][2]:%Y-%m-%d %H:%M} UTC:")
+    for page, views, _minute in pages:
         console.print(f"  {views:>8,}  {page}", markup=False)
     console.print()
     for name, address, user, password in addresses(stack):
@@ -44,6 +49,29 @@ def show(look: FirstLook, console: Console) -> None:
         console.print(f"{name:<11} {address}{login}", markup=False)
     for warning in report.warnings(stack.settings):
         console.print(f"\n[yellow]{warning}")
+    console.print("\n[bold]What next?")
+    for aim, how in next_steps(stack):
+        console.print(f"  {aim:<18} {how}", markup=False)
+
+
+def next_steps(stack: Stack) -> list[tuple[str, str]]:
+    """Return what a newcomer may do now: the aim, and what to type or open."""
+    event = '{"event": "page_view", "user_id": 42, "page": "/hello"}'
+    query = "SELECT * FROM page_views_1min WHERE page = '/hello'"
+    return [
+        ("send an event", f"./millrace send '{event}'"),
+        ("see it counted", f'./millrace sql "{query}"'),
+        ("import a file", "./millrace import FILE (docs/importing.md)"),
+        ("send more traffic", "./millrace simulate"),
+        ("look around", f"{stack.settings.airflow_url}: DAGs, and Browse, Data quality"),
+        ("back up now", "./millrace backups run (else hourly, PostgreSQL nightly)"),
+        (
+            "keep a copy",
+            f"of MILLRACE_BACKUP_KEY in {stack.settings.home}/secrets.env, elsewhere: without it "
+            "no backup can be read",
+        ),
+        ("read on", "docs/index.md"),
+    ]
 
 
 def addresses(stack: Stack) -> list[tuple[str, str, str, str]]:

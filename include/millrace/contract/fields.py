@@ -3,7 +3,7 @@
 A new field is one entry in ``FIELDS``. From it follow its column in the tables of events and in
 the statements that fill them, how the gate reads it, the checks that no rule can switch off, what
 an import can fill, who may see it, and its line in docs/event-fields.md. Two files are generated
-(``python -m millrace.contract.generate``): that document's table, and the macro that dbt selects
+(``./millrace generate``): that document's table, and the macro that dbt selects
 the columns with; a test holds them against this module.
 """
 

@@ -1,4 +1,4 @@
-"""Files that follow from the event contract: ``python -m millrace.contract.generate`` writes them.
+"""Files that follow from the event contract: ``./millrace generate`` writes them.
 
 dbt's project is deployed and run by itself, and a document is read as it is, so both hold what
 ``fields`` says as text. A test holds them against it.
@@ -43,7 +43,7 @@ def macro() -> str:
     names = ",\n    ".join(column.column for column in COLUMNS)
     return (
         "{#- What a message becomes, as millrace.contract.fields has it. Generated: "
-        "python -m millrace.contract.generate -#}\n"
+        "./millrace generate -#}\n"
         f"{{% macro event_columns() -%}}\n    {names}\n{{%- endmacro %}}\n"
     )
 
@@ -53,8 +53,3 @@ def contents() -> dict[Path, str]:
     before, _, rest = (REPOSITORY / DOCUMENT).read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     return {DOCUMENT: f"{before}{BEGIN}{table()}{END}{after}", MACRO: macro()}
-
-
-if __name__ == "__main__":
-    for path, text in contents().items():
-        (REPOSITORY / path).write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """CSV and TSV, strictly, by the standard library's reader.
 
-docs/decisions/import-readers.md says why that one.
+docs/decisions/0023-import-readers.md says why that one.
 """
 
 from __future__ import annotations

@@ -137,9 +137,7 @@ def test_an_added_field_is_protected(told: dict[str, Any]) -> None:
 
 def test_generated_files_are_up_to_date() -> None:
     for path, text in generate.contents().items():
-        assert (REPOSITORY / path).read_text(encoding="utf-8") == text, (
-            "run python -m millrace.contract.generate"
-        )
+        assert (REPOSITORY / path).read_text(encoding="utf-8") == text, "run ./millrace generate"
 
 
 def test_dbt_describes_each_column() -> None:

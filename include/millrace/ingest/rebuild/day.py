@@ -4,7 +4,7 @@ A rebuild of day D covers every message that is an event of D, every message tha
 and that was rejected, and rejected messages of the days around that today's rules make events of
 D. It works in shadow tables (``events__rebuild_20260131``) and leaves the live ones alone until,
 under the publication lock, it adds what has arrived meanwhile and replaces the partitions.
-``docs/decisions/rebuild-a-day.md`` says why, and what happens in which order.
+``docs/decisions/0016-rebuild-a-day.md`` says why, and what happens in which order.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``python -m millrace.stack.clickhouse --path FOLDER`` loads the library's extension module (not the
 package ``chdb``), writes the server's configuration, confines itself, and opens the listeners by
 one statement that lasts as long as a FIFO has a writer. SIGTERM closes it, and the server ends in
-good order. docs/decisions/embedded-clickhouse.md says what it is and is not.
+good order. docs/decisions/0015-embedded-clickhouse.md says what it is and is not.
 """
 
 from __future__ import annotations
