@@ -347,7 +347,7 @@ def _overwritten(
     Kafka then has another message where the last one was that ``raw_events`` kept.
     """
     warehouse = Warehouse(settings, ledger.source, 0)
-    reader = Reader(settings, ledger.source)
+    reader = Reader(settings, ledger.source, is_brief=True)
     until = time.monotonic() + 10 * settings.ingest_lease_seconds
     found = []
     try:

@@ -55,6 +55,13 @@ CONSUMER: dict[str, Any] = {
     "reconnect.backoff.max.ms": 2_000,
     "topic.metadata.refresh.interval.ms": 30_000,
 }
+BRIEF: dict[str, Any] = {
+    # A fetch of one partition is waited for before the next one's is sent.
+    "fetch.wait.max.ms": 5,
+    "queued.min.messages": 1,
+    "max.partition.fetch.bytes": 1 << 20,
+}
+"""The same for a reader of single messages here and there."""
 PASSING = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -102,12 +109,15 @@ class UnreadableError(RuntimeError):
 
 
 class Reader:
-    """A consumer that is told its partitions and offsets, and gathers messages as Arrow."""
+    """A consumer that is told its partitions and offsets, and gathers messages as Arrow.
 
-    def __init__(self, settings: Settings, source: Source) -> None:
+    One that ``is_brief`` reads a few messages of each partition, rather than as fast as it can.
+    """
+
+    def __init__(self, settings: Settings, source: Source, *, is_brief: bool = False) -> None:
         self.source = source
         self.trouble = ""  # what the client last complained of, for the log
-        config = {**CONSUMER, **source.config.get("consumer", {})}
+        config = {**CONSUMER, **(BRIEF if is_brief else {}), **source.config.get("consumer", {})}
         self._config = kafka.consumer_config(settings, source.group, **config)
         self._consumer = Consumer({**self._config, "error_cb": self._complain})
         self._header_reader: HeaderReader | None = None
