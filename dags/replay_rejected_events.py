@@ -2,7 +2,8 @@
 
 **Start it** by hand, with a form: the source, and what narrows the selection. *Repair* is a list of
 transformations that each message goes through first (trim, case, default, rename, map; see
-docs/data-quality.md), such as `[{"transform": "rename", "field": "uid", "to": "user_id"}]`.
+include/millrace/rules/processing_rule.schema.json), such as
+`[{"transform": "rename", "field": "uid", "to": "user_id"}]`.
 
 **What it does.** `preview` judges the selection by today's rules; if nothing is selected, the rest
 is skipped. `approve` shows the result and waits for a person, for a week (*Required Actions*).

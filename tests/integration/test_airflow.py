@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.helpers import wait
+from tests.helpers import documentation, wait
 
 from millrace.lab import stacks
 from millrace.lab.simulate import faults, send
@@ -277,3 +279,21 @@ def test_a_connection_that_leads_nowhere_fails_its_test(
         for changes, status in (({}, True), (wrong, False)):
             tested = api.post("/connections/test", json=body | changes).raise_for_status().json()
             assert tested["status"] is status, tested["message"]
+
+
+@pytest.mark.parametrize(
+    "line", [c.text for c in documentation.commands() if c.words[0] == "airflow"]
+)
+def test_airflows_own_command_line_runs_as_documented(airflow_stack: Stack, line: str) -> None:
+    run_only(airflow_stack)
+    settings = airflow_stack.settings
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=documentation.ROOT,
+        env=os.environ
+        | {"MILLRACE_HOME": str(settings.home), "MILLRACE_PORT_BASE": str(settings.port_base)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import subprocess
@@ -111,8 +110,7 @@ def test_a_server_that_misses_rows_before_a_bound_is_told(stack: Stack) -> None:
 
 def test_status_as_json_names_every_servers_addresses(stack: Stack) -> None:
     servers = {
-        server["name"]: server
-        for server in json.loads(report.document(report.observe(stack)))["servers"]
+        server["name"]: server for server in report.document(report.observe(stack))["servers"]
     }
     port = stack.settings.port
     assert servers["clickhouse"]["addresses"] == {

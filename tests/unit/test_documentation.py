@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from millrace.cli import generate
+from millrace.cli import generate, summary
 from millrace.cli.main import app
+from millrace.settings import Settings
 from tests.helpers import documentation
 from tests.helpers.documentation import ROOT, Command
+
+COMMANDS = (ROOT / documentation.GENERATED).read_text()
 
 PASSES_ON = {"dbt", "test", "bench", "airflow"}
 """Commands whose options are another program's."""
@@ -23,7 +26,35 @@ def test_there_is_something_to_look_at() -> None:
     assert len(found) > 50
 
 
-@pytest.mark.parametrize("command", documentation.commands(), ids=str)
+NEXT_STEPS = [
+    Command("./millrace up", how.partition(" (")[0])
+    for _aim, how in summary.next_steps(Settings())
+    if how.startswith("./millrace")
+]
+
+LISTINGS = [
+    "alerts history", "alerts list", "alerts outbox", "alerts routes list", "alerts silence list",
+    "backups list", "event-types list", "exports due", "exports list", "ingest status",
+    "quality metrics", "rules drift", "rules list", "sources list", "status",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LISTINGS)
+def test_a_listing_is_given_as_json_and_yaml(path: str) -> None:
+    at = get_command(app)
+    for word in path.split():
+        at = at.commands[word]  # type: ignore[attr-defined]
+    options = {option for parameter in at.params for option in parameter.opts}
+    assert {"--json", "--yaml"} <= options
+
+
+def test_no_listing_is_left_out() -> None:
+    listed = re.findall(r"^\| `\./millrace ([a-z -]*\blist)\b", COMMANDS, re.MULTILINE)
+    assert set(listed) <= set(LISTINGS)
+    assert listed
+
+
+@pytest.mark.parametrize("command", [*documentation.commands(), *NEXT_STEPS], ids=str)
 def test_a_command_and_its_options_exist(command: Command) -> None:
     words = [word for word in command.words if word not in ("…", "|")]
     at = get_command(app)

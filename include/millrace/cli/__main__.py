@@ -2,6 +2,9 @@
 
 import sys
 
-from millrace.cli.main import run
+try:
+    from millrace.cli.main import run
 
-run(sys.argv[1:])
+    run(sys.argv[1:])
+except KeyboardInterrupt:  # before there was a command to tell of it
+    sys.exit(130)

@@ -15,9 +15,11 @@ def read(path: Path, what: str) -> list[dict[str, Any]]:
     """
     import yaml
 
+    from millrace.contract import yaml_text
+
     source = Path("/dev/stdin") if str(path) == "-" else path
     try:
-        loaded = yaml.safe_load(source.read_text(encoding="utf-8"))
+        loaded = yaml_text.load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise fail(f"{path} can't be read: {error}") from None
     except yaml.MarkedYAMLError as error:

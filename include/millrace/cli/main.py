@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from millrace.cli import (
     alerts,
@@ -31,8 +32,28 @@ from millrace.cli.sql import sql
 from millrace.cli.verify import verify
 from millrace.settings import Settings
 
+INTERRUPTED = 130
+"""How a command ends that was interrupted: as a shell has it, 128 and the signal's number."""
+
+
+class _Commands(TyperGroup):
+    """All commands: one that is interrupted says so in a line, wherever it was."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo(
+                "\nInterrupted. What was done stays; run the same command to go on or begin anew.",
+                err=True,
+            )
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
     name="millrace",
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Event analytics with proofs: Kafka to ClickHouse exactly once, rollups in dbt.",
     no_args_is_help=True,

@@ -216,17 +216,34 @@ def explain(source: Source = "events") -> None:
 
 @app.command("dry-run")
 def dry_run(
-    name: Annotated[str, typer.Argument(help="A stored rule, active or not.")],
+    name: Annotated[str, typer.Argument(help="A rule, stored or in --file.")],
     hours: Annotated[float, typer.Option(help="How far back, by arrival.")] = 24,
     source: Source = "events",
+    file: Annotated[Path | None, typer.Option(help="Rules as YAML or JSON, not saved.")] = None,
 ) -> None:
     """Say what a rule would have hit among the messages of the last hours, with 20 of them."""
-    for example in _try(name, hours, source):
+    rule = None if file is None else _in_file(file, name)
+    for example in _try(name, hours, source, rule):
         typer.echo(f"  {listing.cell(example)}")
 
 
-def _try(name: str, hours: float, source: str) -> list[dict[str, Any]]:
-    """Say how many messages a rule would have hit; return some."""
+def _in_file(file: Path, name: str) -> Rule:
+    from millrace.contract.errors import RuleError
+    from millrace.rules import model
+
+    for entry in documents.read(file, "rule"):
+        if entry.get("name") == name:
+            try:
+                rule = model.Rule(**entry)
+                model.validate(rule)
+            except (TypeError, RuleError) as error:
+                raise fail(f"{file}: {error}") from None
+            return rule
+    raise fail(f"{file} has no rule called {name}")
+
+
+def _try(name: str, hours: float, source: str, rule: Rule | None = None) -> list[dict[str, Any]]:
+    """Say how many messages a rule, the stored one if none, would have hit; return some."""
     from datetime import UTC, datetime, timedelta
 
     from millrace.contract.errors import RuleError
@@ -235,16 +252,19 @@ def _try(name: str, hours: float, source: str) -> list[dict[str, Any]]:
     from millrace.stores import clickhouse, postgres
 
     settings, now = Settings(), datetime.now(UTC)
+    try:
+        start = now - timedelta(hours=hours)
+    except (OverflowError, ValueError):
+        raise typer.BadParameter(f"{hours:g} is no number of hours", param_hint="--hours") from None
     with (
         clickhouse.connect(settings, "loader") as client,
         postgres.connect(settings) as connection,
     ):
         try:
-            rule = store.find_rule(connection, name)
+            tried = rule or store.find_rule(connection, name)
             rules = store.rules_of(connection, source)
             around = gate.surroundings(connection, settings, source)
-            start = now - timedelta(hours=hours)
-            found = trial.dry_run(client, rules, rule, around, source, start, now)
+            found = trial.dry_run(client, rules, tried, around, source, start, now)
         except RuleError as error:
             raise fail(error) from error
     typer.echo(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from millrace.cli import listing
 from millrace.cli.errors import NO, fail
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def down() -> None:
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with addresses.")] = False,
+    as_yaml: listing.AsYaml = False,
     slow: Annotated[
         bool, typer.Option("--slow", help="What cost ClickHouse the most in the last hour.")
     ] = False,
@@ -91,15 +93,15 @@ def status(
             console.print(table)
         return
     rows = report.observe(stack)
-    if as_json:
-        typer.echo(report.document(rows))
+    if as_json or as_yaml:
+        listing.document(report.document(rows), as_yaml=as_yaml)
     else:
         console.print(report.table(rows))
         if any(row.name == "clickhouse" and row.is_healthy for row in rows):
             for warning in report.warnings(stack.settings):
                 console.print(f"\n[yellow]{warning}")
     left = report.leftovers(stack, rows)
-    if not as_json:
+    if not (as_json or as_yaml):
         for what in left:
             console.print(f"\n[red]{what}")
     if left or not all(row.is_healthy for row in rows):

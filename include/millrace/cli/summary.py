@@ -9,6 +9,7 @@ from rich.console import Console
 
 from millrace.lab.first_look import FirstLook
 from millrace.lab.simulate.manifest import Manifest
+from millrace.settings import Settings
 from millrace.stack import airflow, report
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse as clickhouse_store
@@ -50,11 +51,11 @@ def show(look: FirstLook, console: Console) -> None:
     for warning in report.warnings(stack.settings):
         console.print(f"\n[yellow]{warning}")
     console.print("\n[bold]What next?")
-    for aim, how in next_steps(stack):
+    for aim, how in next_steps(stack.settings):
         console.print(f"  {aim:<18} {how}", markup=False)
 
 
-def next_steps(stack: Stack) -> list[tuple[str, str]]:
+def next_steps(settings: Settings) -> list[tuple[str, str]]:
     """Return what a newcomer may do now: the aim, and what to type or open."""
     event = '{"event": "page_view", "user_id": 42, "page": "/hello"}'
     query = "SELECT * FROM page_views_1min WHERE page = '/hello'"
@@ -63,11 +64,11 @@ def next_steps(stack: Stack) -> list[tuple[str, str]]:
         ("see it counted", f'./millrace sql "{query}"'),
         ("import a file", "./millrace import FILE (docs/importing.md)"),
         ("send more traffic", "./millrace simulate"),
-        ("look around", f"{stack.settings.airflow_url}: DAGs, and Browse, Data quality"),
+        ("look around", f"{settings.airflow_url}: DAGs, and Browse, Data quality"),
         ("back up now", "./millrace backups run (else hourly, PostgreSQL nightly)"),
         (
             "keep a copy",
-            f"of MILLRACE_BACKUP_KEY in {stack.settings.home}/secrets.env, elsewhere: without it "
+            f"of MILLRACE_BACKUP_KEY in {settings.home}/secrets.env, elsewhere: without it "
             "no backup can be read",
         ),
         ("read on", "docs/index.md"),

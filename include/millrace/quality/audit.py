@@ -292,7 +292,8 @@ def demand(audits: list[Audit]) -> str:
     warned = [audit for audit in audits if audit.warnings and not audit.failures]
     passed = len(audits) - len(withheld) - len(warned)
     lines = [audit.summary() for audit in [*withheld, *warned]]
-    lines.append(f"{passed} more passed" if lines else f"{passed} windows passed")
+    windows = "1 window" if passed == 1 else f"{passed} windows"
+    lines.append(f"{passed} more passed" if lines else f"{windows} passed")
     if withheld or unread:
         count = len(withheld)
         head = f"{count} window{'s' if count != 1 else ''} withheld"

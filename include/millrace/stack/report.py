@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -107,9 +106,9 @@ def memory(pid: int) -> int:
     return total
 
 
-def document(rows: list[Row]) -> str:
-    """Return rows as JSON; memory in bytes, times in seconds."""
-    servers = [
+def document(rows: list[Row]) -> dict[str, list[dict[str, object]]]:
+    """Return rows as plain values; memory in bytes, times in seconds."""
+    servers: list[dict[str, object]] = [
         {
             "name": row.name,
             "state": row.state,
@@ -122,7 +121,7 @@ def document(rows: list[Row]) -> str:
         }
         for row in rows
     ]
-    return json.dumps({"servers": servers}, indent=2)
+    return {"servers": servers}
 
 
 def table(rows: list[Row]) -> Table:

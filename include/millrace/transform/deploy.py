@@ -162,7 +162,8 @@ class _Deployer:
             changed = self._changed()
             removed = self._removed()
             if changed:
-                self.say(f"building {len(changed)} changed models beside production")
+                what = "1 changed model" if len(changed) == 1 else f"{len(changed)} changed models"
+                self.say(f"building {what} beside production")
                 self._build(changed)
                 self.say("tests passed, swapping")
             self._swap(changed, removed)
