@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ def read(path: Path, what: str) -> list[dict[str, Any]]:
 
     from millrace.contract import yaml_text
 
-    source = Path("/dev/stdin") if str(path) == "-" else path
     try:
-        loaded = yaml_text.load(source.read_text(encoding="utf-8"))
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        loaded = yaml_text.load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise fail(f"{path} can't be read: {error}") from None
     except yaml.MarkedYAMLError as error:
