@@ -13,6 +13,7 @@ BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
 SETTINGS = Path("docs") / "settings.md"
 COMMANDS = Path("docs") / "commands.md"
 BENCHMARKS = Path("docs") / "benchmarks.md"
+CHART = Path("docs") / "images" / "ingest.svg"
 
 GROUPS = {
     "The stack itself": ("home", "port_base"),
@@ -40,8 +41,9 @@ def generate(context: typer.Context) -> None:
     from millrace.settings import REPOSITORY
 
     for path, text in contents(context.find_root().command).items():
-        if (REPOSITORY / path).read_text(encoding="utf-8") != text:
-            (REPOSITORY / path).write_text(text, encoding="utf-8")
+        file = REPOSITORY / path
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
             typer.echo(f"wrote {path}")
 
 
@@ -53,6 +55,7 @@ def contents(program: Any) -> dict[Path, str]:
         SETTINGS: _between(SETTINGS, "\n".join(_settings())),
         COMMANDS: _between(COMMANDS, "\n".join(_commands(program))),
         BENCHMARKS: _between(BENCHMARKS, "\n".join(_benchmarks())),
+        CHART: _chart(),
     }
 
 
@@ -133,6 +136,29 @@ def _benchmarks() -> Iterator[str]:
         for name, value in list(others.items())[:MOST_NUMBERS]:
             yield f"| {name} | {_shown(value)} |"
         yield ""
+
+
+def _chart() -> str:
+    """Draw how fast messages are loaded, beside Airflow's own operator in the same run."""
+    from millrace.cli import drawing
+    from millrace.settings import REPOSITORY
+
+    path = REPOSITORY / "bench" / "results" / "ingest_operator.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    ours = result["millrace"]["messages_per_second"]
+    bars = [drawing.Bar("Millrace", ours, f"{ours:,} a second", is_ours=True)]
+    for size in (10_000, 1_000):
+        other = result["operator"][f"kept, events, rollup, batches of {size}"]
+        rate = other["messages_per_second"]
+        name = f"Airflow's Kafka operator, batches of {size:,}"
+        bars.append(drawing.Bar(name, rate, f"{rate:,} (÷ {other['millrace_ratio']})"))
+    conditions = result["conditions"]
+    return drawing.bars(
+        "Messages kept, parsed, inserted and rolled up",
+        f"{conditions['cores']} cores for everything, {conditions['at'][:10]}; Millrace also "
+        "judges them and finds duplicates",
+        bars,
+    )
 
 
 def _is_ratio(name: str) -> bool:
