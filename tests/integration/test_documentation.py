@@ -164,6 +164,8 @@ def lines() -> list[Command]:
 
 
 GROUPS = {
+    "sql",
+    "send",
     "rules",
     "ingest",
     "quality",
