@@ -150,7 +150,7 @@ def run(
     remade.start()
     if not with_airflow:
         dictionaries.ensure(stack.settings)
-        harm.models.deploy()
+        harm.models.start()
         crew.start()
     for load in loads:
         load.start()

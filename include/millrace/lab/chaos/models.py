@@ -21,6 +21,10 @@ class Models:
         self.settings = settings
         self.deployments = 0
 
+    def start(self) -> None:
+        """Deploy the project as it is. Raises ``DeploymentError``."""
+        deploy.deploy(self.settings)
+
     def deploy(self) -> str:
         """Deploy the project with a comment more, so that every rollup is built anew.
 

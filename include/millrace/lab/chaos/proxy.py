@@ -58,6 +58,11 @@ class Proxy:
 
         self._loop.run_until_complete(listen())
         self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
 
     async def _connection(
         self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter
@@ -89,11 +94,13 @@ class Proxy:
             asyncio.ensure_future(_pump(client, to_server, on_request)),
             asyncio.ensure_future(_pump(server, to_client, on_reply)),
         ]
-        await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
-        for half in halves:
-            half.cancel()
-        to_client.transport.abort()
-        to_server.transport.abort()
+        try:
+            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for half in halves:
+                half.cancel()
+            to_client.transport.abort()
+            to_server.transport.abort()
 
 
 async def _pump(
