@@ -134,6 +134,20 @@ def test_norway_is_a_country(command: Command) -> None:
     assert command.events("country") == [("NO",)]
 
 
+def test_norway_is_a_country_in_rules_and_times_are_times(command: Command) -> None:
+    rules = {"countries": "check: allowed_values, field: market, values: [DE, NO, SE]"}
+    rules["times"] = "check: time_range, field: at, min: 2026-01-01T00:00:00Z"
+    path = command.folder / "rules.yaml"
+    entry = "- {{name: case_{}, rule_type: validation, source_id: {}, config: {{{}}}}}\n"
+    path.write_text("".join(entry.format(n, command.bed.name, c) for n, c in rules.items()))
+    done = CliRunner().invoke(app, ["rules", "add", str(path), "--hours", "0"])
+    assert done.exit_code == 0, done.output
+    text = "event,timestamp,user_id,market,at\nclick,@NOW@,1,NO,2026-02-01T00:00:00Z\n"
+    said = command.run("x.csv", text=text + "click,@NOW@,2,no,2025-02-01T00:00:00Z\n", code=1)
+    assert "1 loaded" in said
+    assert "1 rejected: invalid_value (line 3)" in said
+
+
 def test_columns_of_one_name(command: Command) -> None:
     twice = "event,timestamp,user_id,note,note\nclick,@NOW@,1,first,second\n"
     assert "names the column 'note' 2 times" in command.run("x.csv", text=twice, code=2)

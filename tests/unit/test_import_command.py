@@ -15,10 +15,11 @@ from millrace.imports import send
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([("checking", 2_000, None)], "Interrupted: nothing was sent."),
+        ([("checking", 2_000, None)], "nothing was sent. Run the same command to go on"),
         (
             [("checking", 9_000, None), ("sending", 4_000, 9_000)],
-            "Interrupted: 4,000 of 9,000 rows or more were sent, and count once.",
+            "4,000 of 9,000 rows or more were sent. Run the same command to go on; each row "
+            "counts once",
         ),
     ],
 )
@@ -33,4 +34,4 @@ def test_an_interruption_says_how_far_it_came_and_how_to_go_on(
     monkeypatch.setattr(send, "run", run)
     done = CliRunner().invoke(app, ["import", str(tmp_path / "x.csv")])
     assert done.exit_code == 130
-    assert done.output.strip() == f"{said} Run the same command to go on"
+    assert done.output.strip() == f"Interrupted: {said}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from millrace.contract import yaml_text
 
@@ -13,14 +15,23 @@ from millrace.contract import yaml_text
     [
         ("NO", "NO"), ("no", "no"), ("on", "on"), ("y", "y"), ("true", True), ("False", False),
         ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"), ("2026-01-01", "2026-01-01"),
-        ("1:30", "1:30"), ("1_000", "1_000"), ("010", 10), ("0x10", 16), ("0o10", 8), ("-7", -7),
-        ("1.50", 1.5), ("1e3", 1000.0), (".inf", float("inf")), ("1.2.3", "1.2.3"), ("=", "="),
+        ("1:30", "1:30"), ("1_000", "1_000"), ("010", "010"), ("0x10", 16), ("0o10", "0o10"),
+        ("-7", -7), ("0", 0),
+        ("1.50", 1.5), ("1.5e+3", 1500.0), ("1e3", "1e3"),
+        (".inf", float("inf")), ("1.2.3", "1.2.3"), ("=", "="),
         ("", None), ("~", None), ("null", None), ("'7'", "7"),
     ],
 )  # fmt: skip
-def test_scalars_are_those_of_yaml_1_2(text, meant):
+def test_scalars_are_what_both_versions_of_yaml_read_alike(text, meant):
     (found,) = yaml_text.load(f"[{text or '~'}]") if text else [yaml_text.load("a:")["a"]]
     assert (found, type(found)) == (meant, type(meant))
+
+
+@given(st.text() | st.from_regex(r"\A[-+0-9.eExo_:~a-fNnOoYy]{1,6}\Z"))
+def test_what_pyyaml_writes_is_read_as_it_was(text):
+    assert yaml_text.load(yaml.safe_dump({"a": [text, 1, 0.5, True, None]})) == {
+        "a": [text, 1, 0.5, True, None]
+    }
 
 
 def test_every_value_is_text_where_that_is_asked():

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 Step = Callable[[str, int, int | None], None]
 
 INTERRUPTED = 130
+GO_ON = "Run the same command to go on; each row counts once"
+LEFT_TO_INGEST = (
+    "all rows are in Kafka, and are loaded without this command. Run it again to see what became "
+    "of them"
+)
 
 
 def import_file(
@@ -98,13 +103,13 @@ def import_file(
             outcome = send.run(request, settings, is_dry=dry_run, tell=step)
             fate = None
             if wait and not dry_run:
-                at[:] = ["all rows are in Kafka, and are loaded without this command"]
+                at[:] = [LEFT_TO_INGEST]
                 fate = arrivals.wait(
                     outcome, settings, lambda done, total: step("loading", done, total)
                 )
     except KeyboardInterrupt:
-        said = at[0] if at else "nothing was sent"
-        console.print(f"Interrupted: {said}. Run the same command to go on", soft_wrap=True)
+        said = at[0] if at else "nothing was sent. Run the same command to go on"
+        console.print(f"Interrupted: {said}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fail(f"can't import {file}: {error}") from error
@@ -129,7 +134,7 @@ def _progress(console: Console, at: list[str]) -> Iterator[Step]:
             text = f"{what}: {done:,}" + (f" of {total:,}" if total else "")
             progress.update(task, completed=done, total=total, description=text)
             if what == "sending":
-                at[:] = [f"{done:,} of {total:,} rows or more were sent, and count once"]
+                at[:] = [f"{done:,} of {total:,} rows or more were sent. {GO_ON}"]
 
         yield step
 

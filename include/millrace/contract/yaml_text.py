@@ -1,7 +1,7 @@
-"""YAML that people write, as they mean it: the core schema of YAML 1.2, and no key twice.
+"""YAML that people write, as they mean it: what YAML 1.1 and 1.2 read alike, and no key twice.
 
-YAML 1.1, which PyYAML reads, makes a boolean of ``NO`` (Norway), a time of ``2026-01-01`` and 90 of
-``1:30``, and takes the last of two equal keys.
+What they read otherwise is text. YAML 1.1, which PyYAML reads, makes a boolean of ``NO`` (Norway),
+a time of ``2026-01-01``, 90 of ``1:30`` and 8 of ``010``, and takes the last of two equal keys.
 """
 
 from __future__ import annotations
@@ -51,19 +51,13 @@ class _Loader(_TextLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
 
-def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    text: str = loader.construct_scalar(node)
-    bases = {"0x": 16, "0o": 8}
-    return int(text, bases.get(text[:2].lower(), 10))
-
-
 _SCALARS = (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
     (
         "float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"[-+]?[0-9]*\.[0-9]+(?:[eE][-+][0-9]+)?|[-+]?[0-9]+\.(?:[eE][-+][0-9]+)?"
         r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
         "-+.0123456789",
     ),
@@ -75,4 +69,3 @@ for _name, _pattern, _first in _SCALARS:
         re.compile(f"(?:{_pattern})$"),
         ["" if letter == "\0" else letter for letter in _first],
     )
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole)

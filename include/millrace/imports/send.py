@@ -186,7 +186,7 @@ class _Sender(_Rows):
         begun: dict[str, Any],
     ) -> None:
         super().__init__(outcome, warehouse)
-        self.connection = connection
+        self.settings, self.connection = settings, connection
         self.import_id = begun["import_id"]
         self.done = self.noted = outcome.resumed_after = int(begun["rows_confirmed"])
         outcome.sent, outcome.known = begun["rows_sent"], begun["known_rows"]
@@ -203,6 +203,11 @@ class _Sender(_Rows):
         self._note()
         super().send(tell)
         self._checkpoint(self.found.rows, is_finished=True)
+        if self.outcome.resumed_after:  # what was sent before the interruption is waited for, too
+            topic = self.job.request.topic
+            known = self.producer.list_topics(topic).topics[topic].partitions
+            ends = kafka.ends(self.settings, [(topic, number) for number in known])
+            self.outcome.ends = {number: end for (_, number), end in ends.items()}
 
     def put(self, number: int, line: int, event: dict[str, Any]) -> None:
         """Send a message."""
