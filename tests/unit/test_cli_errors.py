@@ -116,3 +116,10 @@ def test_what_a_deployment_does_not_take_is_refused(tmp_path: Path) -> None:
     code, said = run(tmp_path, "dbt", "deploy", "--select", "metrics")
     assert code == 2
     assert "takes nothing more" in said
+
+
+def test_help_of_the_tests_is_short_and_runs_none(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "test", "--help")
+    assert code == 0
+    assert "go to pytest" in said
+    assert len(said.splitlines()) < 30

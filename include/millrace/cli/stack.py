@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     for command in (up, migrate, down, status, logs, reset):
         app.command()(command)
     passes_on = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command("test", context_settings=passes_on, add_help_option=False)(run_tests)
+    app.command("test", context_settings=passes_on)(run_tests)
 
 
 def up() -> None:
@@ -146,7 +146,11 @@ def run_tests(
         bool, typer.Option("--unit", help="Only those that need no server; in half a minute.")
     ] = False,
 ) -> None:
-    """Run the tests on a stack of their own; further arguments go to pytest."""
+    """Run the tests on a stack of their own; further arguments go to pytest.
+
+    `./millrace test tests/unit -k waiting` runs some; `./millrace test -- --help` is pytest's own
+    help.
+    """
     from millrace.settings import REPOSITORY
 
     arguments = context.args
