@@ -1,4 +1,4 @@
-"""How a command ends: 0 it is done, 1 the answer is no, 2 it could not be done.
+"""How a command ends: 0 it is done, 1 the answer is no, 2 it could not be done, 130 interrupted.
 
 An answer is what was asked for: differences, bad rows, an unhealthy server, a withheld window.
 """
@@ -9,6 +9,7 @@ import typer
 
 NO = 1
 ERROR = 2
+INTERRUPTED = 130  # as a shell has it: 128 and the signal's number
 
 
 def fail(error: object) -> typer.Exit:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millrace.cli.errors import NO, fail
+from millrace.cli.errors import INTERRUPTED, NO, fail
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Step = Callable[[str, int, int | None], None]
 
-INTERRUPTED = 130
 GO_ON = "Run the same command to go on; each row counts once"
 LEFT_TO_INGEST = (
     "all rows are in Kafka, and are loaded without this command. Run it again to see what became "

@@ -24,6 +24,7 @@ from millrace.cli import (
     tools,
 )
 from millrace.cli.chaos import chaos
+from millrace.cli.errors import INTERRUPTED
 from millrace.cli.generate import generate
 from millrace.cli.imports import import_file
 from millrace.cli.send import send
@@ -31,9 +32,6 @@ from millrace.cli.simulate import simulate
 from millrace.cli.sql import sql
 from millrace.cli.verify import verify
 from millrace.settings import Settings
-
-INTERRUPTED = 130
-"""How a command ends that was interrupted: as a shell has it, 128 and the signal's number."""
 
 
 class _Commands(TyperGroup):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from millrace.cli.errors import INTERRUPTED
+
 Report = Callable[[str, str], None]
 
 
@@ -57,4 +59,4 @@ def interruptible(console: Console) -> Iterator[None]:
     except KeyboardInterrupt:
         console.print("Interrupted. What was done stays; run the same command to go on.")
         sys.stdout.flush()
-        os._exit(130)
+        os._exit(INTERRUPTED)
