@@ -81,11 +81,15 @@ def test_times_in_every_spelling(value: object) -> None:
 
 
 def test_a_date_is_its_midnight_in_the_files_zone() -> None:
-    assert read_time(date(2026, 7, 1), ZoneInfo("America/New_York")).hour == 0
+    for day in (date(2026, 7, 1), "2026-07-01", "20260701", 20260701):
+        found = read_time(day, ZoneInfo("America/New_York"))
+        assert (found.date(), found.hour) == (date(2026, 7, 1), 0)
 
 
-@pytest.mark.parametrize("value", ["soon", "2026-02-31", "1e300", ""])
-def test_what_is_no_time_is_named(value: str) -> None:
+@pytest.mark.parametrize(
+    "value", ["soon", "2026-02-31", "1e300", "", "46082.4", "2026", 0, "20261301", "nan"]
+)
+def test_what_is_no_time_is_named(value: object) -> None:
     with pytest.raises(BadRowError, match="timestamp"):
         read_time(value, UTC)
 

@@ -22,6 +22,9 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 """Between these lie the times that the tables of events hold."""
 
+LEAST_SECONDS = 1e8
+"""A smaller number (of before 1973) is a day in another form, which a shift would hide."""
+
 _NAMESPACE = uuid.UUID("6f4cbb1a-33a0-5d8d-9c5e-1b0f3f1f3c52").bytes
 _UUID = re.compile("[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}(\\1[0-9a-fA-F]{4}){2}\\1[0-9a-fA-F]{12}")
 _WHOLE = re.compile(r"\s*([0-9]+)(?:\.0+)?\s*")
@@ -161,8 +164,8 @@ def _uuid(content: bytes) -> str:
 def read_time(value: object, zone: tzinfo) -> datetime:
     """Return a time with a zone from what files hold: a time, a date, ISO 8601 text, or a number.
 
-    Numbers are seconds since 1970, or milli-, micro- or nanoseconds if they are too large for that.
-    Raises ``BadRowError`` for anything else.
+    Numbers are seconds since 1970, or milli-, micro- or nanoseconds if they are too large for that;
+    eight digits are a day. Raises ``BadRowError`` for anything else.
     """
     if isinstance(value, datetime):
         moment = value
@@ -179,7 +182,10 @@ def read_time(value: object, zone: tzinfo) -> datetime:
                 raise BadRowError(f"timestamp {text[:60]!r} is no ISO 8601 time") from None
         else:
             try:
-                moment = datetime.fromtimestamp(number / _unit(number), UTC)
+                if abs(number) < LEAST_SECONDS:
+                    moment = _compact_date(text)
+                else:
+                    moment = datetime.fromtimestamp(number / _unit(number), UTC)
             except (OverflowError, OSError, ValueError):
                 raise _out_of_range(value) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
@@ -190,6 +196,17 @@ def _lost(column: str) -> MappingError:
         f"the column {column!r} is named like a field that is filled otherwise, or like another "
         f"column, so its values would be lost; keep them with --keep ANOTHER_NAME={column}"
     )
+
+
+def _compact_date(text: str) -> datetime:
+    """Return the day that eight digits are (20260301). Raises ``BadRowError``."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise BadRowError(
+            f"timestamp {text[:60]!r} is too small a number for seconds since 1970 (spreadsheets "
+            "count days: have them write ISO 8601)"
+        ) from None
 
 
 def _unit(number: float) -> int:
