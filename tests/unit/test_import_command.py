@@ -13,6 +13,28 @@ from millrace.imports import send
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("x.csv", None, "No such file"),
+        ("x.txt", "", "can't tell the format of x.txt"),
+        ("x.csv", "", "it holds no rows"),
+        ("x.csv", "a,a\n1,2\n", "names the column 'a' 2 times"),
+        ("x.csv", "event,timestamp\n", "nothing fills 'user_id'"),
+        ("x.parquet", "PAR1", "it is cut off or damaged, or no Parquet"),
+        ("x.xlsx", "", "save the sheet as “CSV UTF-8”"),
+    ],
+)
+def test_a_file_that_is_not_as_it_should_be_is_told_without_a_server(
+    tmp_path: Path, name: str, text: str | None, said: str
+) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    done = CliRunner().invoke(app, ["import", str(path)])
+    assert (done.exit_code, said in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize(
     ("steps", "said"),
     [
         ([("checking", 2_000, None)], "nothing was sent. Run the same command to go on"),

@@ -69,6 +69,8 @@ class Delimited:
 
     def _check(self) -> None:
         """Name the columns that have no name, and refuse a header that leaves a doubt."""
+        if not self.columns:
+            raise FileError("it holds no rows")
         if "\0" in self.header:
             raise FileError(
                 "its header holds NUL characters; where it is UTF-16, give --encoding utf-16-le"

@@ -78,20 +78,29 @@ class Job:
         return _stat(self.request.path) == self.stat
 
 
-def prepare(request: Request, connection: psycopg.Connection[DictRow]) -> Job:
-    """Open the file and find the source.
+def open_file(request: Request) -> Rows:
+    """Open the file, as far as that needs no server.
 
-    Raises ``MappingError`` when the mapping or the topic does not fit, ``FileError`` when the file
-    can't be read, and ``OSError`` when it is not there.
+    Raises ``MappingError`` when the mapping does not fit, ``FileError`` when the file can't be
+    read, and ``OSError`` when it is not there.
     """
     if request.shift_to is not None and request.shift_days is not None:
         raise MappingError("give --shift-to or --shift-days, not both")
     rows = files.rows(request.path, request.reading)
+    if rows.columns:
+        request.mapping.check_columns(rows.columns)
+    return rows
+
+
+def prepare(request: Request, rows: Rows, connection: psycopg.Connection[DictRow]) -> Job:
+    """Find the source, and how its events are made of the file's rows.
+
+    Raises ``MappingError`` when the mapping or the topic does not fit, and ``FileError`` when the
+    file can't be read.
+    """
     stat = _stat(request.path)
     digest = files.digest(request.path)
     source = _source(request.topic, connection)
-    if rows.columns:
-        request.mapping.check_columns(rows.columns)
     if next(rows.records(), None) is None:
         raise FileError("it holds no rows")
     readable = (record.row for record in rows.records() if not record.problem)

@@ -27,7 +27,7 @@ from millrace.imports.check import (
 )
 from millrace.imports.convert import canonical, content_digest, event_id
 from millrace.imports.mapping import MappingError
-from millrace.imports.request import Job, Request, prepare
+from millrace.imports.request import Job, Request, open_file, prepare
 from millrace.imports.warehouse import HEADER, Warehouse
 from millrace.settings import Settings
 from millrace.stores import kafka, postgres, sql
@@ -75,8 +75,9 @@ def run(
     ``FileError`` or ``OSError`` when the file can't be read, and ``ImportStoppedError`` when the
     broker refuses a message or the file changes meanwhile.
     """
+    rows = open_file(request)
     with postgres.connect(settings) as connection:
-        job = prepare(request, connection)
+        job = prepare(request, rows, connection)
         busy = ImportStoppedError("another process is importing this file into this topic")
         with (
             locks.at_once(connection, locks.IMPORT, job.digest.hex(), request.topic, error=busy),
