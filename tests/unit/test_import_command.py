@@ -34,6 +34,14 @@ def test_a_file_that_is_not_as_it_should_be_is_told_without_a_server(
     assert (done.exit_code, said in done.output) == (2, True), done.output
 
 
+def test_a_shift_that_no_calendar_bears_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("event,timestamp,user_id\n")
+    done = CliRunner().invoke(app, ["import", str(path), "--shift-days", "99999999999"])
+    assert done.exit_code == 2
+    assert "more than a century" in done.output
+
+
 @pytest.mark.parametrize(
     ("steps", "said"),
     [

@@ -22,6 +22,8 @@ from millrace.imports.files import Reading
 from millrace.imports.mapping import Mapping, MappingError
 from millrace.imports.records import FileError, Rows
 
+MOST_DAYS = 36_525
+
 
 @dataclass(frozen=True)
 class Request:
@@ -86,6 +88,8 @@ def open_file(request: Request) -> Rows:
     """
     if request.shift_to is not None and request.shift_days is not None:
         raise MappingError("give --shift-to or --shift-days, not both")
+    if abs(request.shift_days or 0) > MOST_DAYS:
+        raise MappingError(f"--shift-days {request.shift_days} is more than a century")
     rows = files.rows(request.path, request.reading)
     if rows.columns:
         request.mapping.check_columns(rows.columns)
