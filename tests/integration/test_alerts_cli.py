@@ -188,6 +188,7 @@ def test_a_rule_is_tried_on_the_past(world: World, tmp_path: Path) -> None:
     at = f"{START + 12 * MINUTE:%Y-%m-%dT%H:%M}"
     said = alerts("test", "load_high", "--at", at)
     assert f"firing since {START + 12 * MINUTE:%Y-%m-%d %H:%M}: host=a, value 50" in said
+    assert "judged then" not in said
     early = alerts("test", "load_high", "--at", f"{START + 11 * MINUTE:%Y-%m-%dT%H:%M}")
     assert "pending" in early
     over = ["--from", f"{START:%Y-%m-%dT%H:%M}", "--to", f"{START + 29 * MINUTE:%Y-%m-%dT%H:%M}"]
@@ -199,6 +200,16 @@ def test_a_rule_is_tried_on_the_past(world: World, tmp_path: Path) -> None:
     assert "would have fired 0 times" in tried
     assert world.told() == []
     assert "'yesterday' is no time" in alerts("test", "load_high", "--at", "yesterday", fails=True)
+
+
+def test_a_minute_of_the_past_tells_what_was_told_then(world: World, tmp_path: Path) -> None:
+    alerts("add", written(tmp_path, {**GOOD, "for": "0s"}))
+    world.sample(0, 50)
+    world.judge(0)
+    world.sample(0, 60, host="b")  # it came late
+    said = alerts("test", "load_high", "--at", f"{START:%Y-%m-%dT%H:%M}")
+    assert "host=b, value 60" in said
+    assert "it was judged then as active, 1 series" in said
 
 
 def test_silences_and_maintenance_keep_quiet_until_they_end(world: World, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from millrace.alerts import states
 from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.model import Instance, Rule, Transition
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
 
 CHUNK = timedelta(hours=6)
 """Minutes evaluated by one statement."""
@@ -48,3 +50,22 @@ def replay(evaluator: Evaluator, rule: Rule, first: datetime, last: datetime) ->
         at = until + timedelta(minutes=1)
     found.at_end = list(before.values())
     return found
+
+
+def told_then(settings: Settings, name: str, minute: datetime) -> str:
+    """Say what a rule's minute was judged to be at its time; empty if nobody judged it.
+
+    What came later, such as late events, is not in it, as it is in a replay.
+    """
+    with clickhouse.connect(settings, "alerts") as client:
+        rows = client.query(
+            sql.render("clickhouse/alerts/told_then.sql"),
+            parameters={"name": name, "minute": minute},
+        ).result_rows
+    if not rows:
+        return ""
+    counted = ", ".join(
+        status + (f" ({detail})" if detail else f", {count} series" if status == "active" else "")
+        for status, count, _, detail in rows
+    )
+    return f"{counted}; judged at {max(row[2] for row in rows):%Y-%m-%d %H:%M:%S} UTC"

@@ -216,6 +216,8 @@ def replay_rule(
     state = max((i.state for i in found.at_end), default="inactive", key=STATES.index)
     detail = f" ({now.status}: {now.detail})" if now.detail else ""
     typer.echo(f"at {last:%Y-%m-%d %H:%M} UTC: {state}{detail}")
+    if file is None and (told := replay.told_then(settings, name, last)):
+        typer.echo(f"  it was judged then as {told}")
     for instance in found.at_end:
         typer.echo(
             f"  {instance.state} since {_since(instance):%Y-%m-%d %H:%M}: "
