@@ -29,7 +29,7 @@ from millrace.exports.definitions import ExportError, PersonalData
 from millrace.exports.schemas import compare
 from millrace.exports.windows import Window
 from millrace.exports.writer import Exporter
-from millrace.stores import clickhouse, postgres, sql
+from millrace.stores import clickhouse, postgres
 
 
 def test_independent_readers_agree_with_the_warehouse(exporter: Exporter, tmp_path: Path) -> None:
@@ -127,13 +127,11 @@ def test_raw_archive_keeps_bytes_that_are_not_text(exporter: Exporter, tmp_path:
 def test_a_rewrite_that_fails_leaves_a_run_that_failed(exporter: Exporter) -> None:
     export(exporter, "events")
     (definition,) = definitions.read(exporter.postgres, "events")
-    published = exporter.postgres.execute(
-        sql.render("postgres/exports/published_all.sql"), {"name": "events"}
-    ).fetchall()[-1]
-    start = published["window_start"].astimezone(UTC)
-    window = Window("events", start, start + timedelta(hours=1))
+    place = f"exports/events/date={HOUR:%Y-%m-%d}/hour={HOUR:%H}"
+    published = manifest(exporter.settings, place)
+    window = Window("events", HOUR, HOUR + timedelta(hours=1))
     with pytest.raises(DatabaseError, match="no_such_column"):
-        exporter.rewrite(definition, window, published, "no_such_column = 1", {})
+        exporter.rewrite(definition, window, published, place, "no_such_column = 1", {})
     last = "SELECT state, reason FROM export_runs ORDER BY run_id DESC LIMIT 1"
     run = postgres.one(exporter.postgres.execute(last))
     assert run["state"] == "failed"

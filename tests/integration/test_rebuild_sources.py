@@ -133,7 +133,7 @@ def test_a_day_in_pieces_is_put_together_from_every_source(past: Past) -> None:
 
 def test_who_was_erased_does_not_come_back_from_kafka(past: Past) -> None:
     past.arrive(12, range(1, 101))
-    erasure.erase(past.settings, 50, "a test", "on request")
+    erasure.carry_out(past.settings, [erasure.order(past.settings, 50, "a test", "on request")])
     before = past.verdicts()
     past.query(f"ALTER TABLE raw_events DROP PARTITION '{past.day}'")
 

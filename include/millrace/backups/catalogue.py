@@ -23,6 +23,10 @@ from millrace.stores import postgres
 FOLDER = "catalogue"
 
 
+class BusyError(BackupError):
+    """Another backup, restore or expiry is running."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table as it was at the cut; ``content_hash`` is ``sum(cityHash64(*))`` modulo 2^64."""
@@ -104,7 +108,10 @@ def choose(client: Minio, wanted: str = "", to: datetime | None = None) -> Entry
         entry = get(client, backup_id)
         if to is None or datetime.fromisoformat(entry.cut_at) <= to:
             return entry
-    raise BackupError(f"no complete backup {f'from before {to}' if to else 'exists'}")
+    raise BackupError(
+        f"no complete backup of the warehouse {f'from before {to} ' if to else ''}exists; "
+        "./millrace backups list shows what there is, ./millrace backups run makes one"
+    )
 
 
 def chain(client: Minio, entry: Entry) -> list[Entry]:
@@ -148,9 +155,9 @@ def measure(client: Minio, prefix: str) -> tuple[int, int]:
 def alone(settings: Settings) -> Iterator[psycopg.Connection[DictRow]]:
     """Hold the one lock of all backups and restores; a crash frees it.
 
-    Raises ``BackupError`` when someone else has it.
+    Raises ``BusyError`` when someone else has it.
     """
-    busy = BackupError("another backup, restore or expiry is running; wait for it")
+    busy = BusyError("another backup, restore or expiry is running; wait for it")
     with (
         postgres.connect(settings) as connection,
         locks.at_once(connection, locks.BACKUP, error=busy),

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
 
-from millrace.backups import catalogue, gateway, metadata, metrics, restore, wal
+from millrace.backups import catalogue, gateway, metadata, metrics, receipts, restore, wal
 from millrace.backups.catalogue import Entry
 from millrace.backups.gateway import BackupError
 from millrace.settings import Settings
@@ -151,7 +151,10 @@ class Drill:
         server = self.empty_clickhouse(self.settings, self.folder)
         url = self._step("empty ClickHouse", lambda: stack.enter_context(server))
         isolated = self._isolated(url, port)
-        done = self._step("restore ClickHouse", lambda: restore.restore(isolated, entry))
+        orders = receipts.read(objects)
+        done = self._step(
+            "restore ClickHouse", lambda: restore.restore(isolated, entry, orders=orders)
+        )
         self._step("read PostgreSQL", lambda: self._read_metadata(isolated))
         self.report.rto_seconds = time.monotonic() - began
         self._step("rows and hashes", lambda: f"{done.tables} tables, {done.rows:,} rows agree")
@@ -184,7 +187,9 @@ class Drill:
                     "until": entry.cut_at[:19].replace("T", " "),
                 },
             ).result_rows
-        missing = {f"{d}.{n}" for d, n in live} - {f"{t.database}.{t.name}" for t in entry.tables}
+        missing = {f"{d}.{n}" for d, n, _ in live} - {
+            f"{t.database}.{t.name}" for t in entry.tables
+        }
         if missing:
             raise BackupError(f"not in {entry.backup_id}: {', '.join(sorted(missing))}")
 

@@ -1,12 +1,18 @@
 """Erasure on request: a person's rows, deleted from every table that has them, with a receipt.
 
-Backups keep them until they expire; the receipts say what to erase again after the restore of
-an older one. Exported objects are the exports' own business (``millrace.exports.erasure``).
+An erasure is an order (``millrace.contract.erasures``) that is carried out: first it is committed,
+so that nobody writes any more what the person sent before; then, while publication stands still,
+what is there is deleted. What is repeated finds less to do, so an erasure that was cut off is begun
+again, and one that a restored backup does not know is carried out once more (``receipts``).
+
+Exported objects are the exports' own business (``millrace.exports.erasure``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -14,131 +20,257 @@ from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from millrace.backups import copies
 from millrace.backups.gateway import BackupError
-from millrace.contract import publication, sources
-from millrace.contract.personal import NAMES_USER
+from millrace.backups.person_tables import Tables
+from millrace.contract import locks, personal, publication, sources
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
-from millrace.stores.quoting import identifier
+from millrace.stores.quoting import literal
 
-AS_RECEIVED = ("raw_events", "rejected_events")
-"""Tables whose rows name the user only inside the message."""
+MUTATION = {"mutations_sync": 2, "allow_nondeterministic_mutations": 1}
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order to erase a person, as the table ``erasures`` has it; that is its receipt, too."""
+
+    erasure_id: int
+    user_id: int
+    requested_by: str
+    reason: str
+    requested_at: datetime
+    completed_at: datetime | None = None
+    receipt: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the order as plain values, with moments as ISO 8601."""
+        moments = {"requested_at", "completed_at"}
+        return {
+            name: value.isoformat() if name in moments and value else value
+            for name, value in asdict(self).items()
+        }
 
 
 def find(settings: Settings, user_id: int) -> dict[str, int]:
     """Count a user's rows by table; changes nothing. Raises ``BackupError`` for no user id."""
-    if user_id <= 0:
-        raise BackupError(f"user_id: {user_id} is none")
+    check_user(user_id)
     with clickhouse.connect(settings) as client, postgres.connect(settings) as connection:
-        found = {
-            table: _count(client, table, condition, user_id)
-            for table, condition in _places(settings, client).items()
-        }
-        query = "SELECT count(*) AS n FROM user_profiles WHERE user_id = %s"
-        found["user_profiles"] = connection.execute(query, [user_id]).fetchall()[0]["n"]
+        return _Erasure(settings, client, connection, [user_id]).found()
+
+
+def check_user(user_id: int) -> None:
+    """Raise ``BackupError`` for a number that can't be a user's."""
+    if not 0 < user_id < 1 << 63:
+        raise BackupError(f"user_id: {user_id} is none")
+
+
+def order(settings: Settings, user_id: int, requested_by: str, reason: str) -> Order:
+    """Commit the order to erase a person; an earlier one that was not completed is begun again.
+
+    Raises ``BackupError`` for no user id.
+    """
+    check_user(user_id)
+    with postgres.connect(settings) as connection:
+        row = postgres.one(
+            connection.execute(
+                sql.render("postgres/backups/begin_erasure.sql"),
+                {"user_id": user_id, "requested_by": requested_by, "reason": reason},
+            )
+        )
+    return Order(**row)
+
+
+def carry_out(settings: Settings, orders: Sequence[Order]) -> dict[str, int]:
+    """Delete everything that people who are to be erased have in ClickHouse and PostgreSQL.
+
+    Returns how many rows were found, by table, by this attempt or an earlier one. A message of
+    theirs goes from every table that it reached, and ``erased_positions`` remembers where it was,
+    so that the proof of conservation knows; the ledger's counts shrink with the rows, so that
+    reconciliation does not bring them back. Raises ``BackupError`` if any row is left.
+    """
+    with clickhouse.connect(settings) as client, postgres.connect(settings) as connection:
+        users = [one.user_id for one in orders]
+        work = _Erasure(settings, client, connection, users)
+        # A deployment fills tables with what it read before.
+        with locks.alone(connection, locks.DEPLOYMENT), publication.alone(connection):
+            work.find_tables()  # what a deployment had made is gone
+            found = work.note(work.found(), orders)
+            work.erase(max(one.erasure_id for one in orders))
+            left = {table: count for table, count in work.found().items() if count}
+        if left:
+            raise BackupError(f"still there after the erasure: {left}; run it again")
     return found
 
 
-def erase(
-    settings: Settings, user_id: int, requested_by: str, reason: str, files: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Delete a user's rows and return the receipt.
+def carry_out_beside(
+    settings: Settings, client: Client, orders: Sequence[Order], staging: str
+) -> None:
+    """Delete people's rows from tables that a restore has read into ``staging``, before their time.
 
-    ``files`` are exported objects that were rewritten, for the receipt. A message that names the
-    user goes from every table that it reached, and ``erased_positions`` remembers where it was, so
-    that the proof of conservation knows. Publication stands still meanwhile, and the ledger's
-    counts of the batches concerned shrink with the rows, so that reconciliation does not bring them
-    back. Raises ``BackupError`` if any row is left.
+    The caller holds the publication lock alone. What PostgreSQL has of them goes, too.
     """
-    found = find(settings, user_id)
-    with (
-        clickhouse.connect(settings) as client,
-        postgres.connect(settings) as connection,
-        publication.alone(connection),
-    ):
-        (began,) = connection.execute(
-            "INSERT INTO erasures (user_id, requested_by, reason) VALUES (%s, %s, %s) "
-            "RETURNING erasure_id",
-            [user_id, requested_by, reason],
-        ).fetchall()
-        bound = {"user": user_id, "erasure": began["erasure_id"]}
-        places = _places(settings, client)
-        targets = [name for name in _targets(settings, connection) if name in places]
-        holders = {name: places[name] for name in [*_as_received(settings), *targets]}
-        is_erased = sql.render(
-            "clickhouse/backups/is_erased.sql", database=clickhouse.database(settings)
+    with postgres.connect(settings) as connection:
+        users = [one.user_id for one in orders]
+        work = _Erasure(settings, client, connection, users, staging)
+        work.erase(max(one.erasure_id for one in orders))
+
+
+def carry_out_in_postgres(settings: Settings, orders: Sequence[Order]) -> None:
+    """Delete what a PostgreSQL that was restored alone has of people: the warehouse lacks them."""
+    users = [one.user_id for one in orders]
+    with clickhouse.connect(settings) as client, postgres.connect(settings) as connection:
+        _Erasure(settings, client, connection, users).erase_in_postgres(
+            max(one.erasure_id for one in orders)
         )
-        client.command(
-            sql.render("clickhouse/backups/mark_erased.sql", holders=holders), parameters=bound
-        )
-        for batch in _batches(client, is_erased, targets, bound):
-            connection.execute(sql.render("postgres/backups/shrink_batch.sql"), batch)
-        for table, condition in places.items():
-            if found[table] or table in holders:
-                client.command(
-                    f"ALTER TABLE {table} DELETE WHERE "
-                    f"{is_erased if table in holders else condition}",
-                    parameters=bound,
-                    settings={"mutations_sync": 2, "allow_nondeterministic_mutations": 1},
-                )
-        with connection.transaction():
-            connection.execute("DELETE FROM user_profiles WHERE user_id = %s", [user_id])
-            # The audit trail remembers that there was a profile, not what was in it.
+
+
+def complete(settings: Settings, done: Order, receipt: dict[str, Any]) -> Order:
+    """Record that an order is carried out, and return it with its receipt."""
+    with postgres.connect(settings) as connection:
+        row = postgres.one(
             connection.execute(
-                "UPDATE audit_logs SET old_value = NULL, new_value = NULL "
-                "WHERE table_name = 'user_profiles' AND row_key = %s",
-                [str(user_id)],
+                "UPDATE erasures SET completed_at = clock_timestamp(), receipt = %s "
+                "WHERE erasure_id = %s RETURNING *",
+                [Jsonb(receipt), done.erasure_id],
             )
-        left = {table: count for table, count in find(settings, user_id).items() if count}
-        if left:
-            raise BackupError(f"still there after the erasure: {left}; run it again")
-        receipt = {
-            "erasure_id": began["erasure_id"],
-            "user_id": user_id,
-            "deleted_rows": found,
-            "rewritten_files": list(files),
-            "kafka": f"topics forget within {settings.topic_retention_hours} hours",
-            "dead_letters": f"{settings.dead_letter_topic} forgets within its own retention",
-            "backups": f"backups are gone after {settings.backup_retention_days} days",
-        }
-        connection.execute(
-            "UPDATE erasures SET completed_at = clock_timestamp(), receipt = %s "
-            "WHERE erasure_id = %s",
-            [Jsonb(receipt), began["erasure_id"]],
         )
-    return receipt
+    return Order(**row)
 
 
-def _places(settings: Settings, client: Client) -> dict[str, str]:
-    """Return every table that can hold a user's rows, with the condition that finds them."""
-    mine = clickhouse.database(settings)
-    rows = client.query(
-        sql.render("clickhouse/backups/user_tables.sql"),
-        parameters={"databases": [mine, "analytics"]},
-    ).result_rows
-    places = {identifier(database, table): "user_id = {user:UInt64}" for database, table in rows}
-    return places | dict.fromkeys(_as_received(settings), NAMES_USER)
+class _Erasure:
+    """The deletion of some people from both stores, or from tables that lie ``staging``."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        connection: psycopg.Connection[DictRow],
+        users: Sequence[int],
+        staging: str = "",
+    ) -> None:
+        self.client, self.connection, self.users = client, connection, users
+        self.base, self.staging = clickhouse.database(settings), staging
+        every = sources.every(connection)
+        self.keys = personal.user_keys(every)
+        self.targets = sorted({source.target_table for source in every})
+        self.bound = personal.bound(users, self.keys)
+        self.find_tables()
 
-def _as_received(settings: Settings) -> list[str]:
-    return [identifier(clickhouse.database(settings), table) for table in AS_RECEIVED]
+    def find_tables(self) -> None:
+        """Look which tables there are."""
+        self.tables = Tables(self.client, self.base, self.staging)
+        sent = sql.render("clickhouse/contract/sent.sql", names=[literal(key) for key in self.keys])
+        self.places = {
+            **dict.fromkeys(self.tables.of_users, "has({users:Array(UInt64)}, toUInt64OrZero("
+                            f"toString({personal.USER})))"),
+            **dict.fromkeys(self.tables.as_received, sent),
+        }  # fmt: skip
+        self.is_erased = sql.render(
+            "clickhouse/backups/is_erased.sql", positions=self.tables.named("erased_positions")
+        )
+        of_targets = [self.tables.named(name) for name in self.targets]
+        self.events = [name for name in of_targets if name in self.places]
+        self.received = [
+            name
+            for name in map(self.tables.named, ("raw_events", "rejected_events"))
+            if name in self.places
+        ]
 
+    def found(self) -> dict[str, int]:
+        """Count the people's rows by table."""
+        counts = {}
+        for table, condition in self.places.items():
+            query = sql.render(
+                "clickhouse/backups/count_user.sql", table=table, condition=condition
+            )
+            counts[table] = int(self.client.query(query, parameters=self.bound).result_rows[0][0])
+        return counts | copies.count_rows(self.connection, self.users)
 
-def _targets(settings: Settings, connection: psycopg.Connection[DictRow]) -> list[str]:
-    """Return the tables that hold the events of the sources."""
-    tables = sorted({source.target_table for source in sources.every(connection)})
-    return [identifier(clickhouse.database(settings), table) for table in tables]
+    def note(self, found: dict[str, int], orders: Sequence[Order]) -> dict[str, int]:
+        """Note what was found before it goes, for an attempt that begins again; return it all."""
+        for one in orders:
+            for table, count in one.receipt.get("deleted_rows", {}).items():
+                found[table] = max(count, found.get(table, 0))
+        if len(orders) == 1:
+            self.connection.execute(
+                "UPDATE erasures SET receipt = receipt || %s WHERE erasure_id = %s",
+                [Jsonb({"deleted_rows": found}), orders[0].erasure_id],
+            )
+        return found
 
+    def erase(self, erasure_id: int) -> None:
+        """Delete it all."""
+        self.erase_rows(erasure_id)
+        copies.delete_rows(self.connection, self.users)
 
-def _count(client: Client, table: str, condition: str, user_id: int) -> int:
-    query = sql.render("clickhouse/backups/count_user.sql", table=table, condition=condition)
-    return int(client.query(query, parameters={"user": user_id}).result_rows[0][0])
+    def erase_rows(self, erasure_id: int) -> None:
+        """Mark the messages, take them off the ledger's counts, and delete rows and copies."""
+        bound = {**self.bound, "erasure": erasure_id}
+        holders = {table: self.places[table] for table in [*self.received, *self.events]}
+        if holders:
+            mark = sql.render(
+                "clickhouse/backups/mark_erased.sql",
+                holders=holders,
+                positions=self.tables.named("erased_positions"),
+            )
+            self.client.command(mark, parameters=bound)
+            self._shrink_batches(bound)
+        # Copies are told by the messages that they were cut from, so these go last.
+        self._delete_copies(bound)
+        for table, condition in self.places.items():
+            where = f"({self.is_erased} OR {condition})" if table in holders else condition
+            if table in self.tables.append_only:
+                self._write_anew(table, where, bound)
+            else:
+                self._mutate(f"ALTER TABLE {table} DELETE WHERE {where}", bound)
 
+    def _shrink_batches(self, bound: dict[str, Any]) -> None:
+        tables = {
+            "raw": [name for name in self.received if name == self.tables.named("raw_events")],
+            "events": self.events,
+            "rejected": [
+                name for name in self.received if name == self.tables.named("rejected_events")
+            ],
+        }
+        query = sql.render(
+            "clickhouse/backups/user_batches.sql", is_erased=self.is_erased, tables=tables
+        )
+        shrink = sql.render("postgres/backups/shrink_batch.sql")
+        names = ("batch", "raw_gone", "raw_left", "events_gone", "events_left", "rejected_gone",
+                 "rejected_left")  # fmt: skip
+        for row in self.client.query(query, parameters=bound).result_rows:
+            self.connection.execute(shrink, dict(zip(names, row, strict=True)))
 
-def _batches(
-    client: Client, is_erased: str, targets: Sequence[str], bound: dict[str, Any]
-) -> list[dict[str, int]]:
-    """Return how many rows each micro-batch loses."""
-    query = sql.render("clickhouse/backups/user_batches.sql", is_erased=is_erased, targets=targets)
-    rows = client.query(query, parameters=bound).result_rows
-    return [dict(zip(("batch", "raw", "events", "rejected"), row, strict=True)) for row in rows]
+    def erase_in_postgres(self, erasure_id: int) -> None:
+        """Delete rows and copies in PostgreSQL only."""
+        bound = {**self.bound, "erasure": erasure_id}
+        copies.delete_texts(self.connection, self._own_texts(bound), self.users, self.keys)
+        copies.delete_rows(self.connection, self.users)
+
+    def _own_texts(self, bound: dict[str, Any]) -> copies.OwnTexts:
+        shared = {"received": self.received, "events": self.events, "is_erased": self.is_erased}
+        return copies.OwnTexts(self.client, shared, bound)
+
+    def _delete_copies(self, bound: dict[str, Any]) -> None:
+        own = self._own_texts(bound)
+        for column in self.tables.copies:
+            texts = own.among_column(column.table, column.texts, are_elements=column.are_elements)
+            if texts:
+                self._mutate(column.statement, {"texts": texts})
+        copies.delete_texts(self.connection, own, self.users, self.keys)
+
+    def _write_anew(self, table: str, where: str, bound: dict[str, Any]) -> None:
+        """Put a table without some rows in the place of one that nothing can be deleted from."""
+        kept = f"{table[:-1]}__kept`"
+        self.client.command(f"DROP TABLE IF EXISTS {kept} SYNC")
+        self.client.command(f"CREATE TABLE {kept} AS {table}")
+        self.client.command(
+            f"INSERT INTO {kept} SELECT * FROM {table} WHERE NOT ({where})",  # noqa: S608
+            parameters=bound,
+        )
+        self.client.command(f"EXCHANGE TABLES {table} AND {kept}")
+        self.client.command(f"DROP TABLE {kept} SYNC")
+
+    def _mutate(self, statement: str, bound: dict[str, Any]) -> None:
+        self.client.command(statement, parameters=bound, settings=MUTATION)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,8 +27,10 @@ from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 from minio import Minio
 from minio.error import MinioException
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
@@ -241,23 +243,30 @@ def _configure(data: Path, lines: list[str], replaced: re.Pattern[str] = _RECOVE
     settled.write_text("\n".join([*kept, *lines, ""]))
 
 
-def recover(settings: Settings, data: Path, port: int, log: Path) -> Recovered:
+Prepare = Callable[[psycopg.Connection[DictRow]], None]
+"""What is done to a recovered cluster before anybody else can reach it."""
+
+
+def recover(settings: Settings, data: Path, port: int, log: Path, prepare: Prepare) -> Recovered:
     """Start a restored cluster on a private port until it is recovered, and say what it reached.
 
-    A log that ends before the moment asked for is replayed to its end. Raises ``BackupError`` with
-    PostgreSQL's last words when it does not recover.
+    ``prepare`` is called then, before it serves at its place. A log that ends before the moment
+    asked for is replayed to its end. Raises ``BackupError`` with PostgreSQL's last words when it
+    does not recover.
     """
     log.unlink(missing_ok=True)
     try:
-        return _recover(settings, data, port, log, is_short=False)
+        return _recover(settings, data, port, log, prepare, is_short=False)
     except BackupError:
         if ENDED_EARLY not in log.read_text(errors="replace"):
             raise
     _configure(data, [], re.compile(r"recovery_target_(time|action)\s*="))
-    return _recover(settings, data, port, log, is_short=True)
+    return _recover(settings, data, port, log, prepare, is_short=True)
 
 
-def _recover(settings: Settings, data: Path, port: int, log: Path, *, is_short: bool) -> Recovered:
+def _recover(
+    settings: Settings, data: Path, port: int, log: Path, prepare: Prepare, *, is_short: bool
+) -> Recovered:
     parts = urlsplit(settings.postgres_url)
     url = urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
     with (
@@ -265,6 +274,7 @@ def _recover(settings: Settings, data: Path, port: int, log: Path, *, is_short: 
         postgres.connect(settings.model_copy(update={"postgres_url": url})) as connection,
     ):
         row = connection.execute(sql.render("postgres/backups/recovered.sql")).fetchall()[0]
+        prepare(connection)
     return Recovered(row["timeline"], row["moment"], is_short)
 
 

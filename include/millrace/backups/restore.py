@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 
-from millrace.backups import catalogue, gateway
+from millrace.backups import catalogue, erasure, gateway, receipts
 from millrace.backups.catalogue import Entry, Table
+from millrace.backups.erasure import Order
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
 from millrace.contract import publication
@@ -56,10 +58,15 @@ def plan(settings: Settings, entry: Entry) -> list[str]:
         for table in entry.tables
         if table.rows
     ]
+    if left_out := entry.details.get("left_out"):
+        lines.append(
+            f"WARNING: rows of {', '.join(left_out)} are in no backup; a restore makes such tables "
+            "empty. Fill them again, or keep them as MergeTree"
+        )
     if half := entry.details.get("half_published"):
         lines.append(
-            f"WARNING: micro-batches {', '.join(map(str, half))} stood half published at the cut: "
-            "rollups may lack their events until their days are rebuilt (rebuild_events)"
+            f"micro-batches {', '.join(map(str, half))} stood half published at the cut: rollups "
+            "are made of what events has of them, and the rest is loaded again"
         )
     lines += [
         f"ingest then goes on at {p['topic']}[{p['partition']}] offset {p['next_offset']:,}"
@@ -80,14 +87,23 @@ def occupied(client: Client, entry: Entry) -> list[str]:
     return [row[0] for row in rows]
 
 
-def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Restored:
+def restore(
+    settings: Settings,
+    entry: Entry,
+    *,
+    orders: Sequence[Order] = (),
+    is_replace: bool = False,
+    prove: Callable[[], None] = lambda: None,
+) -> Restored:
     """Restore a backup into ``settings.clickhouse_url`` and check every value of it.
 
     Ingest stands still meanwhile, by itself, and then goes on from the ledger in PostgreSQL. The
     tables are restored beside their places, where rows and hashes are compared with the catalogue
     while merges stand still; only then are the target's databases dropped and the tables moved
-    there, so that a bad backup costs nothing. Raises ``BackupError`` naming a table that differs,
-    or when the target holds rows, unless ``is_replace``.
+    there, so that a bad backup costs nothing. People who were erased since the cut, as ``orders``
+    tell, are erased before that; ``prove`` is called afterwards, while ingest still stands. Raises
+    ``BackupError`` naming a table that differs, or when the target holds rows, unless
+    ``is_replace``.
     """
     objects = gateway.ensure_folders(settings)
     catalogue.check_objects(objects, entry)
@@ -110,11 +126,14 @@ def restore(settings: Settings, entry: Entry, *, is_replace: bool = False) -> Re
             _read(client, entry)
             restored = time.monotonic()
             check(client, entry)
+            if since := receipts.since(orders, datetime.fromisoformat(entry.cut_at)):
+                _erase(settings, client, entry, since)
             _put_in_place(client, entry)
             # It reads PostgreSQL through a named collection, which an empty server does not have.
             name = clickhouse.database(settings)
             client.command(f"DROP DICTIONARY IF EXISTS {name}.user_profiles")
             dictionaries.ensure(settings)
+            prove()
         finally:
             client.command("SYSTEM START MERGES")
             client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
@@ -152,6 +171,14 @@ def _read(client: Client, entry: Entry) -> None:
         client.command(f"SYSTEM STOP MERGES {_beside(table)}")
         run(client, restoring)
         log.info("restored %s: %d rows", name, table.rows)
+
+
+def _erase(settings: Settings, client: Client, entry: Entry, orders: Sequence[Order]) -> None:
+    """Take the people out of the tables while nobody can read these."""
+    for table in entry.tables:
+        client.command(f"SYSTEM START MERGES {_beside(table)}")  # a mutation waits for it
+    erasure.carry_out_beside(settings, client, orders, STAGING)
+    log.info("erased %d people once more", len(orders))
 
 
 def _put_in_place(client: Client, entry: Entry) -> None:

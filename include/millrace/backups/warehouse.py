@@ -18,7 +18,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from millrace import waiting
-from millrace.backups import catalogue, gateway, metrics
+from millrace.backups import catalogue, gateway, metrics, receipts
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.gateway import LOOK_AT_BUCKET, WAREHOUSE, BackupError
 from millrace.contract import ledger, publication
@@ -68,6 +68,7 @@ def back_up(settings: Settings, requested_by: str, *, is_full: bool | None = Non
         except Exception as error:
             _fail(connection, client, backup_id, str(error))
             raise
+        receipts.keep_all(settings)
         gateway.copy_to_second_bucket(settings)
     metrics.succeeded(settings, "warehouse")
     return entry
@@ -141,7 +142,7 @@ def _base(connection: psycopg.Connection[DictRow], objects: Minio) -> str | None
 def _cut(
     settings: Settings, connection: psycopg.Connection[DictRow], client: Client, backup_id: str
 ) -> None:
-    """Clone every table (hard links, no copies) while nothing is being published.
+    """Clone every table (hard links, no copies, where it can be) while nothing is published.
 
     The exclusive publication lock is held only for the cloning: no micro-batch is then between two
     of its tables. What the ledger says at that moment is where ingest goes on after a restore. One
@@ -156,23 +157,31 @@ def _cut(
         sql.render("clickhouse/backups/tables.sql", existed_at=False),
         parameters={"databases": databases},
     ).result_rows
+    left_out = client.query(
+        sql.render("clickhouse/backups/left_out.sql"), parameters={"databases": databases}
+    ).result_rows
     with (
         postgres.connect(settings, options="-c lock_timeout=2min") as lock,
         _standing_still(settings, lock, client) as half_published,
     ):
         began = time.monotonic()
-        for database, name in tables:
-            clone = f"{_clone(database, name)} {on_cluster}"
-            client.command(f"CREATE TABLE {clone} CLONE AS {identifier(database, name)}")
+        for database, name, is_cloned in tables:
+            origin, clone = identifier(database, name), _clone(database, name)
+            way = "CLONE AS" if is_cloned else "AS"
+            client.command(f"CREATE TABLE {clone} {on_cluster} {way} {origin}")
+            if not is_cloned:  # an engine without parts to link to, as of a small list
+                client.command(f"INSERT INTO {clone} SELECT * FROM {origin}")  # noqa: S608
         positions = [
             {**row, "next_offset": row["judged_offset"]} for row in ledger.judged_positions(lock)
         ]
         cut_at = datetime.now(UTC)
         held = time.monotonic() - began
-    for database, name in tables:
-        client.command(f"SYSTEM STOP MERGES {_clone(database, name)}")
+    for database, name, is_cloned in tables:
+        if is_cloned:
+            client.command(f"SYSTEM STOP MERGES {_clone(database, name)}")
     versions = {
         "half_published": half_published,
+        "left_out": [row[0] for row in left_out],
         "databases": databases,
         "millrace": version("millrace"),
         "clickhouse": client.server_version,

@@ -20,10 +20,11 @@ app = typer.Typer(help="Backups of warehouse and metadata.", no_args_is_help=Tru
 def _told() -> Iterator[None]:
     """End with one sentence where something can't be done."""
     from millrace.backups.gateway import BackupError
+    from millrace.exports.definitions import ExportError
 
     try:
         yield
-    except BackupError as error:
+    except (BackupError, ExportError) as error:
         raise fail(error) from error
 
 
@@ -149,6 +150,16 @@ def resume_ingest(
         resuming.resume(Settings(), seconds)
     except resuming.BehindError as error:
         raise fail(error) from error
+
+
+@app.command("catch-up")
+def catch_up() -> None:
+    """After a restore by hand: erase again who was erased since; mend the exports' catalogue."""
+    from millrace.settings import Settings
+    from millrace.usecases import restore as restoring
+
+    with _told():
+        restoring.catch_up(Settings(), typer.echo)
 
 
 @app.command()

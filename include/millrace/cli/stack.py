@@ -32,6 +32,7 @@ def up() -> None:
     from millrace.lab import first_look
     from millrace.stack import checks
     from millrace.usecases import up as bring_up
+    from millrace.usecases.first_backup import FirstBackup
 
     console = _console()
     with progress.interruptible(console):
@@ -40,8 +41,16 @@ def up() -> None:
             checks.check_machine(stack)
             with progress.steps(console) as report:
                 look = first_look.FirstLook(stack)
-                work.run([*bring_up.steps(stack), *first_look.steps(look)], report)
+                backup = FirstBackup(stack.settings)
+                plan = [*bring_up.steps(stack), *bring_up.first_backup(stack, backup)]
+                work.run([*plan, *first_look.steps(look)], report)
         summary.show(look, console)
+        if backup.was_taken:
+            console.print(
+                "\nA first backup was taken. Backups are encrypted with MILLRACE_BACKUP_KEY, in "
+                f"{stack.settings.home}/secrets.env: keep a copy of it elsewhere, since without it "
+                "no backup can be read."
+            )
 
 
 def migrate() -> None:

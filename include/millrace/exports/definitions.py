@@ -159,6 +159,12 @@ def read(connection: psycopg.Connection[DictRow], name: str | None = None) -> li
     return found
 
 
+def every(connection: psycopg.Connection[DictRow]) -> list[Definition]:
+    """Return all definitions, those that are switched off too."""
+    rows = connection.execute("SELECT * FROM export_definitions ORDER BY name")
+    return [_definition(row) for row in rows]
+
+
 def apply(settings: Settings, path: Path = SEEDS) -> list[str]:
     """Bring ``export_definitions`` into line with the seeds; return the names in the file.
 

@@ -114,54 +114,42 @@ class Exporter:
         self,
         definition: Definition,
         window: Window,
-        published: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        place: str,
         condition: str,
         parameters: Mapping[str, object],
-    ) -> list[str]:
-        """Publish a window anew from its own files, without the rows that ``condition`` finds.
+    ) -> None:
+        """Publish a window anew from the files in its folder, ``place``, without some rows.
 
-        The old files are deleted at once; returns their keys. ``published`` is the window's run.
+        Those are the rows that ``condition`` finds with ``parameters``. The columns are those of
+        the files, whatever the definition says today. The old files stay.
         """
-        treatment = definition.personal_data
-        select = definition.select(self.settings, treatment)
-        bound = self._bound(definition, treatment, window, published["snapshot_at"])
+        columns: schemas.Columns = manifest["schema"]
+        names = {column["name"] for column in columns}
+        definition = replace(
+            definition,
+            format=manifest["format"],
+            columns=tuple(one for one in definition.columns if one.name in names),
+            order_by=tuple(one for one in definition.order_by if one in names),
+            personal_data=PersonalData(manifest["personal_data"]),
+        )
         kept = sql.render(
             "clickhouse/exports/rest.sql",
             collection=self.collection,
-            prefix=published["prefix"],
+            prefix=f"{place}/run={manifest['run_id']}/",
             suffix=definition.suffix,
             format=FORMATS[definition.format],
-            structure=schemas.structure(schemas.describe(self.clickhouse, select, bound)),
+            structure=schemas.structure(columns),
             condition=condition,
         )
+        snapshot_at = datetime.fromisoformat(manifest["snapshot_at"])
         with self.catalogue.run(definition, window, "an erasure") as run_id:
-            place = f"{definition.destination}/{windows.folder(definition, window)}"
             prefix = self.catalogue.claim_prefix(run_id, place)
             written = self._write(
-                definition, treatment, window, kept, {**bound, **parameters}, prefix, False
+                definition, PersonalData.PLAIN, window, kept, parameters, prefix, False
             )
             export = replace(written, run_id=run_id)
-            self.catalogue.publish(
-                definition,
-                window,
-                published["snapshot_at"],
-                place,
-                export,
-                schemas.describe(self.clickhouse, select, bound),
-            )
-            names = [
-                item.object_name
-                for item in self.objects.list_objects(
-                    self.settings.s3_bucket, published["prefix"], recursive=True
-                )
-            ]
-            for name in names:
-                self.objects.remove_object(self.settings.s3_bucket, name)
-            self.postgres.execute(
-                "UPDATE export_runs SET objects_deleted_at = clock_timestamp() WHERE run_id = %s",
-                [published["run_id"]],
-            )
-        return names
+            self.catalogue.publish(definition, window, snapshot_at, place, export, columns)
 
     def _bound(
         self,

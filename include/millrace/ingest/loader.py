@@ -8,7 +8,8 @@ import time
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from millrace.contract import publication
+from millrace.contract import erasures, publication
+from millrace.contract.erasures import ErasedMeanwhileError, Orders
 from millrace.ingest import enrichment, mending, register, withdrawal
 from millrace.ingest.lease import Lease
 from millrace.ingest.ledger import Ledger
@@ -32,6 +33,7 @@ class Loader:
         self._progress = progress
         self._warehouse: Warehouse | None = None
         self._register_instance = 0
+        self._orders = Orders()
 
     @property
     def warehouse(self) -> Warehouse:
@@ -71,19 +73,33 @@ class Loader:
     def load(self, batch: Batch, messages: pa.Table) -> Counts:
         """Take a claimed micro-batch through every step to its completion.
 
-        Raises ``RepeatIncompleteError`` when it is a repeat, and rows are missing afterwards.
+        What people sent who are to be erased is left out. Raises ``RepeatIncompleteError`` when it
+        is a repeat, and rows are missing afterwards.
         """
+        try:
+            return self._load(batch, messages)
+        except ErasedMeanwhileError as reason:
+            log.info("micro-batch %d is judged again: %s", batch.batch_id, reason)
+            return self._load(self._ledger.retry(batch), messages)
+
+    def _load(self, batch: Batch, messages: pa.Table) -> Counts:
         started = time.monotonic()
+        warehouse = self.warehouse
+        if messages.num_rows:
+            gate = self._ledger.gate(batch.gate_id)
+            warehouse.stage(batch, gate, messages)
+            self._orders = erasures.read(self._ledger.connection, self._orders)
+            messages = warehouse.without_erased(batch, gate, messages, self._orders)
         counts = Counts(0, 0, 0)
         if messages.num_rows == 0:
             self._ledger.complete(batch, counts, 0)
             return counts
-        warehouse = self.warehouse
-        warehouse.stage(batch, self._ledger.gate(batch.gate_id), messages)
         is_repeat = batch.attempts > 1 or batch.generation > 0
         if is_repeat:
             batch = mending.trust_or_mend(self._ledger, warehouse, batch)
-        warehouse.keep(batch, self._lease.until, is_rewrite=batch.generation > 0)
+        with publication.shared(self._ledger.connection):
+            erasures.demand_same(self._ledger.connection, self._orders)
+            warehouse.keep(batch, self._lease.until, is_rewrite=batch.generation > 0)
         byte_count = messages["value"].nbytes
         while not (published := self._publish(batch, messages.num_rows, byte_count, is_repeat)):
             if is_repeat and batch.views != "":
@@ -113,6 +129,7 @@ class Loader:
         warehouse = self.warehouse
         try:
             with publication.shared(self._ledger.connection):
+                erasures.demand_same(self._ledger.connection, self._orders)
                 refused, self.views = warehouse.judge(
                     batch, message_count, self._register_instance, is_repeat=is_repeat
                 )

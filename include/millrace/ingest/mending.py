@@ -9,6 +9,7 @@ holds, and what is missing there is written under a new generation, as something
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import date
 
 from millrace.contract import publication
@@ -16,6 +17,7 @@ from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import Batch
 from millrace.ingest.rebuild.rollups import Rollups, replace_partition
 from millrace.ingest.warehouse import Warehouse
+from millrace.settings import Settings
 from millrace.stores import clickhouse
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Bat
     )
     with publication.alone(ledger.connection):
         warehouse.await_statements(batch)
-        unfit = make_good(ledger, batch, days)
+        unfit = make_good(ledger.settings, ledger.source.target_table, str(batch.batch_id), days)
         newest = max(batch.generation, warehouse.newest_generation(batch))
         mended = ledger.retry(batch, generation=newest + 1)
         warehouse.note_generation(mended)
@@ -78,15 +80,15 @@ def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Bat
     return mended
 
 
-def make_good(ledger: Ledger, batch: Batch, days: list[date]) -> dict[str, str]:
-    """Compute days of every rollup anew from the target table, and swap them in.
+def make_good(settings: Settings, target: str, label: str, days: Sequence[date]) -> dict[str, str]:
+    """Compute days of every rollup anew from a table of events, and swap them in.
 
-    The caller holds the publication lock alone. Returns the rollups that could not be, with why.
+    The caller holds the publication lock alone; ``label`` tells its tables from another's. Returns
+    the rollups that could not be, with why.
     """
-    target = ledger.source.target_table
-    suffix = f"__mend_{batch.batch_id}"
-    with clickhouse.connect(ledger.settings, "loader") as client:
-        rollups = Rollups(client, clickhouse.database(ledger.settings), suffix, is_lenient=True)
+    suffix = f"__mend_{label}"
+    with clickhouse.connect(settings, "loader") as client:
+        rollups = Rollups(client, clickhouse.database(settings), suffix, is_lenient=True)
         copy = f"{target}{suffix}"
         try:
             rollups.drop()

@@ -14,9 +14,11 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace import waiting
+from millrace.contract.erasures import Orders
 from millrace.contract.failures import GATE_RULE, Failure
 from millrace.contract.fields import COLUMNS
 from millrace.contract.sources import Source
+from millrace.ingest import erased
 from millrace.ingest.arrow import MESSAGES, arrow_stream
 from millrace.ingest.ledger import Position
 from millrace.ingest.model import (
@@ -71,6 +73,7 @@ class Warehouse:
         self.is_enriching = True
         self._client: Client | None = None
         self._used_at = 0.0
+        self._orders: Orders | None = None
 
     def client(self) -> Client:
         """Return the session's client; opens a session when there is none, or it idled too long."""
@@ -91,7 +94,7 @@ class Warehouse:
             )
             for table in tables:
                 client.command(table)
-            self._client = client
+            self._client, self._orders = client, None
         return self._client
 
     def close(self) -> None:
@@ -162,6 +165,22 @@ class Warehouse:
                 column_names=["partition", "offset", "failures", "detail"],
                 column_type_names=["UInt32", "UInt64", "Array(String)", "String"],
             )
+
+    def without_erased(
+        self, batch: Batch, gate: str, messages: pa.Table, orders: Orders
+    ) -> pa.Table:
+        """Return, and leave staged, the messages but for those that an erasure covers."""
+        if orders.users and self._orders != orders:
+            erased.send_orders(self.client(), orders)
+            self._orders = orders
+        places = erased.find(self.client(), "staged", "incoming") if orders.users else set()
+        if not places:
+            return messages
+        log.info("micro-batch %d: %d messages of erased people", batch.batch_id, len(places))
+        of_all = (messages[name].to_pylist() for name in ("partition", "offset"))
+        rest = messages.filter(pa.array([one not in places for one in zip(*of_all, strict=True)]))
+        self.stage(batch, gate, rest)
+        return rest
 
     def keep(self, batch: Batch, lease_until: datetime, *, is_rewrite: bool) -> None:
         """Write the staged messages to ``raw_events`` as they came."""

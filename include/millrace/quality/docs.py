@@ -96,7 +96,7 @@ def write_overview(
         window["report"] = reports.get((window["dataset"], *naive), "")
     results = rows("front_results")
     for result in results:
-        observed = json.loads(result["observed"])
+        observed = json.loads(result["observed"] or "{}")  # an erasure may have emptied it
         result["found"] = model.short(observed, observed.get("examples", []))
     strips = [
         (kind, [(dataset, list(found)) for dataset, found in groupby(group, _dataset)])

@@ -11,11 +11,29 @@ from pathlib import Path
 
 import psycopg
 from minio import Minio
+from psycopg.rows import DictRow
 
-from millrace.backups import catalogue, gateway, metadata, restore, timelines, wal
+from millrace.backups import (
+    catalogue,
+    erasure,
+    gateway,
+    metadata,
+    receipts,
+    restore,
+    timelines,
+    wal,
+)
+from millrace.backups.drill import free_port
+from millrace.backups.erasure import Order
 from millrace.backups.gateway import BackupError
 from millrace.backups.metadata import Base
+from millrace.exports import erasure as exported
+from millrace.exports import reconcile
+from millrace.exports.writer import Exporter
+from millrace.settings import Settings
 from millrace.stack.stack import Stack
+from millrace.stores import postgres
+from millrace.usecases import prove_rollups
 
 SECONDS_FOR_THE_LAST = 15.0
 """How long what was committed last may take to reach the archive before its server is stopped."""
@@ -43,27 +61,68 @@ class Request:
 def run(request: Request, say: Say) -> None:
     """Restore what is asked for; ``say`` is told what would be done, and what was.
 
-    Ingest then goes on from Kafka by itself. Raises ``BackupError`` when a part is missing or
-    wrong, or a target holds something.
+    People who were erased since are erased again before anybody can read what is restored, and the
+    catalogue of exports learns from the bucket. Ingest then goes on from Kafka by itself. Raises
+    ``BackupError`` when a part is missing or wrong, or a target holds something.
     """
     stack = _embedded()
     client = gateway.ensure_folders(stack.settings)
+    orders = receipts.read(client)
+    lost: list[Order] = []
     if request.only != "warehouse":
         base = metadata.choose(client, request.to)
         say(f"PostgreSQL: {base.backup_id}, then the log to {request.to or 'its end'}")
         if not request.is_dry_run:
-            _restore_metadata(stack, base, request, say)
+            lost = _restore_metadata(stack, base, request, orders, say)
     if request.only != "metadata":
         _ensure_serving(stack, "clickhouse")
-        _restore_warehouse(stack, client, request, say)
+        _restore_warehouse(stack, client, request, orders, say)
+    elif lost:
+        _ensure_serving(stack, "clickhouse")
+        erasure.carry_out_in_postgres(stack.settings, lost)
+    if request.data is None and not request.is_dry_run:
+        _reconcile(stack.settings, lost, say)
 
 
-def _restore_warehouse(stack: Stack, client: Minio, request: Request, say: Say) -> None:
+def catch_up(settings: Settings, say: Say) -> None:
+    """Bring a restored PostgreSQL that is served elsewhere into line with what was not restored."""
+    orders = receipts.read(gateway.ensure_folders(settings))
+    with postgres.connect(settings) as connection:
+        lost = receipts.put_back(connection, orders)
+    if lost:
+        erasure.carry_out(settings, lost)
+    _reconcile(settings, lost, say)
+
+
+def _reconcile(settings: Settings, lost: list[Order], say: Say) -> None:
+    """Bring the exports into line, and complete the erasures that PostgreSQL had lost."""
+    with Exporter(settings) as exporter:
+        for line in reconcile.reconcile(exporter):
+            say(f"exports: {line}")
+    if lost:
+        exported.erase(settings, [one.user_id for one in lost])
+        receipts.keep(settings, [erasure.complete(settings, one, one.receipt) for one in lost])
+        say(f"{len(lost)} people who had been erased since were erased again")
+
+
+def _restore_warehouse(
+    stack: Stack, client: Minio, request: Request, orders: list[Order], say: Say
+) -> None:
     entry = catalogue.choose(client, request.backup_id, request.to)
     for line in restore.plan(stack.settings, entry):
         say(line)
+    if again := receipts.since(orders, datetime.fromisoformat(entry.cut_at)):
+        numbers = ", ".join(str(one.erasure_id) for one in again)
+        say(f"erasures since that moment, which are carried out before anybody reads: {numbers}")
     if not request.is_dry_run:
-        done = restore.restore(stack.settings, entry, is_replace=request.is_replace)
+        half = entry.details.get("half_published", [])
+        done = restore.restore(
+            stack.settings,
+            entry,
+            orders=orders,
+            is_replace=request.is_replace,
+            prove=lambda: prove_rollups.prove(stack.settings, half, say),
+        )
         say(
             f"restored {done.rows:,} rows in {done.restore_seconds:.1f} s, compared every value in "
             f"{done.check_seconds:.1f} s"
@@ -93,16 +152,23 @@ def _ensure_serving(stack: Stack, name: str) -> None:
         stack.wait_healthy(name)
 
 
-def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> None:
-    """Lay the cluster into ``data``, or into the embedded server's place and start that."""
+def _restore_metadata(
+    stack: Stack, base: Base, request: Request, orders: list[Order], say: Say
+) -> list[Order]:
+    """Lay the cluster into ``data``, or into the embedded server's place and start that.
+
+    Returns the orders to erase people that it had lost.
+    """
     settings = stack.settings
+    lost: list[Order] = []
     if request.data is not None:
         metadata.restore(settings, request.data, base, request.to)
         say(
             f"start PostgreSQL on {request.data}; it recovers, then serves, and "
-            f"{metadata.wal_folder(request.data)} can be deleted"
+            f"{metadata.wal_folder(request.data)} can be deleted; then ./millrace backups catch-up "
+            "erases again who was erased since, and brings the exports into line"
         )
-        return
+        return lost
     if "postgres" not in stack.servers:
         raise BackupError(
             "PostgreSQL is a server elsewhere: give an empty folder there with --data"
@@ -123,7 +189,11 @@ def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> N
         shutil.rmtree(fresh, ignore_errors=True)  # of a restore that did not end
         metadata.restore(settings, fresh, base, request.to)
         log = place.with_name("recovery.log")
-        reached = metadata.recover(settings, fresh, settings.port("postgres"), log)
+
+        def prepare(recovered: psycopg.Connection[DictRow]) -> None:
+            lost.extend(receipts.put_back(recovered, orders))
+
+        reached = metadata.recover(settings, fresh, free_port(), log, prepare)
         shutil.rmtree(metadata.wal_folder(fresh))
         if place.exists():
             place.rename(place.with_name(f"data.before-{stopped_at:%Y%m%dT%H%M%S}"))
@@ -139,3 +209,4 @@ def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> N
         last = f"{reached.moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
     early = "; the archived log ends before the moment asked for" if reached.is_short else ""
     say(f"PostgreSQL serves; the last transaction that was restored: {last}{early}")
+    return lost

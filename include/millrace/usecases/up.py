@@ -10,6 +10,7 @@ from millrace.stack.kafka import ensure_jars
 from millrace.stack.stack import Stack
 from millrace.steps import Step
 from millrace.usecases import prepare
+from millrace.usecases.first_backup import FirstBackup
 
 
 def steps(stack: Stack) -> list[Step]:
@@ -32,6 +33,12 @@ def steps(stack: Stack) -> list[Step]:
         plan.append(prepare.models(settings, stack.child_environment))
         plan += _airflow_steps(stack)
     return plan
+
+
+def first_backup(stack: Stack, backup: FirstBackup) -> list[Step]:
+    """Return the step, after ``steps``, that takes a first backup where there is none."""
+    names = stack.names("backups")
+    return [Step("first backup", backup.take, (*names, "models"))] if names else []
 
 
 def _airflow_steps(stack: Stack) -> list[Step]:

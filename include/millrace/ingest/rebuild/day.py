@@ -19,9 +19,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
-from millrace.contract import locks, publication
+from millrace.contract import erasures, locks, publication
 from millrace.contract.gate import Gate
-from millrace.ingest import enrichment
+from millrace.ingest import enrichment, erased
 from millrace.ingest.rebuild.messages import Messages
 from millrace.ingest.rebuild.rollups import replace_partition
 from millrace.ingest.rebuild.session import RebuildError, Report, Session
@@ -93,6 +93,7 @@ class _Rebuild:
         self.session = Session(settings, day, target)
         self.report = Report(day=str(day))
         self.gates: dict[str, DictRow] = {}
+        self.orders = erasures.read(connection)
 
     def run(self) -> Report:
         started = time.monotonic()
@@ -173,6 +174,7 @@ class _Rebuild:
             )
         for statement in self.session.render("session"):
             self.session.command(statement)
+        erased.send_orders(self.session.client, self.orders)
         self.session.run("elsewhere")
         if self.session.is_there(self.session.unfinished):
             log.warning("%s: an earlier rebuild died within its swap; finishing it", self.day)
@@ -200,6 +202,8 @@ class _Rebuild:
                 distinct = self.session.number("SELECT uniqExact(offset) FROM judged")
                 if judged != distinct or judged != messages:
                     raise RebuildError(f"the gate of {source_id} lost or doubled a message")
+                if self.orders.users:
+                    erased.find(self.session.client, "judged", "judged")
                 self.session.run("publish_events", enrich=is_enriching)
                 self.session.run("publish_rejected")
                 self.report.judged += judged
@@ -253,6 +257,7 @@ class _Rebuild:
             self.connection, session.client, session.target, error=RebuildError
         ):
             started = time.monotonic()
+            self._refuse_erased()
             session.run("arrived_meanwhile")
             self.report.arrived_meanwhile = session.count(session.arrived)
             if self.report.arrived_meanwhile:
@@ -281,6 +286,13 @@ class _Rebuild:
             session.command(f"DROP TABLE {session.unfinished} SYNC")
             self.report.locked_seconds = round(time.monotonic() - started, 2)
         self.report.rollups = sorted(session.rollups.shadows)
+
+    def _refuse_erased(self) -> None:
+        """The shadow may hold a person who was erased from the tables meanwhile."""
+        try:
+            erasures.demand_same(self.connection, self.orders)
+        except erasures.ErasedMeanwhileError as error:
+            raise RebuildError(f"{error}; run the rebuild again") from error
 
     def _refuse_copies(self) -> None:
         """An event that the rebuild brought back may have come once more meanwhile."""

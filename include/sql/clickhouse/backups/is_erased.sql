@@ -1,5 +1,5 @@
 {# Condition: the message is one of those that an erasure takes. #}
 (topic, topic_incarnation, partition, offset) IN (
     SELECT topic, topic_incarnation, partition, offset
-    FROM {{ database }}.erased_positions WHERE erasure_id = {erasure:UInt64}
+    FROM {{ positions }} WHERE erasure_id = {erasure:UInt64}
 )

@@ -1,5 +1,5 @@
 {# Note the positions of every message that an erasure takes, wherever it is held. #}
-INSERT INTO erased_positions (topic, topic_incarnation, partition, offset, erasure_id)
+INSERT INTO {{ positions }} (topic, topic_incarnation, partition, offset, erasure_id)
 SELECT DISTINCT topic, topic_incarnation, partition, offset, {erasure:UInt64}
 FROM (
 {% for table, condition in holders.items() %}

@@ -1,13 +1,24 @@
--- How many rows each micro-batch is about to lose.
-SELECT batch_id, sum(is_raw), sum(is_event), sum(is_rejected)
+-- How many rows each micro-batch is about to lose, and how many it will have left.
+WITH touched AS (
+{% for table in tables.values() | sum(start=[]) %}
+    SELECT batch_id FROM {{ table }} WHERE {{ is_erased }}
+{{ '    UNION DISTINCT' if not loop.last }}
+{% endfor %}
+)
+SELECT
+    batch_id,
+{% for place in tables %}
+    sumIf(gone, place = '{{ place }}'), sumIf(held - gone, place = '{{ place }}')
+    {{- ',' if not loop.last }}
+{% endfor %}
 FROM (
-    SELECT batch_id, 1 AS is_raw, 0 AS is_event, 0 AS is_rejected
-    FROM raw_events WHERE {{ is_erased }}
-    UNION ALL
-    SELECT batch_id, 0, 0, 1 FROM rejected_events WHERE {{ is_erased }}
-{% for target in targets %}
-    UNION ALL
-    SELECT batch_id, 0, 1, 0 FROM {{ target }} WHERE {{ is_erased }}
+{% for place, names in tables.items() %}
+{% set is_last_place = loop.last %}
+{% for table in names %}
+    SELECT batch_id, '{{ place }}' AS place, countIf({{ is_erased }}) AS gone, count() AS held
+    FROM {{ table }} WHERE batch_id IN (SELECT batch_id FROM touched) GROUP BY batch_id
+{{ '    UNION ALL' if not (loop.last and is_last_place) }}
+{% endfor %}
 {% endfor %}
 )
 GROUP BY batch_id

@@ -1,4 +1,4 @@
-{# The rows of an export's files without those of a person. #}
+{# The rows of an export's files without those of some people. #}
 SELECT *
 FROM s3(
     {{ collection }}, filename = '{{ prefix }}*.{{ suffix }}', format = '{{ format }}',

@@ -1,5 +1,6 @@
 {% import 'clickhouse/contract/event.sql.jinja' as event %}
 {% import 'clickhouse/contract/positions.sql.jinja' as position %}
+{% import 'clickhouse/contract/erased.sql.jinja' as erasure %}
 -- What a worker's HTTP session holds while it loads a micro-batch.
 CREATE TEMPORARY TABLE IF NOT EXISTS incoming
 (
@@ -47,3 +48,5 @@ CREATE TEMPORARY TABLE IF NOT EXISTS present
     offset UInt64
 )
 ENGINE = Memory
+;
+{{ erasure.tables() }}

@@ -11,3 +11,4 @@ SELECT
     source_id, topic, topic_incarnation, partition, offset, batch_id
 FROM judged
 WHERE empty(failures) AND toDate(event_time) = {day:Date}
+AND (partition, offset) NOT IN (SELECT partition, offset FROM erased)

@@ -14,3 +14,4 @@ WHERE notEmpty(failures) AND (
     toDate(kafka_timestamp) = {day:Date}
     OR {{ rebuild.place }} IN (SELECT {{ rebuild.columns }} FROM elsewhere WHERE is_event)
 )
+AND (partition, offset) NOT IN (SELECT partition, offset FROM erased)

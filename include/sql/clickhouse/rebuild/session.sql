@@ -1,4 +1,5 @@
 {% import 'clickhouse/contract/event.sql.jinja' as event %}
+{% import 'clickhouse/contract/erased.sql.jinja' as erasure %}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
 -- What the session of a rebuild holds.
 CREATE TEMPORARY TABLE judged
@@ -63,3 +64,5 @@ CREATE TEMPORARY TABLE claims
     claimed_at DateTime64(3, 'UTC')
 )
 ENGINE = Memory
+;
+{{ erasure.tables() }}

@@ -1,0 +1,157 @@
+"""The catalogue of exports, brought into line with what lies in the bucket.
+
+The manifest beside the files is what readers trust, and a restore of PostgreSQL does not change it:
+so the catalogue learns from it which run is a window's, forgets windows whose files are gone, and
+knows the files of runs that it has forgotten, so that they expire and are never written over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg.rows import DictRow
+
+from millrace.contract import locks
+from millrace.exports.writer import Exporter
+from millrace.stores import sql
+
+MANIFEST = "manifest.json"
+_RUN = re.compile(r"(?P<place>.+)/run=(?P<run>\d+)/[^/]+")
+
+
+def objects(exporter: Exporter) -> Iterator[str]:
+    """Give the keys of everything in the bucket of exports."""
+    found = exporter.objects.list_objects(exporter.settings.s3_bucket, recursive=True)
+    return (str(item.object_name) for item in found)
+
+
+def manifest(exporter: Exporter, place: str) -> dict[str, Any] | None:
+    """Return the manifest in a window's folder; none where there is none, or it is damaged."""
+    bucket, key = exporter.settings.s3_bucket, f"{place}/{MANIFEST}"
+    if not any(item.object_name == key for item in exporter.objects.list_objects(bucket, key)):
+        return None
+    try:
+        found: dict[str, Any] = json.loads(exporter.objects.get_object(bucket, key).read())
+    except ValueError:
+        return None
+    return found
+
+
+def differences(exporter: Exporter) -> list[str]:
+    """Return, in sentences, what ``reconcile`` would change; changes nothing."""
+    return _Reconciliation(exporter).run(is_dry=True)
+
+
+def reconcile(exporter: Exporter) -> list[str]:
+    """Bring the catalogue into line with the bucket; return what was changed, in sentences."""
+    return _Reconciliation(exporter).run(is_dry=False)
+
+
+class _Reconciliation:
+    def __init__(self, exporter: Exporter) -> None:
+        self.exporter, self.connection = exporter, exporter.postgres
+        self.is_dry = True
+        self.said: list[str] = []
+        self.runs: dict[str, set[int]] = {}
+        places = []
+        for key in objects(exporter):
+            if found := _RUN.fullmatch(key):
+                self.runs.setdefault(found["place"], set()).add(int(found["run"]))
+            elif key.endswith(f"/{MANIFEST}"):
+                places.append(key.removesuffix(f"/{MANIFEST}"))
+        self.manifests = {
+            place: known for place in places if (known := manifest(exporter, place)) is not None
+        }
+
+    def run(self, *, is_dry: bool) -> list[str]:
+        self.is_dry = is_dry
+        rows = self.connection.execute(sql.render("postgres/exports/known_runs.sql")).fetchall()
+        by_prefix = {row["prefix"]: row for row in rows if row["prefix"]}
+        names = {
+            row["name"] for row in self.connection.execute("SELECT name FROM export_definitions")
+        }
+        for place, found in sorted(self.manifests.items()):
+            prefix = f"{place}/run={found['run_id']}/"
+            row = by_prefix.get(prefix)
+            is_whole = found["run_id"] in self.runs.get(place, set()) or not found["files"]
+            if is_whole and not (row and row["is_current"]) and found["export"] in names:
+                self._adopt(place, prefix, found)
+        for row in rows:
+            place = row["prefix"].rstrip("/").rpartition("/")[0]
+            found_manifest = self.manifests.get(place)
+            is_there = row["run_id"] in self.runs.get(place, set()) or not row["row_count"]
+            if row["is_current"] and not (found_manifest and is_there):
+                self._forget(row, place)
+        known = set(by_prefix)
+        for place, numbers in sorted(self.runs.items()):
+            for number in sorted(numbers):
+                prefix = f"{place}/run={number}/"
+                current = self.manifests.get(place, {}).get("run_id")
+                if prefix not in known and number != current:
+                    self._note(prefix)
+        self._skip_numbers()
+        return self.said
+
+    def _adopt(self, place: str, prefix: str, found: dict[str, Any]) -> None:
+        """Make the run that a manifest names the window's."""
+        values = {
+            "name": found["export"],
+            "start": datetime.fromisoformat(found["window_start"]),
+            "end": datetime.fromisoformat(found["window_end"]),
+            "run_id": found["run_id"],
+            "prefix": prefix,
+            "snapshot_at": found["snapshot_at"],
+            "schema_version": found["schema_version"],
+            "row_count": found["rows"],
+            "byte_count": found["bytes"],
+            "content_hash": found["content_hash"],
+        }
+        self.said.append(f"{place}: run {found['run_id']} is the window's, as its manifest says")
+        if self.is_dry:
+            return
+        start = values["start"].astimezone(UTC).isoformat()
+        with locks.alone(self.connection, locks.EXPORT, found["export"], start):
+            now = manifest(self.exporter, place)
+            if now is None or now["run_id"] != found["run_id"]:
+                return  # a run has published meanwhile
+            with self.connection.transaction():
+                # A number that was given anew since stands for another run; this one gets another.
+                row = self.connection.execute(
+                    sql.render("postgres/exports/adopt_run.sql"), values
+                ).fetchall()[0]
+                self.connection.execute(
+                    sql.render("postgres/exports/adopt_window.sql"),
+                    {**values, "run_id": row["run_id"]},
+                )
+
+    def _forget(self, row: DictRow, place: str) -> None:
+        """Have a window exported anew whose files are gone."""
+        self.said.append(f"{place}: run {row['run_id']} is gone; the window is due again")
+        if not self.is_dry:
+            with self.connection.transaction():
+                self.connection.execute(
+                    "DELETE FROM exported_windows WHERE run_id = %s", [row["run_id"]]
+                )
+                self.connection.execute(
+                    "UPDATE export_runs SET state = 'failed', reason = 'its files are gone' "
+                    "WHERE run_id = %s",
+                    [row["run_id"]],
+                )
+
+    def _note(self, prefix: str) -> None:
+        """Have the files of a run that was forgotten expire."""
+        self.said.append(f"{prefix}: no run is known that wrote it; it expires")
+        if not self.is_dry:
+            self.connection.execute(
+                sql.render("postgres/exports/note_forgotten.sql"), {"prefix": prefix}
+            )
+
+    def _skip_numbers(self) -> None:
+        """Have no later run write into the folder of one that was forgotten."""
+        last = max((max(numbers) for numbers in self.runs.values()), default=0)
+        if not self.is_dry and last:
+            self.connection.execute(sql.render("postgres/exports/skip_runs.sql"), {"last": last})

@@ -1,0 +1,44 @@
+"""Tables of engines without parts: kept by a backup, or named by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from millrace.backups import restore, warehouse
+from millrace.lab import stacks
+from millrace.settings import Settings
+from millrace.stores import clickhouse
+
+KEPT = ("Log", "TinyLog", "StripeLog", "Memory")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with stacks.running(tmp_path_factory.mktemp("engines"), with_airflow=False) as started:
+        for name in ("backup_gateway", "wal_archiver"):
+            started.start(name)
+        started.wait_healthy("backup_gateway")
+        yield started.settings
+
+
+def test_a_table_without_parts_comes_back_and_one_that_cannot_is_named(settings: Settings) -> None:
+    with clickhouse.connect(settings) as client:
+        client.command("CREATE DATABASE IF NOT EXISTS analytics")
+        for engine in KEPT:
+            table = f"analytics.lookup_{engine.lower()}"
+            client.command(f"CREATE TABLE {table} (code String, name String) ENGINE = {engine}")
+            client.command(f"INSERT INTO {table} VALUES ('a', 'A'), ('b', 'B'), ('c', 'C')")
+        client.command("CREATE TABLE analytics.chosen (code String) ENGINE = Set")
+    entry = warehouse.back_up(settings, "a test", is_full=True)
+    assert any("analytics.chosen (Set)" in line for line in restore.plan(settings, entry))
+    assert "analytics.lookup_log" in restore.plan(settings, entry)[-1]
+
+    restore.restore(settings, entry, is_replace=True)
+
+    with clickhouse.connect(settings) as client:
+        for engine in map(str.lower, KEPT):
+            assert client.command(f"SELECT count() FROM analytics.lookup_{engine}") == 3
+            client.command(f"DROP TABLE analytics.lookup_{engine}")
+        client.command("DROP TABLE analytics.chosen")

@@ -1,0 +1,320 @@
+"""A person is erased: from tables, copies, files, and from whatever would bring them back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import pytest
+from tests.integration import exports_bed
+from tests.integration.ingest_bed import Bed, event
+
+from millrace.backups import wal
+from millrace.exports import definitions, service
+from millrace.exports.definitions import ExportError, PersonalData
+from millrace.ingest import rebuild as rebuilding
+from millrace.lab import stacks
+from millrace.lab.chaos import disaster
+from millrace.rules import drift, hits, replay
+from millrace.settings import Settings
+from millrace.stack.stack import Stack
+from millrace.stores import clickhouse, objects, postgres
+from millrace.usecases import erase_person
+
+USER, OTHER = 900_021, 900_022
+MAIL = "erase.me@example.org"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own, with the store of backups, where receipts are kept."""
+    with stacks.running(tmp_path_factory.mktemp("erasure"), with_airflow=False) as started:
+        for name in ("backup_gateway", "wal_archiver"):
+            started.start(name)
+        started.wait_healthy("backup_gateway")
+        definitions.apply(started.settings)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Stack) -> Settings:
+    return stack.settings
+
+
+@pytest.fixture
+def bed(settings: Settings) -> Bed:
+    return Bed(settings)
+
+
+def erase(settings: Settings, user: int = USER) -> dict[str, Any]:
+    return erase_person.erase(settings, user, "a test", "on request")
+
+
+def sent(user: int, **fields: Any) -> dict[str, Any]:
+    return event(user, **({"mail": MAIL} if user == USER else {}), **fields)
+
+
+def holders(settings: Settings) -> list[str]:
+    """Return every table of both stores, and every exported file, in which the mail is."""
+    found = []
+    with clickhouse.connect(settings) as client:
+        tables = client.query(
+            "SELECT database, name FROM system.tables WHERE engine LIKE '%MergeTree' "
+            "AND database NOT IN ('system', 'backup_staging')"
+        ).result_rows
+        for database, name in tables:
+            query = f"SELECT count() FROM `{database}`.`{name}` AS t WHERE toString(tuple(t.*)) "
+            if client.command(f"{query} LIKE '%{MAIL}%'"):
+                found.append(f"{database}.{name}")
+    with postgres.connect(settings) as connection:
+        for row in connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall():
+            query = f"SELECT 1 FROM {row['tablename']} AS t WHERE t::text LIKE '%{MAIL}%' LIMIT 1"
+            if connection.execute(query).fetchone():
+                found.append(row["tablename"])
+    return [*found, *files_with(settings, MAIL)]
+
+
+def files_with(settings: Settings, text: str) -> list[str]:
+    """Return the exported files in which a text is, as ClickHouse reads them."""
+    bucket = objects.connect(settings)
+    names = [item.object_name for item in bucket.list_objects(settings.s3_bucket, recursive=True)]
+    formats = {"parquet": "Parquet", "csv": "CSVWithNames", "jsonl": "JSONEachRow"}
+    found = []
+    with clickhouse.connect(settings) as client:
+        collection = clickhouse.object_collection(settings)
+        for name in names:
+            if (suffix := name.rpartition(".")[2]) in formats:
+                rows = client.query(
+                    f"SELECT * FROM s3({collection}, filename = '{name}', "
+                    f"format = '{formats[suffix]}')"
+                ).result_rows
+                found += [name] if text in str(rows) else []
+    return found
+
+
+def test_copies_that_features_keep_are_found(bed: Bed) -> None:
+    settings = bed.settings
+    long = {"first": "x" * 600, **sent(USER, country="usa")}  # the id is beyond where it is cut
+    bed.send([sent(OTHER), sent(OTHER), sent(USER), sent(USER, country="usa"), long])
+    bed.send([sent(USER, event="unheard_of"), sent(USER, new=MAIL), sent(OTHER, country="usa")])
+    bed.load()
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    drift.record(settings)  # what it sees first is the schema
+    bed.send([sent(USER, newer=f"of {MAIL}"), sent(OTHER, newer="theirs")])
+    bed.load()
+    hits.count_closed(settings, later)
+    drift.record(settings)
+    shown = replay.preview(
+        settings,
+        replay.Criteria(source_id=bed.name),
+        [{"transform": "map", "field": "country", "values": {"usa": "US"}}],
+    )
+    assert shown
+    with postgres.connect(settings) as connection:
+        connection.execute(
+            "INSERT INTO user_profiles (user_id, attributes) VALUES (%s, %s) "
+            "ON CONFLICT (user_id) DO UPDATE SET attributes = excluded.attributes",
+            [USER, json.dumps({"mail": MAIL})],
+        )
+    before = holders(settings)
+    assert {"millrace.rule_hits", "schema_drifts", "replays", "audit_logs"} <= set(before)
+    others = bed.query(f"SELECT count() FROM events WHERE user_id = {OTHER}")
+
+    receipt = erase(settings)
+
+    assert holders(settings) == []
+    assert receipt["deleted_rows"]["user_profiles"] == 1
+    assert bed.query(f"SELECT count() FROM events WHERE user_id = {OTHER}") == others
+    (drifted,) = bed.ask("SELECT examples FROM schema_drifts WHERE field = 'newer'")
+    assert drifted["examples"] == ["theirs"]
+
+
+def test_exports_in_any_state_lose_the_person_and_nobody_else(settings: Settings) -> None:
+    start = exports_bed.HOUR
+    with exports_bed.exporting(settings) as exporter:
+        exports_bed.insert_events(settings, start, 500)
+        exports_bed.judge(settings, "published", start)
+        exports_bed.export(exporter, "events")
+        exports_bed.export(exporter, "events")  # the first run is superseded, its files stay
+        definitions.grant(settings, "a test", PersonalData.PLAIN)
+        form = {
+            "dataset": "events",
+            "start": start.isoformat(),
+            "end": (start + timedelta(hours=1)).isoformat(),
+            "personal_data": "plain",
+            "format": "CSV",
+        }
+        service.deliver(settings, form, "a test")
+        exports_bed.insert_events(settings, start + timedelta(hours=1), 100)
+        exports_bed.judge(settings, "published", start + timedelta(hours=1))
+        exports_bed.export(exporter, "events", start + timedelta(hours=1))
+        with postgres.connect(settings) as connection:
+            # as a restore of PostgreSQL forgets, and as somebody changes their mind
+            connection.execute("DELETE FROM exported_windows WHERE window_start > %s", [start])
+            connection.execute("DELETE FROM export_runs WHERE window_start > %s", [start])
+            connection.execute(
+                "UPDATE export_definitions SET is_active = false, personal_data = 'hashed' "
+                "WHERE name = 'events'"
+            )
+        assert len(files_with(settings, ", 7, '/p'")) >= 3
+
+        receipt = erase(settings, 7)
+
+        assert files_with(settings, ", 7, '/p'") == []
+        assert len(receipt["rewritten_files"]) == 2
+        assert len(receipt["deleted_files"]) == 2
+        for hour, rows in ((start, 495), (start + timedelta(hours=1), 99)):
+            place = f"exports/events/date={hour:%Y-%m-%d}/hour={hour:%H}"
+            found = exports_bed.manifest(settings, place)
+            with postgres.connect(settings) as connection:
+                known = connection.execute(
+                    "SELECT r.run_id, r.row_count FROM exported_windows AS w "
+                    "JOIN export_runs AS r USING (run_id) "
+                    "WHERE w.name = 'events' AND w.window_start = %s",
+                    [hour],
+                ).fetchall()
+            assert known == [{"run_id": found["run_id"], "row_count": rows}]
+            assert found["rows"] == rows
+            with clickhouse.connect(settings) as client:
+                for file in found["files"]:
+                    assert file["rows"] == rows
+                    collection = clickhouse.object_collection(settings)
+                    assert rows == client.command(
+                        f"SELECT count() FROM s3({collection}, filename = '{file['key']}')"
+                    )
+        definitions.apply(settings)
+
+
+def test_an_erasure_that_fails_begins_again_where_it_stopped(bed: Bed) -> None:
+    settings = bed.settings
+    bed.send([sent(USER), sent(OTHER)])
+    bed.load()
+    broken = "exports/events/date=2026-03-02/hour=01/run=1/part-0.parquet"
+    bucket = objects.connect(settings)
+    bucket.put_object(settings.s3_bucket, broken, BytesIO(b"PAR1 or not"), 11)
+    with pytest.raises(ExportError, match="can't be read, so nobody can say"):
+        erase(settings)
+    asked = "SELECT * FROM erasures WHERE user_id = %s AND completed_at IS NULL"
+    assert len(bed.ask(asked, USER)) == 1
+    assert bed.query(f"SELECT count() FROM raw_events WHERE value LIKE '%{USER}%'") == [(0,)]
+
+    bucket.remove_object(settings.s3_bucket, broken)
+    receipt = erase(settings)
+
+    assert bed.ask(asked, USER) == []
+    assert receipt["deleted_rows"]["`millrace`.`events`"] == 1
+    bed.assert_conserved(messages=1, events=1)
+
+
+def test_what_is_still_on_its_way_never_arrives_and_what_is_new_does(bed: Bed) -> None:
+    bed.send([sent(USER), sent(OTHER)])
+    bed.load()
+    bed.send([sent(USER), sent(OTHER), sent(USER, country="usa"), {"user_id": USER, "mail": MAIL}])
+
+    erase(bed.settings)
+    bed.load()
+
+    assert holders(bed.settings) == []
+    bed.assert_conserved(messages=2, events=2)
+    told_late = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    bed.send([sent(USER, timestamp=told_late), event(USER)])  # imported again, and really new
+    bed.load()
+    assert holders(bed.settings) == []
+    assert bed.query("SELECT count() FROM events WHERE source_id = {source}") == [(3,)]
+    erase(bed.settings)
+
+
+def test_a_rebuild_brings_nobody_back_even_if_the_warehouse_has_forgotten(bed: Bed) -> None:
+    bed.send([sent(USER), sent(OTHER), sent(USER, country="usa"), sent(OTHER, country="usa")])
+    bed.load()
+    erase(bed.settings)
+    today = datetime.now(UTC).date()
+    bed.query("TRUNCATE TABLE erased_positions")
+    bed.query(f"ALTER TABLE raw_events DROP PARTITION '{today}'")
+
+    rebuilding.rebuild(bed.settings, today)
+
+    assert holders(bed.settings) == []
+    bed.assert_conserved_verdicts(messages=2, events=1)
+    ((noted,),) = bed.query("SELECT count() FROM erased_positions")
+    assert noted >= 2
+
+
+def test_tables_that_others_made_are_found_whatever_their_engine(bed: Bed) -> None:
+    bed.query("CREATE DATABASE IF NOT EXISTS analytics_dev_somebody")
+    where = "analytics_dev_somebody"
+    bed.query(f"CREATE TABLE {where}.people (user_id String, mail String) ENGINE = Log")
+    bed.query(f"CREATE TABLE {where}.more AS events")
+    bed.query(f"INSERT INTO {where}.people VALUES ('{USER}', '{MAIL}'), ('{OTHER}', 'theirs')")
+    bed.query(f"INSERT INTO {where}.more (user_id, properties) VALUES ({USER}, {{'m': '{MAIL}'}})")
+
+    receipt = erase(bed.settings)
+
+    assert holders(bed.settings) == []
+    assert bed.query(f"SELECT * FROM {where}.people") == [(str(OTHER), "theirs")]
+    assert receipt["deleted_rows"][f"`{where}`.`people`"] == 1
+    bed.query(f"DROP DATABASE {where}")
+
+
+def test_an_order_that_postgresql_has_lost_is_carried_out_again(bed: Bed) -> None:
+    settings = bed.settings
+    receipt = erase(settings)
+    with postgres.connect(settings) as connection:  # as a restore by hand leaves it
+        connection.execute("DELETE FROM erasures")
+    bed.send([sent(OTHER)])
+    bed.load()
+    bed.query(
+        "INSERT INTO events (event_id, event_time, user_id, properties, topic, offset) "
+        f"SELECT generateUUIDv4(), now64(3), {USER}, map('mail', '{MAIL}'), 'restored', 1"
+    )
+
+    said = disaster.millrace(settings, "backups", "catch-up")
+
+    assert "erased again" in said
+    assert holders(settings) == []
+    known = bed.ask("SELECT * FROM erasures WHERE user_id = %s ORDER BY 1 DESC LIMIT 1", USER)
+    assert known[0]["receipt"] == receipt
+    assert known[0]["completed_at"] is not None
+    assert bed.count("events") == 1
+
+
+@pytest.mark.timeout(300)
+def test_a_restore_to_before_an_erasure_brings_nobody_back(stack: Stack, bed: Bed) -> None:
+    settings = stack.settings
+    bed.send([sent(USER), sent(OTHER), sent(USER, country="usa"), sent(USER, event="unheard_of")])
+    bed.load()
+    drift.record(settings)
+    disaster.millrace(settings, "backups", "run")
+    with postgres.connect(settings) as connection:
+        connection.execute(
+            "INSERT INTO user_profiles (user_id, attributes) VALUES (%s, %s) "
+            "ON CONFLICT (user_id) DO UPDATE SET attributes = excluded.attributes",
+            [USER, json.dumps({"mail": MAIL})],
+        )
+        wal.await_archived(settings)
+        moment = connection.execute("SELECT clock_timestamp() AS now").fetchall()[0]["now"]
+    hour = exports_bed.HOUR
+    exports_bed.insert_events(settings, hour, 10)
+    receipt = erase(settings)
+    erase(settings, OTHER)
+    wal.await_archived(settings)
+
+    said = disaster.millrace(settings, "restore", "--to", moment.isoformat(), "--replace")
+
+    assert "people who had been erased since were erased again" in said
+    assert holders(settings) == []
+    with postgres.connect(settings) as connection:
+        known = connection.execute(
+            "SELECT * FROM erasures WHERE erasure_id = %s", [receipt["erasure_id"]]
+        ).fetchall()
+        assert [(one["user_id"], one["receipt"]) for one in known] == [(USER, receipt)]
+        assert known[0]["completed_at"] is not None
+    bed.load()
+    assert holders(settings) == []
+    bed.assert_conserved(messages=0, events=0)
+    assert erase(settings, 7)["erasure_id"] > receipt["erasure_id"] + 1
