@@ -1,4 +1,4 @@
-"""Tables of engines without parts: kept by a backup, or named by it."""
+"""What a restore makes good: tables without parts, and rollups that lacked events at the cut."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from millrace.backups import restore, warehouse
 from millrace.lab import stacks
+from millrace.lab.chaos import disaster
 from millrace.settings import Settings
 from millrace.stores import clickhouse
 
@@ -42,3 +43,33 @@ def test_a_table_without_parts_comes_back_and_one_that_cannot_is_named(settings:
             assert client.command(f"SELECT count() FROM analytics.lookup_{engine}") == 3
             client.command(f"DROP TABLE analytics.lookup_{engine}")
         client.command("DROP TABLE analytics.chosen")
+
+
+def test_rollups_that_lack_events_at_the_cut_are_made_good_by_the_restore(
+    settings: Settings,
+) -> None:
+    with clickhouse.connect(settings) as client:
+        client.command("CREATE DATABASE IF NOT EXISTS analytics")
+        client.command(
+            "CREATE TABLE analytics.per_hour (hour DateTime('UTC'), events UInt64) "
+            "ENGINE = SummingMergeTree PARTITION BY toDate(hour) ORDER BY hour"
+        )
+        client.command(
+            "CREATE MATERIALIZED VIEW analytics.per_hour_mv TO analytics.per_hour AS "
+            "SELECT toStartOfHour(event_time) AS hour, count() AS events "
+            "FROM millrace.events GROUP BY hour"
+        )
+        client.command(
+            "INSERT INTO events (event_id, event_time, topic, offset) SELECT generateUUIDv4(), "
+            "now64(3) - number, 'events', number FROM numbers(1000)"
+        )
+        client.command("ALTER TABLE analytics.per_hour DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    warehouse.back_up(settings, "a test", is_full=True)
+
+    said = disaster.millrace(settings, "restore", "--only", "warehouse", "--replace")
+
+    assert "rollups of events were computed anew" in said
+    with clickhouse.connect(settings) as client:
+        assert client.command("SELECT sum(events) FROM analytics.per_hour") == 1000
+        client.command("DROP TABLE analytics.per_hour_mv")
+        client.command("DROP TABLE analytics.per_hour")
