@@ -10,7 +10,7 @@ from typing import Any
 from millrace.alerts import repository, rules
 from millrace.alerts.grouping import Group, Notification
 from millrace.alerts.model import Route
-from millrace.alerts.rules import RuleError
+from millrace.contract.errors import RuleError
 from millrace.settings import Settings
 
 CONNECTIONS = {

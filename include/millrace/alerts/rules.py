@@ -16,7 +16,7 @@ from millrace.alerts import matchers, promql, repository, templates
 from millrace.alerts.evaluation import statement
 from millrace.alerts.model import Inhibition, Route, Rule
 from millrace.alerts.samples import OWN_PREFIX, TOTAL_SUFFIX
-from millrace.contract.errors import RuleError as RuleError
+from millrace.contract.errors import RuleError
 from millrace.settings import REPOSITORY
 
 log = logging.getLogger(__name__)

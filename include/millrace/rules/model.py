@@ -13,7 +13,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from millrace.contract.errors import RuleError as RuleError
+from millrace.contract.errors import RuleError
 from millrace.stores import postgres
 
 SCHEMA_FILE = Path(__file__).with_name("processing_rule.schema.json")

@@ -61,6 +61,7 @@ def set_(
 ) -> None:
     """Change a route, or make one; what is not named stays."""
     from millrace.alerts import routing, rules
+    from millrace.contract.errors import RuleError
 
     config = {"channel": channel, "to": to, "path": path}
     try:
@@ -74,7 +75,7 @@ def set_(
         )
         with connect() as connection:
             made = routing.change(connection, name, wanted)
-    except rules.RuleError as error:
+    except RuleError as error:
         raise fail(error) from None
     where = listing.cell(made.config) or "as its connection says"
     typer.echo(
@@ -93,12 +94,13 @@ def try_out(
     Exits with 1 if the channel did not take them.
     """
     from millrace import waiting
-    from millrace.alerts import routing, rules
+    from millrace.alerts import routing
+    from millrace.contract.errors import RuleError
 
     with connect() as connection:
         try:
             at = routing.send_test(Settings(), connection, name)
-        except rules.RuleError as error:
+        except RuleError as error:
             raise fail(error) from None
 
         def settled() -> list[dict[str, Any]]:

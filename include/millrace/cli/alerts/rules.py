@@ -87,6 +87,7 @@ def add(
 ) -> None:
     """Add or replace rules from a YAML file; all of them or none."""
     from millrace.alerts import overview, repository, rules
+    from millrace.contract.errors import RuleError
 
     found = documents.read(file, "rule")
     metrics = overview.published_metrics(Settings())
@@ -96,7 +97,7 @@ def add(
             try:
                 rule = rules.from_document(document, {})
                 rules.check(rule, routes, metrics)
-            except rules.RuleError as error:
+            except RuleError as error:
                 raise fail(f"{file}: {document.get('name', '?')}: {error}") from error
             repository.save_rule(connection, rule)
             _warn_of_strangers(rule)
@@ -177,6 +178,7 @@ def replay_rule(
     from millrace.alerts import check, replay, rules
     from millrace.alerts.evaluation import Evaluator
     from millrace.alerts.templates import humanize
+    from millrace.contract.errors import RuleError
 
     settings = Settings()
     if file is not None:
@@ -187,7 +189,7 @@ def replay_rule(
         try:
             rule = rules.from_document(document, {})
             rules.check(rule, rule.routes)
-        except rules.RuleError as error:
+        except RuleError as error:
             raise fail(error) from error
     else:
         with connect() as connection:
