@@ -74,15 +74,15 @@ def restore_ledger(bed: Bed, lost: int) -> None:
 
 
 def test_a_ledger_restored_to_before_a_rewrite_lets_nothing_in_twice(bed: Bed) -> None:
-    """Its backup has the micro-batch open, as it was first written; it was written anew since."""
+    """Its backup has the micro-batch open, as it was first written; it was written again since."""
     bed.send(messages(range(1, 101)))
     (share,) = bed.kill_at(Warehouse, "keep", after=True)
     columns = "generation, attempts, views"
     (backup,) = bed.ask(
         f"SELECT batch_id, {columns} FROM ingest_batches WHERE source_id = %s", bed.name
     )
-    written_anew = "UPDATE ingest_batches SET generation = 1 WHERE batch_id = %s"
-    bed.ask(written_anew, backup["batch_id"])
+    rewritten = "UPDATE ingest_batches SET generation = 1 WHERE batch_id = %s"
+    bed.ask(rewritten, backup["batch_id"])
     bed.drain(share, attempt=2)
     bed.assert_conserved(messages=135, events=100)
 

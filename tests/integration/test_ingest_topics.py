@@ -1,4 +1,4 @@
-"""Topics that are deleted and made anew under ingest, while it runs and while it is stopped."""
+"""Topics that are deleted and recreated under ingest, while it runs and while it is stopped."""
 
 from __future__ import annotations
 

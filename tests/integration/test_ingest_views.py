@@ -52,7 +52,7 @@ class Rolled(Bed):
             self.query(f"ALTER TABLE {table}_{self.name}_mv MODIFY QUERY {select}")
 
     def replace(self) -> None:
-        """Drop a view and create it anew."""
+        """Drop a view and create it again."""
         self.drop("fine")
         self.hang("fine", SELECT)
 

@@ -189,7 +189,7 @@ def test_the_oracle_sees_a_wrong_session_and_a_wrong_minute(bench: Bench) -> Non
     assert wrong.what.startswith("metrics_1h ")
     for name in ("int_session_versions", "int_user_activity_versions", "metrics_1h"):
         bench.client.command(f"DROP TABLE analytics.{name} SYNC")
-    deploy_models.deploy_apart(bench.settings, environment(bench.settings))  # everything anew
+    deploy_models.deploy_apart(bench.settings, environment(bench.settings))  # everything again
     assert deploy.is_deployed(bench.settings)
     bench.build()
     assert differences() == [0, 0]

@@ -1,6 +1,6 @@
 """A stack of the last release, upgraded by ``up``: events, ledger and rollups go on.
 
-``tests/data/release`` holds what that release left; ``make.py`` there makes it anew.
+``tests/data/release`` holds what that release left; ``make.py`` there makes it again.
 """
 
 from __future__ import annotations

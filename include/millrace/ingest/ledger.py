@@ -74,7 +74,7 @@ class Ledger:
 
     @property
     def connection(self) -> Connection[DictRow]:
-        """The connection; opened anew when it broke."""
+        """The connection; opened again when it broke."""
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = postgres.connect(self.settings)
         return self._connection

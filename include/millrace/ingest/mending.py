@@ -2,7 +2,7 @@
 
 A deduplication token that reaches a view's target carries the view's identity. A repeat under
 another identity than the first attempt's would be counted twice, or not at all where the target was
-replaced meanwhile. So the days that the micro-batch touches are computed anew from what ``events``
+replaced meanwhile. So the days that the micro-batch touches are computed again from what ``events``
 holds, and what is missing there is written under a new generation, as something new.
 """
 
@@ -64,10 +64,10 @@ def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Bat
         newest = max(batch.generation, warehouse.newest_generation(batch))
         mended = ledger.retry(batch, generation=newest + 1)
         warehouse.note_generation(mended)
-    told = [(rollup, days, why) for rollup, why in sorted(unfit.items())]
+    unproven = [(rollup, days, why) for rollup, why in sorted(unfit.items())]
     if expiring:
-        told.append(("a rollup", expiring, "rollups keep these days longer than their events"))
-    for rollup, of_days, why in told:
+        unproven.append(("a rollup", expiring, "rollups keep these days longer than their events"))
+    for rollup, of_days, why in unproven:
         for span in batch.ranges:
             ledger.incident(
                 "rollups_unproven",
@@ -81,7 +81,7 @@ def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Bat
 
 
 def make_good(settings: Settings, target: str, label: str, days: Sequence[date]) -> dict[str, str]:
-    """Compute days of every rollup anew from a table of events, and swap them in.
+    """Compute days of every rollup again from a table of events, and swap them in.
 
     The caller holds the publication lock alone; ``label`` tells its tables from another's. Returns
     the rollups that could not be, with why.

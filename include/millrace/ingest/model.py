@@ -44,7 +44,7 @@ class Batch:
     def token(self, source_id: str) -> str:
         """Return the deduplication token of its inserts.
 
-        The claim's time is in it because a ledger restored from a backup gives batch numbers anew.
+        The claim's time is in it because a ledger restored from a backup gives batch numbers again.
         """
         claimed = int(self.claimed_at.timestamp() * 1000)
         return f"{source_id}:{self.batch_id}:{claimed}:{self.generation}"
@@ -80,7 +80,7 @@ class SupersededError(RuntimeError):
 
 
 class PlanOutdatedError(RuntimeError):
-    """The partitions are not as planned (topic changed, ledger restored); plan anew."""
+    """The partitions are not as planned (topic changed, ledger restored); plan again."""
 
 
 class StalledError(RuntimeError):

@@ -127,7 +127,7 @@ def _settle_deactivated(
 
 
 def _await_topic(settings: Settings, source: Source) -> Topic | None:
-    """Return the topic; one that is being made anew is waited for as long as a lease lasts."""
+    """Return the topic; one that is being recreated is waited for as long as a lease lasts."""
     return waiting.poll(
         lambda: topics.describe(settings, source.topic),
         seconds=settings.ingest_lease_seconds,
@@ -160,8 +160,8 @@ def _plan_source(
         _reconcile(settings, ledger, topic, watermarks, planned_at)
         together = [batch.partitions for batch in ledger.open_batches()]
     parts = planning.share_out(topic.partitions, settings.ingest_tasks, together)
-    stands = {row["partition"]: row["next_offset"] for row in ledger.positions()}
-    behind = [p for p, (_, high) in watermarks.items() if stands[p] < high]
+    next_offsets = {row["partition"]: row["next_offset"] for row in ledger.positions()}
+    behind = [p for p, (_, high) in watermarks.items() if next_offsets[p] < high]
     return parts, behind
 
 
@@ -295,7 +295,7 @@ def _follow_topic(
     watermarks: dict[int, tuple[int, int]],
     positions: dict[int, Position],
 ) -> dict[int, Position]:
-    """Begin a new incarnation if the topic was made anew, or lost its end, since the last plan."""
+    """Begin a new incarnation if the topic was recreated, or lost its end, since the last plan."""
     old_id = next(iter(positions.values())).topic_id
     is_new = old_id != topic.topic_id
     cut = [

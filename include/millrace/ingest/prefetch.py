@@ -46,7 +46,7 @@ class Prefetcher:
         return gathering is not None and gathering.result()
 
     def abandon(self) -> None:
-        """Stop gathering; whatever went wrong meanwhile shows again when it is read anew."""
+        """Stop gathering; whatever went wrong meanwhile shows again when it is next read."""
         if self._gathering is None:
             return
         self._is_abandoned.set()

@@ -32,7 +32,7 @@ class Progress:
     lag: int = 0
     note: str = ""
     is_outdated: bool = False
-    """The run ended early, since the partitions have to be planned anew."""
+    """The run ended early, since the partitions have to be planned again."""
     load_seconds: float = 0.0
     freshness_seconds: float = 0.0
     """Age of the oldest message of the last micro-batch when it became visible."""

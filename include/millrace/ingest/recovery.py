@@ -47,7 +47,7 @@ def check_ledger(
 
 
 def check_topic(ledger: Ledger, planned_id: str) -> Exception | None:
-    """Raise ``PlanOutdatedError`` when the topic was made anew or has more partitions.
+    """Raise ``PlanOutdatedError`` when the topic was recreated or has more partitions.
 
     Returns why Kafka could not be asked, or ``None``.
     """
@@ -58,7 +58,7 @@ def check_topic(ledger: Ledger, planned_id: str) -> Exception | None:
         log.warning("could not ask Kafka for the topic: %s", error)
         return RuntimeError(f"Kafka does not answer: {error}")
     if topic is None or topic.topic_id != planned_id:
-        raise PlanOutdatedError(f"topic {name} was deleted or made anew")
+        raise PlanOutdatedError(f"topic {name} was deleted or recreated")
     if len(topic.partitions) != len(ledger.positions()):
         raise PlanOutdatedError(f"topic {name} has another number of partitions")
     return None
@@ -69,7 +69,7 @@ def left_open(ledger: Ledger, partitions: Collection[int], planned_id: str) -> l
 
     Partitions that the topic no longer has are nobody's: a batch of which some are left goes with
     those, one of which none is left with the lowest partition that there is. Raises
-    ``PlanOutdatedError`` when a batch spans other workers' shares, or the topic was made anew since
+    ``PlanOutdatedError`` when a batch spans other workers' shares, or the topic was recreated since
     the plan: its offsets would be read from another topic.
     """
     batches = ledger.open_batches()

@@ -54,11 +54,11 @@ def read(settings: Settings, *, incident_limit: int = 20) -> IngestStatus:
     with postgres.connect(settings) as connection:
         partitions = []
         for source in sources.active(connection):
-            stands = connection.execute(
+            positions = connection.execute(
                 sql.render("postgres/ingest/positions.sql"),
                 {"source_id": source.source_id, "topic": source.topic},
             ).fetchall()
-            ends = _ends(settings, source.topic, [row["partition"] for row in stands])
+            ends = _ends(settings, source.topic, [row["partition"] for row in positions])
             partitions += [
                 PartitionStatus(
                     source_id=source.source_id,
@@ -70,7 +70,7 @@ def read(settings: Settings, *, incident_limit: int = 20) -> IngestStatus:
                     is_held=row["is_held"],
                     reached_at=row["reached_at"],
                 )
-                for row in stands
+                for row in positions
             ]
         return IngestStatus(
             partitions=partitions,

@@ -230,7 +230,7 @@ class Warehouse:
         ]
 
     def note_generation(self, batch: Batch) -> None:
-        """Note that a micro-batch is written anew, for ledgers that may forget it."""
+        """Note that a micro-batch is written again, for ledgers that may forget it."""
         self._run("note_generation", batch, values={"generation": batch.generation})
 
     def newest_generation(self, batch: Batch) -> int:
@@ -269,7 +269,7 @@ class Warehouse:
         return int(refused), str(views)
 
     def forget_verdicts(self) -> None:
-        """Have what is staged judged anew."""
+        """Have what is staged judged again."""
         self.client().command("TRUNCATE TABLE refused")
 
     def staged_days(self) -> tuple[list[date], list[date]]:

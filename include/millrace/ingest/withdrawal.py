@@ -3,7 +3,7 @@
 ClickHouse pushes what is inserted through every materialized view that hangs on the table, and
 fails the insert when one of them throws: a column that is empty for most, a table that it joins and
 that is gone. The view is dropped, its definition and its error are kept in ``withdrawn_views``, and
-the micro-batch is loaded without it. A deployment fills the rollup anew from ``events``.
+the micro-batch is loaded without it. A deployment fills the rollup again from ``events``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 8
+ATTEMPTS = 8
 """So many attempts an error may last that can pass by itself; with their pauses, some 30 s."""
 
 PASSING_CODES = frozenset({159, 164, 202, 209, 210, 236, 241, 242, 243, 252, 319, 394, 439, 999})
@@ -38,11 +38,11 @@ _TARGET_GONE = re.compile(r"Target table '([^']+)' of view '[^']+' doesn't exist
 def withdraw_if_at_fault(ledger: Ledger, batch: Batch, error: ClickHouseError) -> None:
     """Take the view that an insert failed at out of the path, if it was one.
 
-    An error that may pass, as want of memory, is given ``PATIENCE`` attempts. The caller repeats
+    An error that may pass, as want of memory, is given ``ATTEMPTS`` attempts. The caller repeats
     the micro-batch.
     """
     message = str(error)
-    if getattr(error, "code", None) in PASSING_CODES and batch.attempts < PATIENCE:
+    if getattr(error, "code", None) in PASSING_CODES and batch.attempts < ATTEMPTS:
         return
     with clickhouse.connect(ledger.settings, "loader") as client:
         for view in _at_fault(client, message):

@@ -149,7 +149,7 @@ class Worker:
         except PlanOutdatedError as reason:
             self.progress.note = str(reason)
             self.progress.is_outdated = True
-            log.warning("ending the run early, to plan anew: %s", reason)
+            log.warning("ending the run early, to plan again: %s", reason)
         finally:
             self.lease.stop()
             self._close()

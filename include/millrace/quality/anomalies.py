@@ -18,12 +18,12 @@ LEAST_EVENTS = 20
 STABILITY_THRESHOLD = 0.25
 """Population stability index above which a distribution has shifted."""
 
-CHANCE = 4.0
-"""Normal quantile that chance is held against: one series in 30,000 passes it."""
+NORMAL_QUANTILE = 4.0
+"""How unlikely chance must be: one series in 30,000 passes it."""
 
 
 def find(client: Client, hour: Window, now: datetime) -> int:
-    """Judge an hour, anew if it was judged before; return how many series stood out.
+    """Judge an hour, again if it was judged before; return how many series stood out.
 
     The baseline of a series (an event type, and each country and device of it) is the same hour of
     the week in the eight weeks before. An hour that stood out is left out of later baselines, so
@@ -37,7 +37,7 @@ def find(client: Client, hour: Window, now: datetime) -> int:
         "deviations": DEVIATIONS,
         "least_events": LEAST_EVENTS,
         "threshold": STABILITY_THRESHOLD,
-        "z": CHANCE,
+        "z": NORMAL_QUANTILE,
         "now": now,
     }
     client.command(

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from millrace.quality import docs, pending, publication, watermarks, withdrawn
+from millrace.quality import cursors, docs, pending, publication, withdrawn
 from millrace.quality.model import Audit, Finding, QualityError
 from millrace.quality.suites import Suite, build, faults, load_suites
 from millrace.quality.windows import KINDS, Window
@@ -62,7 +62,7 @@ def audit_closed(settings: Settings, now: datetime | None = None) -> list[Audit]
         for one in waiting:
             audits += run(settings, one.pairs, covers_until=one.covers_until)
             if one.is_all:
-                watermarks.record(client, one.kind, one.covers_until)
+                cursors.record(client, one.kind, one.covers_until)
     return audits
 
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from clickhouse_connect.driver.client import Client
 
 from millrace.contract import ledger
-from millrace.quality import anomalies, metrics, watermarks
+from millrace.quality import anomalies, cursors, metrics
 from millrace.quality.windows import Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 
 log = logging.getLogger(__name__)
 
-WATERMARK = "hours"
+CURSOR = "hours"
 
 
 def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window]:
@@ -45,7 +45,7 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
                 "%s of %s: %s: measured; %s series stood out", number, len(hours), hour.label, found
             )
         if hours:
-            watermarks.record(client, WATERMARK, until)
+            cursors.record(client, CURSOR, until)
     return hours
 
 
@@ -53,13 +53,13 @@ def _waiting(client: Client, now: datetime, until: datetime) -> list[Window]:
     """Return the hours to measure, newest first.
 
     Changes are looked for when an hour has closed, and after a run that was cut short, whose hours
-    cover more than the watermark says.
+    cover more than the cursor says.
     """
     closed = closed_windows("1h", now)
     rows = client.query("SELECT hour, covers_until FROM quality_hours FINAL").result_rows
     covered = {row[0].replace(tzinfo=UTC): row[1].replace(tzinfo=UTC) for row in rows}
     fresh = {hour for hour in closed if hour.start not in covered}
-    since = watermarks.read(client, WATERMARK, "quality_hours")
+    since = cursors.read(client, CURSOR, "quality_hours")
     if since is None or not (fresh or since < max(covered.values(), default=since)):
         return sorted(fresh, reverse=True)
     changed = client.query(

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 
 from millrace.contract import ledger
-from millrace.quality import watermarks
+from millrace.quality import cursors
 from millrace.quality.suites import Suite
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
@@ -103,9 +103,9 @@ def find(
 
 
 def _was_cut(client: Client, kind: str) -> bool:
-    """Tell whether the last run left something: its audits cover more than the watermark says."""
+    """Tell whether the last run left something: its audits cover more than the cursor says."""
     condition = f"window_kind = '{kind}'"
-    since = watermarks.read(client, kind, "quality_audits", condition)
+    since = cursors.read(client, kind, "quality_audits", condition)
     ((newest,),) = client.query(
         "SELECT max(covers_until) FROM quality_audits WHERE window_kind = {kind:String}",
         parameters={"kind": kind},
@@ -143,7 +143,7 @@ def _changed(
 ) -> list[Window]:
     """Return the windows that were audited before late events or a rebuild changed them."""
     condition = f"window_kind = '{kind}'"
-    since = watermarks.read(client, kind, "quality_audits", condition)
+    since = cursors.read(client, kind, "quality_audits", condition)
     if since is None:
         return []
     rows = client.query(

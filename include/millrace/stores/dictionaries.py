@@ -26,7 +26,7 @@ def ensure(settings: Settings) -> None:
 def ensure_dictionary(
     settings: Settings, client: Client, name: str, file: str, **variables: object
 ) -> None:
-    """Create a dictionary over PostgreSQL, anew where it reads another server or can't read.
+    """Create a dictionary over PostgreSQL; replace one that reads another server or can't read.
 
     A dictionary that was loaded once goes on with the address and the password of then, whatever
     the collection says by now. ``file`` is its CREATE DICTIONARY, with ``variables`` beside those

@@ -8,8 +8,8 @@ A deployment
 2. creates the changed rollups in ``analytics_shadow``, and tries them on clones of the tables they
    read (hard links, no copying), a day at a time: one that throws fails here, before a view hangs
    on anything that ingest inserts into;
-3. draws a line, under the publication lock: empties them again, hangs their views, and clones anew.
-   From here on ingest fills them, and what came before is in the clones;
+3. draws a line, under the publication lock: empties them again, hangs their views, and clones
+   again. From here on ingest fills them, and what came before is in the clones;
 4. fills in history from the clones;
 5. builds the other changed models beside them, with unchanged ones deferred to production, and
    tests everything that changed;
@@ -18,8 +18,8 @@ A deployment
 
 A failure before the swap leaves production as it was, and nothing behind. What a killed one leaves
 is removed by whoever looks next (``leftovers``). A swap that was cut short leaves a mark, and the
-next deployment builds everything anew; so it does where the warehouse is not as it was deployed. A
-rollup whose view threw, and was taken out of ingest's path, is built anew with all that it feeds.
+next deployment builds everything again; so it does where the warehouse is not as it was deployed. A
+rollup whose view threw, and was taken out of ingest's path, is built again with all that it feeds.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class _Deployer:
         self.ddl = Ddl(settings.clickhouse_cluster)
         self.deployed = project.deployed(settings)
         self.withdrawn = leftovers.withdrawn(ledger)
-        self.anew = (
+        self.is_full_refresh = (
             _interrupted(settings).exists()
             or bool(standing.differences(settings))
             or not self.deployed.resolve().name.endswith(_kept(settings))  # dbt does not see this
@@ -175,7 +175,7 @@ class _Deployer:
     def _changed(self) -> list[Model]:
         """Return the models to build, parents first, with the SQL they have in production."""
         options = ["--resource-type", "model", "--output", "name"]
-        if not self.anew:
+        if not self.is_full_refresh:
             again = [f"{name}+" for one in self.withdrawn for name in one.models]
             options += ["--select", "state:modified+", *again, "--state", self.state]
         chosen = set(self._dbt("ls", project.PRODUCTION, options))
@@ -183,7 +183,7 @@ class _Deployer:
         return [m for m in models(self._manifest(project.PRODUCTION)) if m.name in chosen]
 
     def _removed(self) -> list[Model]:
-        if self.anew:
+        if self.is_full_refresh:
             return []
         now = {m.unique_id for m in models(self._manifest(project.PRODUCTION))}
         before = models(self.deployed / "target" / "manifest.json")
@@ -198,7 +198,7 @@ class _Deployer:
                 )
         rollups = [m for m in changed if m.is_rollup]
         others = [m for m in changed if not m.is_rollup]
-        if not self.anew:
+        if not self.is_full_refresh:
             self._look_beside(changed)
         if rollups:
             self._dbt("run", project.SHADOW, self._on(rollups))
@@ -210,7 +210,7 @@ class _Deployer:
     def _on(self, models: list[Model]) -> list[str]:
         """Return dbt's options to take these models, and others from where they are newest."""
         options = ["--select", *(m.name for m in models)]
-        if self.anew:
+        if self.is_full_refresh:
             return options
         return [*options, "--defer", "--favor-state", "--state", str(self.beside)]
 

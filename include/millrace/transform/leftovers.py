@@ -107,7 +107,7 @@ def demand_none_threw(
 def mended(
     connection: psycopg.Connection[Any], client: Client, database: str, models: Iterable[str]
 ) -> None:
-    """Forget the views of models that were built anew or removed.
+    """Forget the views of models that were built again or removed.
 
     Days of which windows were withheld are marked as rebuilt, so that they are audited again.
     """
@@ -118,7 +118,7 @@ def mended(
     if days:
         client.insert(
             "rebuilt_days",
-            [[row["day"], "a withdrawn rollup was filled anew"] for row in days],
+            [[row["day"], "a withdrawn rollup was filled again"] for row in days],
             column_names=["day", "reason"],
             database=database,
         )

@@ -40,7 +40,7 @@ def profile(settings: Settings, target: str) -> dict[str, str]:
     user, password = clickhouse.credentials(settings, "dbt")
     sandbox = sandbox_database()
     return {
-        # Given to every command alike, since dbt parses everything anew for one that is not.
+        # Given to every command alike, since dbt parses everything again for one that is not.
         "DBT_PROFILE": "millrace",
         "DBT_TARGET": target,
         "MILLRACE_DBT_HOST": url.hostname or "127.0.0.1",

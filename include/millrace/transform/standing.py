@@ -1,4 +1,4 @@
-"""What stands in the warehouse, held against what was deployed.
+"""What actual in the warehouse, held against what was deployed.
 
 A deployment records how the warehouse describes each model once it is in place: a table's engine,
 keys and columns, a view's statement. A warehouse restored from before, or changed by hand, differs.
@@ -20,7 +20,7 @@ FILE = "standing.json"
 
 
 def record(client: Client, folder: Path) -> None:
-    """Write down how the warehouse describes what stands in production, beside the manifest."""
+    """Write down how the warehouse describes what actual in production, beside the manifest."""
     (folder / FILE).write_text(json.dumps(_describe(client), indent=1) + "\n")
 
 
@@ -37,14 +37,14 @@ def differences(settings: Settings) -> list[str]:
     with postgres.connect(settings) as connection:
         expected -= {one.view.split(".", 1)[1] for one in leftovers.withdrawn(connection)}
     with clickhouse.connect(settings, "dbt") as client:
-        stands = _describe(client)
-    found = [f"{name} is not there" for name in sorted(expected - stands.keys())]
+        actual = _describe(client)
+    found = [f"{name} is not there" for name in sorted(expected - actual.keys())]
     if (folder / FILE).exists():  # releases from before have none
         recorded = json.loads((folder / FILE).read_text())
         found += [
             f"{name} is not as it was deployed"
-            for name in sorted(expected & stands.keys() & recorded.keys())
-            if stands[name] != recorded[name]
+            for name in sorted(expected & actual.keys() & recorded.keys())
+            if actual[name] != recorded[name]
         ]
     return found
 

@@ -1,4 +1,4 @@
-"""The rebuild of a day: judge its messages anew, audit the result, and swap it in.
+"""The rebuild of a day: judge its messages again, audit the result, and swap it in.
 
 A rebuild of day D covers every message that is an event of D, every message that Kafka got on D
 and that was rejected, and rejected messages of the days around that today's rules make events of

@@ -37,7 +37,7 @@ CHUNK = 250_000
 NEARBY = 10_000
 """Spans with no more offsets than that between them are read as one."""
 
-SPANS_TOLD = 8
+SPANS_NAMED = 8
 
 
 @dataclass(frozen=True, order=True)
@@ -155,37 +155,37 @@ class Messages:
         for source_id in self.session.bound["sources"]:
             source = by_id[source_id]
             topic = topics.describe(self.settings, source.topic)
-            stands = [
+            positions = [
                 row
                 for row in self._ledger("positions", source_id=source_id, topic=source.topic)
                 if topic is not None and row["topic_id"] == topic.topic_id
             ]
             reader = Reader(self.settings, source)
             try:
-                for row in stands:
+                for row in positions:
                     self._read_partition(reader, row, missing)
             finally:
                 reader.close()
 
-    def _read_partition(self, reader: Reader, stand: DictRow, missing: Sequence[Span]) -> None:
-        partition, source = stand["partition"], reader.source
+    def _read_partition(self, reader: Reader, position: DictRow, missing: Sequence[Span]) -> None:
+        partition, source = position["partition"], reader.source
         low, high = reader.watermarks(partition)
         wanted = [
             (span.first_offset, span.next_offset)
             for span in missing
             if (span.source_id, span.topic, span.incarnation, span.partition)
-            == (source.source_id, source.topic, stand["topic_incarnation"], partition)
+            == (source.source_id, source.topic, position["topic_incarnation"], partition)
         ]
         start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
         of_day = [
             reader.offset_since(partition, int(edge.timestamp() * 1000))
             for edge in (start, start + timedelta(days=1))
         ]
-        end = min(high, stand["next_offset"])
+        end = min(high, position["next_offset"])
         for first, last in merged([*wanted, (of_day[0], of_day[1])]):
             for begin in range(max(first, low), min(last, end), CHUNK):
                 span = Range(partition, begin, min(begin + CHUNK, last, end))
-                self._take(reader, source, stand["topic_incarnation"], span)
+                self._take(reader, source, position["topic_incarnation"], span)
 
     def _take(self, reader: Reader, source: Source, incarnation: int, span: Range) -> None:
         """Read a range and add what is not there yet, under the micro-batches it came in."""
@@ -211,11 +211,11 @@ class Messages:
         session.run("from_kafka", **place)
 
     def _complaint(self, missing: Sequence[Span]) -> str:
-        told = "; ".join(map(str, missing[:SPANS_TOLD]))
-        more = len(missing) - SPANS_TOLD
+        named = "; ".join(map(str, missing[:SPANS_NAMED]))
+        more = len(missing) - SPANS_NAMED
         return (
             f"{self.day} can't be rebuilt and stays as it is: neither raw_events nor the raw "
-            f"archive nor Kafka has all messages of {told}"
+            f"archive nor Kafka has all messages of {named}"
             f"{f' and {more} more ranges' if more > 0 else ''}. Restore raw_events or the "
             "archive's files of that day from a backup (docs/backups.md), then clear this task"
         )

@@ -38,7 +38,7 @@ ENVIRONMENT = {
 """What a stack must be started with, so that leases and runs end often enough to be hit."""
 
 MANIFESTS = ("chaos-remade", "chaos", "chaos-strangers")
-"""Names of a campaign's manifests: of the topic made anew last, the traffic, strangers."""
+"""Names of a campaign's manifests: of the topic recreated last, the traffic, strangers."""
 
 AIRFLOW_ENVIRONMENT = ENVIRONMENT | {"MILLRACE_INGEST_RUN_SECONDS": "60"}
 """The same for a stack with Airflow, which takes seconds to start a run."""

@@ -48,7 +48,7 @@ class Load:
         )
 
     def send_more(self) -> None:
-        """Send anew, other messages than before."""
+        """Send again, other messages than before."""
         self.stopping.clear()
         self.plan = replace(self.plan, seed=self.plan.seed + 1)
         self.sender = threading.Thread(target=self._send, daemon=True)

@@ -26,7 +26,7 @@ class Models:
         deploy.deploy(self.settings)
 
     def deploy(self) -> str:
-        """Deploy the project with a comment more, so that every rollup is built anew.
+        """Deploy the project with a comment more, so that every rollup is built again.
 
         A deployment may refuse, as it does where a test looks at a half published micro-batch.
         """

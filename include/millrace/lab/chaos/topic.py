@@ -1,4 +1,4 @@
-"""A topic that is deleted and made anew while it is read."""
+"""A topic that is deleted and recreated while it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_PARTITIONS = 4
 
 
 class RemadeTopic:
-    """A source of its own whose topic is made anew, with more or fewer partitions."""
+    """A source of its own whose topic is recreated, with more or fewer partitions."""
 
     def __init__(self, settings: Settings, rng: random.Random, seed: int) -> None:
         self.settings = settings
@@ -40,7 +40,7 @@ class RemadeTopic:
         self._begin()
 
     def remake(self) -> str:
-        """Delete the topic, with what is not yet loaded or once all is, and make it anew."""
+        """Delete the topic, with what is not yet loaded or once all is, and make it again."""
         sent = self.finish()
         is_loaded = self.rng.random() < 0.5 and simulation.await_loaded(
             sent, self.settings, wait_seconds=60

@@ -200,7 +200,7 @@ class World:
         self.note(f"./millrace restore --to '{moment:%Y-%m-%d %H:%M:%S.%f}' --replace")
 
     def remake_topic(self, partitions: int) -> None:
-        """Delete the topic with all that is in it, and make it anew."""
+        """Delete the topic with all that is in it, and make it again."""
         topic = self.settings.events_topic
         admin = kafka.admin(self.settings)
         admin.delete_topics([topic], operation_timeout=30)[topic].result()
@@ -211,7 +211,7 @@ class World:
         )
         kafka.ensure_topic(self.settings, topic, partitions=partitions)
         self.model.remake_topic()
-        self.note(f"# topic {topic} is deleted and made anew with {partitions} partitions")
+        self.note(f"# topic {topic} is deleted and recreated with {partitions} partitions")
 
     def restart(self) -> None:
         """Stop every server in good order, or kill it, and start it again."""

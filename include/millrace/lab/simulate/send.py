@@ -249,7 +249,7 @@ def run(
         },
     )
     first = time.monotonic()
-    told = first
+    reported_at = first
     with _interrupts() as interrupts:
         for chunk in schedule(plan, traffic, began):
             if interrupts or (stop is not None and stop.is_set()):
@@ -260,8 +260,8 @@ def run(
                     sink.wait(min(ahead, 0.2))
             sink.send(chunk)
             tally.add(chunk)
-            if time.monotonic() - told > 0.5:
-                told = time.monotonic()
+            if time.monotonic() - reported_at > 0.5:
+                reported_at = time.monotonic()
                 on_progress(tally)
         sink.close(lambda: len(interrupts) > 1)
     manifest.finished_at = iso(datetime.now(UTC))

@@ -79,8 +79,8 @@ def _compare(warehouse: Warehouse, settings: Settings) -> list[Check]:
     gap = session_gap_ms(settings)
     expected = {
         one
-        for user, mine in by_user.items()
-        for one in sessions(user, mine, gap)
+        for user, rows in by_user.items()
+        for one in sessions(user, rows, gap)
         if one[1] >= since
     }
     wrong = sorted(expected ^ found_sessions, key=lambda one: (one[:2], one in found_sessions))
@@ -108,8 +108,8 @@ def _activity(
     since: int,
 ) -> Check:
     minutes: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for user, mine in by_user.items():
-        for event_time, _event_id, event_type, *_ in mine:
+    for user, rows in by_user.items():
+        for event_time, _event_id, event_type, *_ in rows:
             minutes[user, event_time // 60_000 * 60_000].append(event_type)
     expected = {
         (user, minute, len(types)): sorted(set(types))
@@ -135,13 +135,13 @@ def sessions(user_id: int, events: Iterable[Row], gap_ms: int) -> list[Row]:
     page views, entry page, exit page, country, device).
     """
     # ClickHouse orders a UUID by its second half first
-    mine = sorted(events, key=lambda e: (e[0], e[1].int % 2**64, e[1].int >> 64))
+    ordered = sorted(events, key=lambda e: (e[0], e[1].int % 2**64, e[1].int >> 64))
     found: list[Row] = []
     start = 0
-    for index in range(1, len(mine) + 1):
-        if index < len(mine) and mine[index][0] - mine[index - 1][0] <= gap_ms:
+    for index in range(1, len(ordered) + 1):
+        if index < len(ordered) and ordered[index][0] - ordered[index - 1][0] <= gap_ms:
             continue
-        run = mine[start:index]
+        run = ordered[start:index]
         start = index
         pages = [e[3] for e in run if e[3]] or [""]
         views = sum(e[2] == "page_view" for e in run)

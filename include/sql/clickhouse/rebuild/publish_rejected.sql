@@ -1,6 +1,6 @@
 {% import 'clickhouse/contract/failures.sql.jinja' as failure %}
 {% import 'clickhouse/rebuild/macros.sql.jinja' as rebuild %}
--- A message of another day is judged anew only if it is an event of this one.
+-- A message of another day is judged again only if it is an event of this one.
 INSERT INTO {{ rejected_shadow }} (
     source_id, topic, topic_incarnation, partition, offset, kafka_timestamp, key, value, headers,
     reason, field, rule, failures, detail, batch_id, rejected_at

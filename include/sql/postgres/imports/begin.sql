@@ -1,4 +1,4 @@
--- Go on where the import stopped; one that was finished begins anew, since its rows may be there no
+-- Go on where the import stopped; one that was finished begins again, since its rows may be there no
 -- more, or a rule that rejected them may have changed.
 INSERT INTO file_imports AS before (digest, topic, reading, file_name, mapping)
 VALUES (%(digest)s, %(topic)s, %(reading)s, %(file_name)s, %(mapping)s)

@@ -1,4 +1,4 @@
--- Load batches anew: a new generation, so that no table takes the rewrite for a repeat.
+-- Load batches again: a new generation, so that no table takes the rewrite for a repeat.
 WITH reopened AS (
     UPDATE ingest_batches
     SET state = 'claimed', loaded_at = NULL, generation = generation + 1, attempts = attempts + 1,
