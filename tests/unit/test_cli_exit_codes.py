@@ -73,18 +73,19 @@ def test_those_left_out_exist() -> None:
     assert set(commands(get_command(app))) >= LEFT_OUT | ARGUMENTS.keys()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_without_servers(
-    command: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with a rule in it, and no stack."""
     monkeypatch.chdir(tmp_path)
     Path(FILE).write_text("name: x\n")
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "none"))
     monkeypatch.setenv("MILLRACE_PORT_BASE", "9")
-    monkeypatch.setattr(kafka, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(kafka, "ANSWER_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("nowhere")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_without_servers(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run([*command.split(), *ARGUMENTS.get(command, [])])
     said = capsys.readouterr().err
@@ -106,20 +107,11 @@ def options(command: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nowhere")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_broken_input_ends_in_a_sentence(
-    command: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path(FILE).write_text("name: x\n")
+def test_broken_input_ends_in_a_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("folder").mkdir()
     Path("bytes").write_bytes(bytes(range(256)))
-    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("MILLRACE_PORT_BASE", "9")
-    monkeypatch.setattr(kafka, "ANSWER_SECONDS", 0.1)
     right = [*command.split(), *ARGUMENTS.get(command, [])]
     broken = [[*right, name, value] for name in options(command) for value in BROKEN]
     for place in range(len(command.split()), len(right)):

@@ -40,14 +40,30 @@ def test_a_missing_program_names_its_package() -> None:
         find_program("no-such-program", package="redis-server")
 
 
-def test_an_old_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    java = tmp_path / "java"
-    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
-    java.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(kafka, "JAVA_AT_LEAST", 99)
-    with pytest.raises(StackError, match="Kafka needs Java 99"):
+def java(folder: Path, version: str) -> str:
+    """Make a program that says that it is a Java of this version; return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "java"
+    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_a_java_that_is_too_old_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(kafka, "JVMS", tmp_path / "jvm")
+    with pytest.raises(StackError, match="Kafka needs Java 17, and found is none"):
         kafka.java()
+    for version, major in (("11.0.2", "11"), ("1.8.0_392", "1")):
+        java(tmp_path, version)
+        with pytest.raises(StackError, match=f"Kafka needs Java 17, and found is {major};"):
+            kafka.java()
+    newer = java(tmp_path / "jvm" / "java-17" / "bin", "17.0.1")
+    assert kafka.java() == newer
+    own = java(tmp_path, "21")
+    assert kafka.java() == own
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:

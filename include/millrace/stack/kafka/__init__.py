@@ -16,6 +16,7 @@ from millrace.stores import kafka
 
 HERE = Path(__file__).parent
 JAVA_AT_LEAST = 17
+JVMS = Path("/usr/lib/jvm")
 PROPERTIES = """\
 # Written by ./millrace up.
 process.roles=broker,controller
@@ -86,7 +87,7 @@ def java() -> str:
     Raises ``StackError`` when there is none, or only an older one.
     """
     fix = f"install Java {JAVA_AT_LEAST} or newer: apt-get install openjdk-17-jre-headless"
-    homes = sorted(Path("/usr/lib/jvm").glob("*/bin"), reverse=True)
+    homes = sorted(JVMS.glob("*/bin"), reverse=True)
     found = "none"
     for program in [shutil.which("java"), *(str(home / "java") for home in homes)]:
         if program is None or not Path(program).exists():
