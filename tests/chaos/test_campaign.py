@@ -42,7 +42,7 @@ def test_workers_and_servers_under_fire(arena: Stack) -> None:
     outcome = campaign.run(arena, count=28, seed=SEED, rate=1000)
     for report in outcome.reports:
         report.print(Console())
-    assert len(outcome.struck) == 28
+    assert len(outcome.injections) == 28
     assert outcome.messages > 0
     checks = {check.name: check for report in outcome.reports for check in report.checks}
     assert all(one.table in checks[rollups.NAME].compared for one in rollups.ROLLUPS)

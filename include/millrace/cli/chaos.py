@@ -64,9 +64,9 @@ def chaos(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # take the servers down then, too
     stack = Stack(with_airflow=airflow)
 
-    def tell(number: int, struck: campaign.Struck) -> None:
+    def tell(number: int, injection: campaign.Injection) -> None:
         console.print(
-            f"{number:>4}/{faults} {struck.at:7.1f} s  {struck.kind:<20} {struck.detail}",
+            f"{number:>4}/{faults} {injection.at:7.1f} s  {injection.kind:<20} {injection.detail}",
             soft_wrap=True,
         )
 
@@ -84,7 +84,7 @@ def chaos(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(outcome.as_dict(), indent=1) + "\n")
     console.print(
-        f"{len(outcome.struck)} faults, {outcome.messages:,} messages, {outcome.seconds:.0f} s: "
+        f"{len(outcome.injections)} faults, {outcome.messages:,} messages, {outcome.seconds:.0f} s: "
         f"{outcome.differences} differences; {path}"
     )
     if outcome.differences:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millrace.lab.chaos.crew import Crew
-from millrace.lab.chaos.faults import Action, AirflowHarm, WorkerHarm
+from millrace.lab.chaos.faults import Action, AirflowInjector, WorkerInjector
 from millrace.lab.chaos.load import Load, StrangersLoad
 from millrace.lab.chaos.proxy import Proxy
 from millrace.lab.chaos.topic import RemadeTopic
@@ -49,7 +49,7 @@ class UnknownFaultError(LookupError):
 
 
 @dataclass
-class Struck:
+class Injection:
     """A fault as it happened: when (seconds since the start), how long it took, what it hit."""
 
     kind: str
@@ -64,7 +64,7 @@ class Outcome:
 
     seed: int
     rate: float
-    struck: list[Struck] = field(default_factory=list)
+    injections: list[Injection] = field(default_factory=list)
     messages: int = 0
     seconds: float = 0
     reports: list[Report] = field(default_factory=list)
@@ -81,8 +81,8 @@ class Outcome:
             "rate": self.rate,
             "messages": self.messages,
             "seconds": round(self.seconds, 1),
-            "faults": len(self.struck),
-            "faults_by_kind": dict(sorted(Counter(one.kind for one in self.struck).items())),
+            "faults": len(self.injections),
+            "faults_by_kind": dict(sorted(Counter(one.kind for one in self.injections).items())),
             "differences": self.differences,
             "reports": {
                 report.subject: {
@@ -94,7 +94,7 @@ class Outcome:
                 }
                 for report in self.reports
             },
-            "struck": [asdict(one) for one in self.struck],
+            "injections": [asdict(one) for one in self.injections],
         }
 
 
@@ -113,7 +113,7 @@ def run(
     seed: int,
     rate: float,
     only: list[str] | None = None,
-    on_fault: Callable[[int, Struck], None] = lambda _number, _struck: None,
+    on_fault: Callable[[int, Injection], None] = lambda _number, _injection: None,
 ) -> Outcome:
     """Strike a running stack ``count`` times under load, then ask the oracle.
 
@@ -136,12 +136,12 @@ def run(
     proxy.start()
     log_file = stack.supervisor.logs / "crew.log"
     crew = Crew(_crew_environment(stack, proxy), log_file, RUN_SECONDS)
-    harm: AirflowHarm | WorkerHarm
+    injector: AirflowInjector | WorkerInjector
     if with_airflow:
-        harm = AirflowHarm(stack, rng, remade)
+        injector = AirflowInjector(stack, rng, remade)
     else:
-        harm = WorkerHarm(stack, rng, remade, crew, proxy)
-    actions: dict[str, Action] = harm.actions()
+        injector = WorkerInjector(stack, rng, remade, crew, proxy)
+    actions: dict[str, Action] = injector.actions()
     if unknown := sorted(set(only or ()) - actions.keys()):
         raise UnknownFaultError(
             f"there is no fault {unknown[0]!r}; choose from {', '.join(sorted(actions))}"
@@ -150,12 +150,12 @@ def run(
     remade.start()
     if not with_airflow:
         dictionaries.ensure(stack.settings)
-        harm.models.start()
+        injector.models.start()
         crew.start()
     for load in loads:
         load.start()
     try:
-        if not harm.await_progress(1, 240):
+        if not injector.await_progress(1, 240):
             raise RuntimeError(f"ingest loads nothing; see {stack.supervisor.logs}")
         idle_waits = 0
         for number, kind in enumerate(kinds, 1):
@@ -163,11 +163,11 @@ def run(
             at = time.monotonic() - began
             detail = actions[kind]()
             took = time.monotonic() - began - at
-            struck = Struck(kind, round(at, 2), round(took, 2), detail)
-            outcome.struck.append(struck)
-            on_fault(number, struck)
+            injection = Injection(kind, round(at, 2), round(took, 2), detail)
+            outcome.injections.append(injection)
+            on_fault(number, injection)
             if rng.random() < 0.6:  # else the next one comes before this one is over
-                idle_waits = 0 if harm.await_progress(1) else idle_waits + 1
+                idle_waits = 0 if injector.await_progress(1) else idle_waits + 1
                 if idle_waits >= MOST_IDLE_WAITS:
                     raise RuntimeError(
                         f"ingest stands still after fault {number}, {kind}; see {log_file}"
@@ -177,7 +177,7 @@ def run(
             outcome.messages += manifest.sent
             manifest.write(stack.settings.home / "manifests" / f"{name}-{seed}.json")
             simulation.await_loaded(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
-        harm.models.build_up_to(datetime.now(UTC))
+        injector.models.build_up_to(datetime.now(UTC))
         outcome.reports = [
             simulation.verify(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
             for manifest in manifests

@@ -30,10 +30,10 @@ from millrace.stores import clickhouse, postgres, sql
 log = logging.getLogger(__name__)
 
 Action = Callable[[], str]
-"""Does its harm and says in a few words what it did."""
+"""Injects a fault and says in a few words what it did."""
 
 
-class Harm:
+class Injector:
     """Everything that can be done to a stack and whoever loads it."""
 
     def __init__(self, stack: Stack, rng: random.Random, remade: RemadeTopic) -> None:
@@ -124,7 +124,7 @@ class Harm:
         }
 
 
-class WorkerHarm(Harm):
+class WorkerInjector(Injector):
     """Faults of workers that a crew runs, and of their connections to ClickHouse."""
 
     def __init__(
@@ -213,7 +213,7 @@ class WorkerHarm(Harm):
         }
 
 
-class AirflowHarm(Harm):
+class AirflowInjector(Injector):
     """Faults of Airflow itself, and of the tasks of ``ingest_events`` that it runs."""
 
     def _tasks(self) -> list[tuple[str, psutil.Process, psutil.Process]]:
