@@ -63,3 +63,21 @@ def test_a_file_of_sql_says_what_it_is_for(path: str) -> None:
     lines = (ROOT / path).read_text().splitlines()
     head = [line for line in lines if not line.startswith(("{% import", "{% from"))][:1]
     assert len(lines) == 1 or head[0].startswith(("-- ", "{#")), f"{path} has no header"
+
+
+NAMED = re.compile(r"[\"']((?:clickhouse|postgres)/[\w/]+\.sql(?:\.jinja)?)[\"']")
+
+
+def test_every_file_of_sql_that_is_named_is_there() -> None:
+    texts = {
+        path: (ROOT / path).read_text()
+        for pattern in ("include/*.py", "include/sql/*", "plugins/*.py", "bench/*.py", "tests/*.py")
+        for path in tracked(pattern)
+    }
+    missing = {
+        (path, name)
+        for path, text in texts.items()
+        for name in NAMED.findall(text)
+        if not (ROOT / "include/sql" / name).exists()
+    }
+    assert missing == set()

@@ -84,8 +84,8 @@ def chaos(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(outcome.as_dict(), indent=1) + "\n")
     console.print(
-        f"{len(outcome.injections)} faults, {outcome.messages:,} messages, {outcome.seconds:.0f} s: "
-        f"{outcome.differences} differences; {path}"
+        f"{len(outcome.injections)} faults, {outcome.messages:,} messages, "
+        f"{outcome.seconds:.0f} s: {outcome.differences} differences; {path}"
     )
     if outcome.differences:
         console.print(f"the stack's data and logs are in {home}")
