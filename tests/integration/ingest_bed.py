@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-from tests.helpers import wait
 
 from millrace.ingest import topics
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.plan import plan
 from millrace.ingest.worker import Share, Worker
+from millrace.lab import topics as lab_topics
 from millrace.rules import gate, store
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka, postgres
@@ -106,9 +106,7 @@ class Bed:
 
     def delete_topic(self) -> None:
         """Delete the topic with all that is in it."""
-        admin = kafka.admin(self.settings)
-        admin.delete_topics([self.name], operation_timeout=30)[self.name].result()
-        wait.until(lambda: not topics.describe(self.settings, self.name))
+        lab_topics.delete(self.settings, self.name)
 
     def recreate_topic(self, partitions: int) -> None:
         """Delete the topic with all that is in it, and make it again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from millrace import waiting
+from millrace.lab import topics
 from millrace.lab.chaos.load import Load
 from millrace.lab.simulate import faults, send
 from millrace.lab.simulate.manifest import Manifest
@@ -45,13 +45,7 @@ class RemadeTopic:
         is_loaded = self.rng.random() < 0.5 and simulation.await_loaded(
             sent, self.settings, wait_seconds=60
         )
-        admin = kafka.admin(self.settings)
-        admin.delete_topics([NAME], operation_timeout=30)[NAME].result()
-        waiting.until(
-            lambda: NAME not in admin.list_topics(timeout=30).topics,
-            f"Kafka to delete topic {NAME!r}",
-            seconds=60,
-        )
+        topics.delete(self.settings, NAME)
         partitions = self._begin()
         return (
             f"deleted {sent.sent} messages, {'all loaded' if is_loaded else 'loaded or not'}; "

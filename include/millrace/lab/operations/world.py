@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from millrace import waiting
 from millrace.backups import metadata, warehouse
 from millrace.exports import service
 from millrace.exports.definitions import ExportError
 from millrace.ingest import rebuild
+from millrace.lab import topics
 from millrace.lab.operations.model import FIRST_USER, OPEN, Message, Model
 from millrace.quality import audit
 from millrace.rules import store
@@ -202,13 +202,7 @@ class World:
     def remake_topic(self, partitions: int) -> None:
         """Delete the topic with all that is in it, and make it again."""
         topic = self.settings.events_topic
-        admin = kafka.admin(self.settings)
-        admin.delete_topics([topic], operation_timeout=30)[topic].result()
-        waiting.until(
-            lambda: topic not in admin.list_topics(timeout=30).topics,
-            f"Kafka to delete topic {topic!r}",
-            seconds=60,
-        )
+        topics.delete(self.settings, topic)
         kafka.ensure_topic(self.settings, topic, partitions=partitions)
         self.model.remake_topic()
         self.note(f"# topic {topic} is deleted and recreated with {partitions} partitions")
