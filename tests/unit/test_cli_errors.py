@@ -133,7 +133,7 @@ def test_what_a_deployment_does_not_take_is_refused(run: Run, tmp_path: Path) ->
     assert "takes nothing more" in said
 
 
-def test_help_of_the_tests_is_short_and_runs_none(tmp_path: Path) -> None:
+def test_help_of_the_tests_is_short_and_runs_none(run: Run, tmp_path: Path) -> None:
     code, said = run(tmp_path, "test", "--help")
     assert code == 0
     assert "go to pytest" in said
