@@ -97,9 +97,9 @@ class Loader:
         is_repeat = batch.attempts > 1 or batch.generation > 0
         if is_repeat:
             batch = mending.trust_or_mend(self._ledger, warehouse, batch)
-        with publication.shared(self._ledger.connection):
-            erasures.demand_same(self._ledger.connection, self._orders)
-            warehouse.keep(batch, self._lease.until, is_rewrite=batch.generation > 0)
+        # Not under the lock: a worker that is frozen in here must not keep others from planning.
+        erasures.demand_same(self._ledger.connection, self._orders)
+        warehouse.keep(batch, self._lease.until, is_rewrite=batch.generation > 0)
         byte_count = messages["value"].nbytes
         while not (published := self._publish(batch, messages.num_rows, byte_count, is_repeat)):
             if is_repeat and batch.views != "":
