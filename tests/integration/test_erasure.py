@@ -16,6 +16,7 @@ from millrace.backups import wal
 from millrace.exports import definitions, service
 from millrace.exports.definitions import ExportError, PersonalData
 from millrace.ingest import rebuild as rebuilding
+from millrace.ingest.warehouse import Warehouse
 from millrace.lab import stacks
 from millrace.lab.chaos import disaster
 from millrace.rules import drift, hits, replay
@@ -227,6 +228,25 @@ def test_what_is_still_on_its_way_never_arrives_and_what_is_new_does(bed: Bed) -
     assert holders(bed.settings) == []
     assert bed.query("SELECT count() FROM events WHERE source_id = {source}") == [(3,)]
     erase(bed.settings)
+
+
+def test_what_is_kept_while_its_sender_is_erased_is_taken_back(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, erased = Warehouse.keep, []
+
+    def keep_late(self: Warehouse, *arguments: Any, **options: Any) -> None:
+        if not erased:
+            erased.append(erase(bed.settings))
+        keep(self, *arguments, **options)
+
+    bed.send([sent(USER), sent(OTHER)])
+    monkeypatch.setattr(Warehouse, "keep", keep_late)
+    bed.load()
+
+    assert len(erased) == 1
+    assert holders(bed.settings) == []
+    bed.assert_conserved(messages=1, events=1)
 
 
 def test_a_rebuild_brings_nobody_back_even_if_the_warehouse_has_forgotten(bed: Bed) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
 from millrace.contract.erasures import Orders
+from millrace.contract.sources import Source
 from millrace.stores import sql
 
 
@@ -32,3 +36,25 @@ def find(client: Client, read: str, received: str) -> set[tuple[int, int]]:
     if rows:
         client.command(sql.render("clickhouse/ingest/note_erased.sql"))
     return {(partition, offset) for partition, offset in rows}
+
+
+def without(messages: pa.Table, places: Collection[tuple[int, int]]) -> pa.Table:
+    """Return the messages that are at none of the places."""
+    at = zip(messages["partition"].to_pylist(), messages["offset"].to_pylist(), strict=True)
+    return messages.filter([one not in places for one in at])
+
+
+def forget_kept(
+    client: Client, source: Source, incarnation: int, places: Collection[tuple[int, int]]
+) -> None:
+    """Delete messages from ``raw_events`` that an earlier attempt kept while they were erased."""
+    client.command(
+        sql.render("clickhouse/ingest/forget_kept.sql"),
+        parameters={
+            "source_id": source.source_id,
+            "topic": source.topic,
+            "incarnation": incarnation,
+            "places": sorted(places),
+        },
+        settings={"mutations_sync": 1},
+    )

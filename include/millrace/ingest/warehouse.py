@@ -177,8 +177,9 @@ class Warehouse:
         if not places:
             return messages
         log.info("micro-batch %d: %d messages of erased people", batch.batch_id, len(places))
-        of_all = (messages[name].to_pylist() for name in ("partition", "offset"))
-        rest = messages.filter(pa.array([one not in places for one in zip(*of_all, strict=True)]))
+        if batch.attempts > 1:
+            erased.forget_kept(self.client(), self.source, batch.incarnation, places)
+        rest = erased.without(messages, places)
         self.stage(batch, gate, rest)
         return rest
 
