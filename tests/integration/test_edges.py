@@ -182,8 +182,9 @@ def test_what_runbooks_ask_runs_and_compares_times_rightly(
     questions = [
         query
         for page in sorted((repository / "docs" / "runbooks").glob("*.md"))
-        for query, where in re.findall(r"`(SELECT [^`]*)`( \(PostgreSQL\))?", page.read_text())
-        if not where
+        for query in re.findall(
+            r'`./millrace sql --as operator "(SELECT [^"]*)"`', page.read_text()
+        )
     ]
     assert len(questions) > 10
     watch.found.clear()
