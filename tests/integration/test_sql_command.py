@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from millrace.cli.main import app
 from millrace.settings import Settings
-from millrace.stores import postgres
+from millrace.stores import clickhouse, postgres
 from millrace.usecases import prepare
 
 
@@ -37,7 +37,9 @@ def refused(*arguments: str, stdin: str | None = None) -> str:
 
 @pytest.fixture(autouse=True)
 def _there(settings: Settings) -> None:
-    """The stack is there, which the commands find by the environment."""
+    """The stack is there, which the commands find by the environment; and the marts' database."""
+    with clickhouse.connect(settings) as client:
+        client.command("CREATE DATABASE IF NOT EXISTS analytics")
 
 
 def test_an_answer_is_laid_out_as_asked() -> None:
