@@ -45,7 +45,8 @@ def judged_positions(
 
     ``judged_offset`` is the first offset of its oldest open micro-batch, else ``claimed_offset``,
     the first that no micro-batch has claimed. A row also has ``source_id``, ``topic``,
-    ``topic_id``, ``topic_incarnation`` and ``partition``.
+    ``topic_id``, ``topic_incarnation``, ``partition``, and ``reached_at``: Kafka's timestamp of
+    the last message claimed, if any was.
     """
     return connection.execute(
         sql.render("postgres/contract/judged_positions.sql"), {"source_id": source_id}

@@ -44,6 +44,9 @@ EXPORT = "millrace.export"
 IMPORT = "millrace.import"
 """The import of one file into one topic."""
 
+IDEMPOTENCY = "millrace.idempotency"
+"""A request that may be sent again, while it is being answered."""
+
 
 def key(name: str, *parts: object) -> int:
     """Return the number of a lock: of ``name``, or of the one of its kind that ``parts`` tell."""
@@ -78,6 +81,13 @@ def at_once(
 def until_commit(connection: psycopg.Connection[Any], name: str, *parts: object) -> None:
     """Wait for the lock; the end of the transaction that this is called in gives it back."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key(name, *parts)])
+
+
+def at_once_until_commit(connection: psycopg.Connection[Any], name: str, *parts: object) -> bool:
+    """Take the lock until the transaction ends; return whether nobody else had it."""
+    number = key(name, *parts)
+    row = one(connection.execute("SELECT pg_try_advisory_xact_lock(%s) AS is_mine", [number]))
+    return bool(row["is_mine"])
 
 
 def shared_until_commit(connection: psycopg.Connection[Any], name: str) -> None:

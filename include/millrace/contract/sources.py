@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
+from millrace.settings import Settings
 from millrace.stores import sql
 
 
@@ -51,3 +52,13 @@ def active(connection: psycopg.Connection[DictRow]) -> list[Source]:
 def find(connection: psycopg.Connection[DictRow], source_id: str) -> Source | None:
     """Return a source, or ``None`` if there is none of that id."""
     return next((one for one in every(connection) if one.source_id == source_id), None)
+
+
+def default(connection: psycopg.Connection[DictRow], settings: Settings) -> Source:
+    """Return the source of ``settings.events_topic``. Raises ``LookupError`` where none is yet."""
+    for source in every(connection):
+        if source.topic == settings.events_topic:
+            return source
+    raise LookupError(
+        f"no source has topic {settings.events_topic!r}; ./millrace migrate makes the default one"
+    )

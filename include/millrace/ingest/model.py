@@ -19,6 +19,10 @@ class Range:
         return self.next_offset - self.first_offset
 
 
+PATIENT_ATTEMPTS = 30
+"""With the pauses between them, some five minutes."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """A claimed micro-batch: at most one range per partition, claimed and replayed together.
@@ -35,6 +39,15 @@ class Batch:
     incarnation: int
     ranges: tuple[Range, ...]
     views: str | None = ""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a message that a server can't judge now is left to a later attempt.
+
+        One that it can never judge, for want of memory or time, must not hold its partition for
+        good: it is rejected then, with the reason, and may be replayed.
+        """
+        return self.attempts < PATIENT_ATTEMPTS
 
     @property
     def partitions(self) -> frozenset[int]:

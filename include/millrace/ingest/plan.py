@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+from confluent_kafka import KafkaException
 from psycopg.rows import DictRow
 
 from millrace import waiting
@@ -17,7 +18,7 @@ from millrace.contract.sources import Source
 from millrace.ingest import ledger as ledgers
 from millrace.ingest import planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
-from millrace.ingest.model import PlanOutdatedError, Range
+from millrace.ingest.model import LeaseLostError, PlanOutdatedError, Range
 from millrace.ingest.reader import OffsetGoneError, Reader, UnreadableError
 from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
@@ -28,6 +29,8 @@ from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 
+IN_THE_WAY = (KafkaException, LeaseLostError, LookupError, PlanOutdatedError, TimeoutError)
+"""What may be wrong with one source and no other."""
 SETTLING_SECONDS = 60.0
 """How long a plan, for which others wait, tries to complete what a deactivated source left."""
 
@@ -40,8 +43,9 @@ def plan(settings: Settings, run_id: str, attempt: int = 1) -> list[dict[str, An
     earlier worker can claim any more, and brings ledger and warehouse into line. Waits for a source
     to be active and its topic to exist, at most a run's length.
 
-    A source without a gate is left out, so that others are loaded. Raises ``LookupError`` when
-    there is no other.
+    A source that can't be planned is left out, so that others are loaded: it has no gate, or
+    something of its topic or its open micro-batches is in the way. Raises what is in its way when
+    there is no other, ``LookupError`` where that is the gate.
     """
     until = time.monotonic() + settings.ingest_run_seconds
     while not (shares := _plan_once(settings, f"{run_id}/plan/{attempt}")):
@@ -63,24 +67,19 @@ def _plan_once(settings: Settings, owner: str) -> list[dict[str, Any]]:
             _settle_deactivated(settings, source, owner, planned_at)
     shares: list[Share] = []
     lagging: dict[str, list[int]] = {}
-    without_gate: list[str] = []
+    left_out: list[Exception] = []
     for source in [source for source in registered if source.is_active]:
-        topic = topics.describe(settings, source.topic)
-        if topic is None:
-            log.warning("source %s: Kafka has no topic %s", source.source_id, source.topic)
-            _settle(settings, source, owner, planned_at)
-            continue
         with closing(Ledger(settings, source, owner)) as ledger:
-            if not ledger.has_gate():
-                without_gate.append(ledgers.no_gate(source))
-                log.error("left out: %s", without_gate[-1])
-                lagging[source.source_id] = [row["partition"] for row in ledger.positions()]
-                continue
-            parts, behind = _plan_source(settings, ledger, topic, planned_at)
+            try:
+                parts, behind = _plan_source(settings, ledger, planned_at)
+            except IN_THE_WAY as error:
+                left_out.append(error)
+                log.exception("source %s is left out", source.source_id)
+                parts, behind = [], [row["partition"] for row in ledger.positions()]
         lagging[source.source_id] = behind
         shares += [Share(source, part, len(shares) + i, planned_at) for i, part in enumerate(parts)]
-    if without_gate and not shares:
-        raise LookupError("; ".join(without_gate))
+    if left_out and not shares:
+        raise left_out[0]
     if shares:
         # These are about all sources; a ledger of any of them asks.
         with closing(Ledger(settings, shares[-1].source, owner)) as ledger:
@@ -148,10 +147,17 @@ def _settler(
 
 
 def _plan_source(
-    settings: Settings, ledger: Ledger, topic: Topic, planned_at: datetime
+    settings: Settings, ledger: Ledger, planned_at: datetime
 ) -> tuple[list[tuple[int, ...]], list[int]]:
     """Plan one source; return its shares, and the partitions that lag."""
     source = ledger.source
+    topic = topics.describe(settings, source.topic)
+    if topic is None:
+        log.warning("source %s: Kafka has no topic %s", source.source_id, source.topic)
+        _settle(settings, source, ledger.owner, planned_at)
+        return [], []
+    if not ledger.has_gate():
+        raise LookupError(ledgers.no_gate(source))
     _ensure_target(settings, source)
     rows = ledger.positions()
     watermarks = topics.offsets(settings, source.topic, topic.partitions)

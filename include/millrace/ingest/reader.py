@@ -40,6 +40,8 @@ CHUNK_ROWS = 50_000
 READ_ROWS = 10_000
 READ_WAIT_SECONDS = 0.2
 """The same for exact ranges, and how long to wait where offsets in them have no message."""
+SILENT_SECONDS = 5.0
+"""When to give up exact ranges of which nothing comes. What comes is read, so runs can end it."""
 LATEST_MS = int(datetime(2299, 12, 31, 23, 59, 59, 999_000, UTC).timestamp() * 1000)
 """The last moment that ClickHouse's ``DateTime64`` holds; Kafka holds any 64 bits."""
 
@@ -81,10 +83,7 @@ UNREADABLE = frozenset(
 )
 """Errors of a record batch that the client can't decode: damaged, or of an unknown codec."""
 
-
-# pyarrow imports pandas when it makes its first array. That takes seconds, which the first messages
-# of a worker would wait for.
-pa.array([], pa.binary())
+pa.array([], pa.binary())  # imports pandas: seconds that a worker's first messages would wait for
 
 
 class OffsetGoneError(RuntimeError):
@@ -158,8 +157,8 @@ class Reader:
         start = dict(self._next)
         while self.rows < max_rows and self.bytes < max_bytes:
             wait = min(LONGEST_WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
-            room = (max_bytes - self.bytes) // self._message_bytes
-            count = max(1, min(max_rows - self.rows, room, CHUNK_ROWS))
+            room = min(max_rows - self.rows, (max_bytes - self.bytes) // self._message_bytes)
+            count = max(1, min(room, CHUNK_ROWS))
             is_closing = is_wanted() and time.monotonic() >= deadline
             came = self._consume(count, 0.0 if is_closing else wait or PAUSE_SECONDS)
             if is_closing and came < count:
@@ -176,7 +175,7 @@ class Reader:
         """Return the messages of exactly ``ranges``.
 
         Raises ``OffsetGoneError`` when Kafka lost the beginning of one, ``UnreadableError`` when
-        one can't be decoded, ``TimeoutError`` when ``is_over`` says so first.
+        one can't be decoded, ``TimeoutError`` once ``is_over`` says so and Kafka sends nothing.
         """
         ends = {r.partition: r.next_offset for r in ranges}
         self.seek({})
@@ -186,14 +185,19 @@ class Reader:
             self._next[one.partition] = one.first_offset
             place = TopicPartition(self.source.topic, one.partition, one.first_offset)
             self._consumer.assign([place])
+            came_at = time.monotonic()
             while self._next[one.partition] < one.next_offset:
-                if is_over():
+                if is_over() and time.monotonic() - came_at > SILENT_SECONDS:
                     trouble = self.trouble or "no error"
                     raise TimeoutError(f"Kafka did not deliver in time; {trouble}")
                 # The client waits for as many as are asked for, so for no more than there can be.
                 rest = one.next_offset - self._next[one.partition]
-                self._consume(min(rest, READ_ROWS), READ_WAIT_SECONDS)
-                self._raise_unreadable()
+                if self._consume(min(rest, READ_ROWS), READ_WAIT_SECONDS):
+                    came_at = time.monotonic()
+                if found := self._unreadable.get(one.partition):
+                    if found.offset < one.next_offset:
+                        raise found
+                    break  # the whole range came before it
         table = self._table()
         self._forget()
         end_of = np.zeros(max(ends) + 1, np.int64)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import pyarrow as pa
 from confluent_kafka import KafkaException
 
-from millrace.ingest import topics
+from millrace.ingest import topics, unreadable
 from millrace.ingest.ledger import Ledger, Position
 from millrace.ingest.model import Batch, LeaseLostError, PlanOutdatedError, Range
-from millrace.ingest.reader import OffsetGoneError, Reader
+from millrace.ingest.reader import OffsetGoneError, Reader, UnreadableError
 from millrace.ingest.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def messages_of(
     if reader is not None and in_kafka == batch.partitions:
         try:
             return reader.read(batch.ranges, is_over)
-        except OffsetGoneError as lost:
+        except (OffsetGoneError, UnreadableError) as lost:
             log.warning("%s; taking what raw_events kept", lost)
     kept = warehouse.kept_messages(batch.ranges, batch.incarnation)
     parts = []
@@ -140,7 +140,7 @@ def messages_of(
         available = reader if span.partition in in_kafka else None
         rest = _left_in_kafka(batch, ledger, span, available)
         if available is not None and len(rest):
-            parts.append(available.read([rest], is_over))
+            parts += _readable(batch, ledger, rest, available, is_over)
     return pa.concat_tables(parts)
 
 
@@ -159,6 +159,35 @@ def _left_in_kafka(batch: Batch, ledger: Ledger, span: Range, reader: Reader | N
         )
         log.error("DATA LOSS: %s %s", ledger.source.topic, lost)
     return Range(span.partition, end, span.next_offset)
+
+
+def _readable(
+    batch: Batch, ledger: Ledger, span: Range, reader: Reader, is_over: Callable[[], bool]
+) -> list[pa.Table]:
+    """Return what of a range can be decoded; what can't becomes an incident."""
+    parts: list[pa.Table] = []
+    while len(span):
+        try:
+            parts.append(reader.read([span], is_over))
+            break
+        except UnreadableError as found:
+            first = max(span.first_offset, found.offset)
+            end = unreadable.end_of(found, reader, first)
+            if end is None:
+                continue
+            before = Range(span.partition, span.first_offset, first)
+            lost = Range(span.partition, first, min(end, span.next_offset))
+            ledger.incident(
+                "data_loss",
+                lost,
+                batch.incarnation,
+                f"micro-batch {batch.batch_id} was claimed, but {unreadable.describe(found)}",
+            )
+            log.error("DATA LOSS: %s %s", ledger.source.topic, lost)
+            if len(before):
+                parts.append(reader.read([before], is_over))
+            span = Range(span.partition, lost.next_offset, span.next_offset)
+    return parts
 
 
 def advanced(positions: Mapping[int, Position], ranges: Sequence[Range]) -> dict[int, Position]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from millrace.ingest.model import PlanOutdatedError
 from millrace.settings import Settings
 from millrace.stores import kafka
 
@@ -21,12 +22,15 @@ class Topic:
     partitions: tuple[int, ...]
 
 
-def describe(settings: Settings, name: str, *, timeout: float = 10) -> Topic | None:
+def describe(
+    settings: Settings, name: str, *, timeout: float = 10, client: AdminClient | None = None
+) -> Topic | None:
     """Return the topic, or ``None`` if there is none.
 
-    Raises ``confluent_kafka.KafkaException`` when no broker answers.
+    Who asks often brings a client. Raises ``confluent_kafka.KafkaException`` when no broker
+    answers.
     """
-    admin = kafka.admin(settings)
+    admin = client or kafka.admin(settings)
     asked = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)
     try:
         found = asked[name].result()
@@ -35,6 +39,25 @@ def describe(settings: Settings, name: str, *, timeout: float = 10) -> Topic | N
             return None
         raise
     return Topic(name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
+
+
+class Identity:
+    """Which topic a name stands for; asked often, so it keeps its client."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._client = kafka.admin(settings)
+
+    def demand(self, topic_id: str) -> None:
+        """See that all that was read so far is of the topic ``topic_id``: an id never comes back.
+
+        Raises ``PlanOutdatedError`` when the name stands for another topic or none,
+        ``confluent_kafka.KafkaException`` when no broker answers.
+        """
+        topic = describe(self._settings, self._name, client=self._client)
+        if topic is None or topic.topic_id != topic_id:
+            raise PlanOutdatedError(f"topic {self._name} was deleted or recreated")
 
 
 def offsets(

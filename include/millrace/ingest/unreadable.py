@@ -24,21 +24,34 @@ def skip(ledger: Ledger, reader: Reader, position: Position, found: UnreadableEr
     Does nothing if it can be read after all. Raises ``TimeoutError`` when Kafka does not answer,
     ``LeaseLostError`` when the partition belongs to another worker.
     """
-    partition, first = position.partition, position.next_offset
+    end = end_of(found, reader, position.next_offset)
+    if end is not None:
+        ledger.lose(position, end, describe(found))
+
+
+def end_of(found: UnreadableError, reader: Reader, first: int) -> int | None:
+    """Return where a batch ends that can't be decoded, nothing if it can be read after all.
+
+    ``first`` is an offset within it. Raises ``TimeoutError`` when Kafka does not answer.
+    """
+    partition = found.partition
     for _ in range(PROOFS - 1):
         if reader.probe(partition, first, PROBE_SECONDS) is None:
-            return
+            return None
 
     def is_inside(offset: int) -> bool:
         again = reader.probe(partition, offset, PROBE_SECONDS)
         return again is not None and again.offset == found.offset
 
     _, end = reader.watermarks(partition)
-    ledger.lose(
-        position,
-        first_outside(first, end, is_inside),
+    return first_outside(first, end, is_inside)
+
+
+def describe(found: UnreadableError) -> str:
+    """Say of a batch what an incident tells."""
+    return (
         f"the record batch at offset {found.offset} can't be decoded ({found.reason}); Kafka keeps "
-        "its bytes for as long as the topic's retention",
+        "its bytes for as long as the topic's retention"
     )
 
 

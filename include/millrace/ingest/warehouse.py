@@ -32,7 +32,7 @@ from millrace.ingest.model import (
 )
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
-from millrace.stores.errors import first_line
+from millrace.stores.errors import first_line, may_pass
 from millrace.stores.quoting import literal
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,6 @@ INSERT_SETTINGS: dict[str, Any] = {
     "min_insert_block_size_rows": 1 << 30,
     "min_insert_block_size_bytes": 1 << 40,
 }
-
 
 UNPROCESSABLE = Failure("unprocessable", rule=GATE_RULE).label
 DUPLICATE = literal(Failure("duplicate_event_id", "event_id").label)
@@ -106,14 +105,14 @@ class Warehouse:
     def stage(self, batch: Batch, gate: str, messages: pa.Table) -> None:
         """Send the messages, and judge them by the gate.
 
-        A message that makes the gate itself fail is staged as rejected, whatever holds the others.
+        A message that makes the gate fail is staged as rejected; a server that can't now, raises.
         """
         for table in ("incoming", "staged", "refused", "present"):
             self.client().command(f"TRUNCATE TABLE {table}")
         try:
             self._stage(batch, gate, messages)
         except ClickHouseError as error:
-            if not _is_of_the_statement(error):
+            if not _is_of_the_messages(error, messages, batch):
                 raise
             self._stage_apart(batch, gate, messages, error)
 
@@ -140,7 +139,8 @@ class Warehouse:
             try:
                 self._stage(batch, gate, piece)
             except ClickHouseError as cause:
-                if not _is_of_the_statement(cause) or len(failed) >= MOST_UNPROCESSABLE:
+                may_halve = _is_of_the_messages(cause, piece, batch)
+                if not may_halve or len(failed) >= MOST_UNPROCESSABLE:
                     raise
                 half = piece.num_rows // 2
                 if half:
@@ -155,9 +155,8 @@ class Warehouse:
             first_line(error),
         )
         client.command("TRUNCATE TABLE incoming")
-        client.raw_insert(
-            "incoming", messages.column_names, arrow_stream(messages), fmt="ArrowStream"
-        )
+        content = arrow_stream(messages)
+        client.raw_insert("incoming", messages.column_names, content, fmt="ArrowStream")
         if failed:  # none, if it was the batch's size that the server could not take
             client.insert(
                 "staged",
@@ -390,9 +389,10 @@ class Warehouse:
         }
 
 
-def _is_of_the_statement(error: ClickHouseError) -> bool:
-    """Tell whether the server ran the statement and refused, for other than the loader's guard."""
-    return getattr(error, "code", None) is not None and "millrace: incoming" not in str(error)
+def _is_of_the_messages(error: ClickHouseError, messages: pa.Table, batch: Batch) -> bool:
+    """Tell whether fewer messages, or others, may do: not if the loader's guard or time decides."""
+    is_judged = getattr(error, "code", None) is not None and "millrace: incoming" not in str(error)
+    return is_judged and (messages.num_rows > 1 or not (may_pass(error) and batch.may_wait))
 
 
 def moment(value: datetime) -> str:

@@ -19,15 +19,12 @@ from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import Batch
 from millrace.ingest.rebuild.rollups import target_of
 from millrace.stores import clickhouse, quoting, sql
-from millrace.stores.errors import first_line
+from millrace.stores.errors import first_line, may_pass
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
 """So many attempts an error may last that can pass by itself; with their pauses, some 30 s."""
-
-PASSING_CODES = frozenset({159, 164, 202, 209, 210, 236, 241, 242, 243, 252, 319, 394, 439, 999})
-"""Time, memory, disk or connections ran out, a table is read-only, the server stops."""
 
 _NAME = r"(?:`(?:[^`\\]|\\.)+`|\w+)"
 _PUSHING = rf": while pushing to view ({_NAME}\.{_NAME})(?: \([0-9a-f-]{{36}}\))?"
@@ -42,7 +39,7 @@ def withdraw_if_at_fault(ledger: Ledger, batch: Batch, error: ClickHouseError) -
     the micro-batch.
     """
     message = str(error)
-    if getattr(error, "code", None) in PASSING_CODES and batch.attempts < ATTEMPTS:
+    if may_pass(error) and batch.attempts < ATTEMPTS:
         return
     with clickhouse.connect(ledger.settings, "loader") as client:
         for view in _at_fault(client, message):

@@ -15,7 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
 from millrace.contract.sources import Source
-from millrace.ingest import recovery, unreadable
+from millrace.ingest import recovery, topics, unreadable
 from millrace.ingest.lease import Lease
 from millrace.ingest.ledger import Ledger, Position
 from millrace.ingest.loader import Loader
@@ -123,6 +123,7 @@ class Worker:
         self.progress = Progress(share.source.source_id, self.partitions)
         self.positions: dict[int, Position] = {}
         self.lease = Lease(settings, share.source, self.ledger.owner, len(self.partitions))
+        self._identity = topics.Identity(settings, share.source.topic)
         self.loader = Loader(self.ledger, self.lease, self.progress)
         self.trouble: Exception | None = None  # what it waits for to pass
         self._on_step = on_step
@@ -274,6 +275,7 @@ class Worker:
             self.trouble = self._unreachable  # a Kafka that is down looks like a quiet hour
             self.progress.tick(self._lag(), self.reader.trouble)
             return
+        self._identity.demand(next(iter(self.positions.values())).topic_id)
         messages, reached_offsets, reached_at = self.reader.take()
         ranges = [
             Range(p, self.positions[p].next_offset, end)

@@ -1,0 +1,22 @@
+"""Whom a key stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom a key stands for, as far as a family's translation needs it.
+
+    Args:
+        source_id: The source that the key's events belong to.
+        settings: ``data_sources.config["ingestion"]``: aliases of names, unseen names, skew.
+        hash_key: Keys the 64-bit hash of ids that are no numbers.
+    """
+
+    source_id: str
+    settings: Mapping[str, Any]
+    hash_key: bytes

@@ -1,0 +1,348 @@
+"""Tells at once, of nearly every event, that the gate will accept it.
+
+What the gate says is ClickHouse's to say (``verdict``). But an event of which each enforced rule
+surely holds needs no question; and only what is certain counts here: whatever is unusual, an id in
+quotes that might not be canonical, a key that might be there twice, a rule that this module does
+not know, is left to the gate. So the two can't disagree, and a flood of good events asks nobody.
+
+Where the gate takes the first of equal keys and this parser the last, no key that matters may be
+there twice; and where this parser skips text that is no UTF-8, the body as a whole must be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import orjson
+import re2
+
+from millrace.contract import people
+from millrace.contract.fields import REQUIRED
+from millrace.rules.model import Rule
+
+UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
+PLAIN_TIME = re.compile(
+    r"[12]\d{3}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)"
+).fullmatch
+DIGITS = re.compile(r"[1-9][0-9]{0,18}").fullmatch
+MOST_USERS = 2**64
+MARGIN = timedelta(seconds=120)
+"""An event so near a bound on time may be beyond it when it is received."""
+
+STATEFUL = frozenset({"known_user", "outlier", "user_rate"})
+"""Rules that ask what else is known when the message is loaded; no answer speaks for them."""
+
+LONGEST_KEPT = 1_000
+KEPT_VALUES = 10_000
+"""Texts of which is remembered whether a pattern takes them."""
+
+Test = Callable[[Any], bool]
+"""Whether a value, which may be ``None`` or UNSET, surely keeps a rule."""
+
+_absent = (None, msgspec.UNSET, "")
+
+
+class Certificate:
+    """What is certain of the events of one source while one gate is in force."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        event_types: Iterable[str],
+        *,
+        message_max_bytes: int,
+        retention_days: float,
+        field_names: dict[str, str] | None = None,
+    ) -> None:
+        """Learn the enforced rules.
+
+        Args:
+            rules: Those that the gate was made of.
+            event_types: The names that are registered and active.
+            message_max_bytes: A longer message is the gate's to judge.
+            retention_days: How long events are kept.
+            field_names: The JSON keys that the source uses in place of the contract's.
+        """
+        self._names = {name: (field_names or {}).get(name, name) for name in REQUIRED}
+        self._largest = message_max_bytes
+        self._known = frozenset(event_types)
+        self._oldest = timedelta(days=retention_days)
+        self._ahead = timedelta(days=365)
+        enforced = [
+            r
+            for r in rules
+            if r.mode == "enforce" and r.rule_type in ("validation", "transformation")
+        ]
+        self._changed = {
+            name for r in enforced if r.rule_type == "transformation" for name in _written(r)
+        }
+        self._asks_registered = False
+        self._tests: dict[str | None, list[tuple[str, Test]]] = {None: []}
+        for rule in enforced:
+            if rule.rule_type == "validation":
+                self._learn(rule, field_names or {})
+        self._fields = sorted(
+            {*self._names.values(), *(name for tests in self._tests.values() for name, _ in tests)}
+        )
+        self._marks = [msgspec.json.encode(name) for name in self._fields]
+        self._struct = msgspec.defstruct(
+            "Event",
+            [
+                (f"f{number}", Any, msgspec.field(default=msgspec.UNSET, name=name))
+                for number, name in enumerate(self._fields)
+            ],
+            gc=False,
+        )
+        self._decoder = msgspec.json.Decoder(self._struct)
+        place = {name: f"f{number}" for number, name in enumerate(self._fields)}
+        self._places = place
+        self._user_key = self._names["user_id"]
+        self._user_mark = msgspec.json.encode(self._user_key)
+        self._user = place[self._user_key]
+        self._required = operator.attrgetter(
+            *(place[self._names[name]] for name in ("event_id", "event", "timestamp", "user_id"))
+        )
+        self._by_type = {
+            scope: tuple((place[name], test) for name, test in (*self._tests[None], *own))
+            for scope, own in self._tests.items()
+            if scope is not None
+        }
+        self._for_all = tuple((place[name], test) for name, test in self._tests[None])
+        self._is_blind = bool(self._changed & set(REQUIRED))
+        self._bounds_at = datetime.min.replace(tzinfo=UTC)
+        self._from = self._until = self._bounds_at
+
+    def _learn(self, rule: Rule, names: dict[str, str]) -> None:
+        """Add what a validation asks; what isn't understood is a test that nothing passes."""
+        kind, config = rule.kind, rule.config
+        if kind in STATEFUL:
+            return
+        if kind == "registered_event_type" and rule.event_type is None:
+            self._asks_registered = True
+        elif kind == "max_age":
+            days = config.get("days")
+            if days is not None:
+                self._oldest = min(self._oldest, timedelta(days=min(float(days), 36_500)))
+        elif kind == "max_ahead":
+            self._ahead = min(self._ahead, timedelta(seconds=min(float(config["seconds"]), 3e7)))
+        else:
+            field = str(config.get("field") or self._names["event"])
+            key = names.get(field, field)
+            test = _never if field in self._changed else _test(kind, config)
+            self._tests.setdefault(rule.event_type, []).append((key, test))
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """The names that are registered and active."""
+        return self._known
+
+    def user_of(self, raw: bytes) -> str:
+        """Return what an event says of its user, for its key; empty where that can't be read.
+
+        Of equal keys the gate takes the first, and so does this.
+        """
+        try:
+            if raw.count(self._user_mark) > 1 or b"\\u" in raw:
+                user = next(value for name, value in _top_level(raw) if name == self._user_key)
+            else:
+                user = getattr(self._decoder.decode(raw), self._user)
+        except (msgspec.DecodeError, RecursionError, ValueError, StopIteration):
+            return ""
+        if type(user) is float and people.is_exact(user):
+            return str(int(user))
+        return str(user) if type(user) in (int, str) else ""
+
+    def certify(self, raw: bytes, now: datetime, *, is_plain: bool) -> str:
+        """Return the user's id where the gate surely accepts the event, else nothing.
+
+        ``is_plain`` says that what the event came in is (``is_plain``), so that it can be read the
+        faster way.
+        """
+        if len(raw) > self._largest or self._is_blind:
+            return ""
+        if is_plain and not self._repeats(raw):
+            try:
+                return self._certain(self._decoder.decode(raw), now)
+            except (msgspec.DecodeError, RecursionError):
+                return ""
+        try:
+            pairs = _top_level(raw)
+        except (ValueError, RecursionError):
+            return ""
+        values = {self._places[name]: value for name, value in pairs if name in self._places}
+        is_repeated = len(values) != sum(name in self._places for name, _ in pairs)
+        return "" if is_repeated else self._certain(self._struct(**values), now)
+
+    def certify_object(self, event: Mapping[str, Any], encoded: bytes, now: datetime) -> str:
+        """Do the same for an event that is an object still; no key of such is there twice."""
+        if len(encoded) > self._largest or self._is_blind:
+            return ""
+        if b"\\u" in encoded:
+            return self.certify(encoded, now, is_plain=False)
+        places = self._places
+        values = {places[name]: event[name] for name in self._fields if name in event}
+        return self._certain(self._struct(**values), now)
+
+    def _repeats(self, raw: bytes) -> bool:
+        """Whether a key that matters may be there twice (a loop: this is asked of every event)."""
+        count = raw.count
+        for mark in self._marks:  # noqa: SIM110
+            if count(mark) > 1:
+                return True
+        return False
+
+    def _certain(self, event: Any, now: datetime) -> str:
+        """Return the user's id of an event that keeps every enforced rule."""
+        event_id, name, text, user = self._required(event)
+        if type(name) is not str or not name or (self._asks_registered and name not in self._known):
+            return ""
+        if type(event_id) is not str or UUID(event_id) is None:
+            return ""
+        if type(user) is int and 0 < user < MOST_USERS:
+            user = str(user)
+        elif type(user) is not str or DIGITS(user) is None:
+            return ""
+        if not self._is_timely(text, now):
+            return ""
+        for place, test in self._by_type.get(name, self._for_all):
+            if not test(getattr(event, place)):
+                return ""
+        return user
+
+    def _is_timely(self, text: Any, now: datetime) -> bool:
+        if type(text) is not str or PLAIN_TIME(text) is None:
+            return False
+        if now is not self._bounds_at:  # one moment for a batch
+            self._from = now - self._oldest + MARGIN
+            self._until = now + self._ahead - MARGIN
+            self._bounds_at = now
+        try:
+            return self._from < datetime.fromisoformat(text) < self._until
+        except ValueError:
+            return False
+
+
+def _top_level(raw: bytes) -> list[tuple[str, Any]]:
+    """Return an object's keys and values, equal keys too.
+
+    Raises ``ValueError`` where it is no object, no JSON, or holds half a surrogate pair.
+    """
+    pairs: list[tuple[str, Any]] = []
+
+    def hook(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = found  # the outermost comes last
+        return dict(found)
+
+    text = raw.decode()
+    if not isinstance(json.loads(text, object_pairs_hook=hook, parse_constant=_refuse), dict):
+        raise ValueError("no object")
+    orjson.loads(raw)  # which takes no half of a surrogate pair
+    return pairs
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def is_plain(body: bytes) -> bool:
+    """Tell whether a body is valid UTF-8, and escapes nothing by its number.
+
+    Of several with line breaks between them, it is told at once: then each is so.
+    """
+    if b"\\" in body and b"\\u" in body:  # one byte is found far sooner than two
+        return False
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _written(rule: Rule) -> Iterable[str]:
+    """Return the fields that a transformation may change."""
+    if rule.kind == "user_agent":
+        return ("device",)
+    fields = [str(rule.config["field"])]
+    return [*fields, str(rule.config["to"])] if rule.kind == "rename" else fields
+
+
+def _never(value: Any) -> bool:
+    return False
+
+
+def _test(kind: str, config: dict[str, Any]) -> Test:
+    """Return the test of a validation; one that is not understood passes nothing."""
+    make = {
+        "required": _required,
+        "length": _length,
+        "pattern": _pattern,
+        "allowed_values": _allowed_values,
+        "range": _range,
+        "type": _type,
+    }.get(kind)
+    return make(config) if make else _never
+
+
+def _required(_: dict[str, Any]) -> Test:
+    return lambda value: (type(value) is str and value != "") or type(value) is int
+
+
+def _length(config: dict[str, Any]) -> Test:
+    low, high = config.get("min") or 0, config.get("max", math.inf)
+    return lambda value: value in _absent or (type(value) is str and low <= len(value) <= high)
+
+
+def _pattern(config: dict[str, Any]) -> Test:
+    options = re2.Options()
+    options.dot_nl = True  # as ClickHouse's match() has it
+    options.log_errors = False
+    try:
+        pattern = re2.compile(config["pattern"], options)
+    except re2.error:
+        return _never
+    fits: dict[str, bool] = {}
+
+    def test(value: Any) -> bool:
+        if type(value) is not str:
+            return value is None or value is msgspec.UNSET
+        known = fits.get(value)
+        if known is None:
+            known = value == "" or pattern.search(value) is not None
+            if len(fits) < KEPT_VALUES and len(value) <= LONGEST_KEPT:
+                fits[value] = known
+        return known
+
+    return test
+
+
+def _allowed_values(config: dict[str, Any]) -> Test:
+    values = frozenset(value for value in config["values"] if type(value) is str)
+    return lambda value: value in _absent or (type(value) is str and value in values)
+
+
+def _range(config: dict[str, Any]) -> Test:
+    low, high = config.get("min", -math.inf), config.get("max", math.inf)
+
+    def test(value: Any) -> bool:
+        if type(value) is int:
+            return abs(value) < 2**53 and bool(low <= value <= high)
+        if type(value) is float:  # one that is written with more digits may lie beyond the limit
+            return bool(low < value < high)
+        return value is None or value is msgspec.UNSET
+
+    return test
+
+
+def _type(config: dict[str, Any]) -> Test:
+    wanted = {"string": (str,), "number": (int, float), "integer": (int,), "boolean": (bool,)}
+    types = wanted.get(config["type"], ())
+    return lambda value: value is None or value is msgspec.UNSET or type(value) in types

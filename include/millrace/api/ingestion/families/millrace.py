@@ -1,0 +1,141 @@
+"""Our own routes: events of the contract as they are, one, an array or NDJSON; and CloudEvents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import unquote
+
+import msgspec
+
+from millrace.api.http import ProblemError, Request, Response, parse
+from millrace.api.ingestion import bodies
+from millrace.api.ingestion.batches import Batch, Outcome
+from millrace.api.ingestion.families.answers import as_bytes, no_batch
+from millrace.api.ingestion.families.family import Account, Family
+from millrace.api.ingestion.translation import Translation, is_uuid
+
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_whole = msgspec.json.Decoder(msgspec.Raw).decode
+
+STRUCTURED = "application/cloudevents+json"
+BATCHED = "application/cloudevents-batch+json"
+_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+_CLOUD = frozenset({"specversion", "id", "type", "time", "subject", "data", "userid"})
+
+
+class Millrace(Family):
+    """``POST /v1/events``. What is sent in the contract's words is passed on untouched."""
+
+    name: ClassVar[str] = "millrace"
+    routes = (("POST", "/v1/events"), ("POST", "/events"))
+
+    def read(self, request: Request, account: Account) -> Batch:
+        """Take one event, an array, lines of them, or CloudEvents in any of their three forms."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in {STRUCTURED, BATCHED} or "ce-specversion" in request.headers:
+            return _cloud_events(request, account, kind)
+        body = request.body.strip()
+        if kind in _LINES:
+            return Batch(_lines(body))
+        if body[:1] == b"[":
+            return Batch(_array(body))
+        if body[:1] != b"{":
+            raise no_batch("one event, an array of events, or one a line")
+        try:
+            _whole(body)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            lines = _lines(body)
+            if len(lines) > 1 and all(one[:1] == b"{" and one[-1:] == b"}" for one in lines):
+                return Batch(lines)
+            raise ProblemError(400, "malformed_json", f"The body is no JSON: {error}") from None
+        return Batch((body,))
+
+    def answer(self, request: Request, outcome: Outcome) -> Response:
+        """Count what is durable, and name what the gate will reject."""
+        return Response.json(
+            200,
+            {
+                "status": "accepted",
+                "count": outcome.count,
+                "accepted": outcome.accepted,
+                "rejected": [one.as_json() for one in outcome.rejections],
+            },
+        )
+
+
+def _array(body: bytes) -> list[bytes]:
+    try:
+        return [bytes(one) for one in _elements(body)]
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return bodies.split(body)
+
+
+def _lines(body: bytes) -> list[bytes]:
+    return [line for one in body.split(b"\n") if (line := one.strip())]
+
+
+def _cloud_events(request: Request, account: Account, kind: str) -> Batch:
+    events: list[Any]
+    if kind == BATCHED:
+        document = request.document
+        if not isinstance(document, list):
+            raise no_batch("an array of CloudEvents")
+        events = document
+    elif kind == STRUCTURED:
+        events = [request.document]
+    else:
+        events = [_binary(request)]
+    translation = Translation(request, account)
+    return Batch([_translate(translation, one) for one in events], names_are_foreign=True)
+
+
+def _binary(request: Request) -> dict[str, Any]:
+    """Return an event whose attributes are headers, and whose data is the body."""
+    event: dict[str, Any] = {
+        name[3:]: unquote(value)
+        for name, value in request.headers.items()
+        if name.startswith("ce-")
+    }
+    content_type = request.headers.get("content-type", "")
+    if content_type:
+        event["datacontenttype"] = content_type
+    if not request.body:
+        return event
+    if not content_type or "json" in content_type:
+        event["data"] = parse(request.body)
+    else:
+        event["data"] = request.body.decode("utf-8", "replace")
+    return event
+
+
+def _translate(translation: Translation, raw: Any) -> bytes | Mapping[str, Any]:
+    if not isinstance(raw, dict):
+        return as_bytes(raw)
+    data = raw.get("data")
+    members = dict(data) if isinstance(data, dict) else {}
+    user = raw.get("userid")
+    for name in ("user_id", "userId"):
+        if user is None or user == "":
+            user = members.pop(name, None)
+    if user is None or user == "":
+        user = raw.get("subject")
+    if data is not None and not isinstance(data, dict):
+        members["data"] = data
+    for name, value in raw.items():
+        if name not in _CLOUD:
+            members.setdefault(f"ce_{name}", value)
+    if raw.get("subject") not in (None, user):
+        members.setdefault("ce_subject", raw["subject"])
+    # Its id is one within its source only.
+    message_id = raw.get("id")
+    if isinstance(message_id, str) and "source" in raw and not is_uuid(message_id):
+        message_id = f"{raw['source']}#{message_id}"
+    return translation.event(
+        raw.get("type"),
+        message_id=message_id,
+        moment=raw.get("time"),
+        user=user,
+        properties=members,
+        raw=raw,
+    )

@@ -1,0 +1,160 @@
+"""What happens to a batch, whichever way it came: names, verdicts, durability."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from millrace.access.keys import Key
+from millrace.api.ingestion.batches import Batch, Outcome
+from millrace.api.ingestion.certificate import Certificate, is_plain
+from millrace.api.ingestion.delivery import Delivery, Record, unavailable
+from millrace.api.ingestion.keyring import KeyRing
+from millrace.api.ingestion.limits import Limits
+from millrace.api.ingestion.live import Live
+from millrace.api.ingestion.metrics import EVENTS
+from millrace.api.ingestion.names import Names
+from millrace.api.ingestion.standing import Gates
+from millrace.api.ingestion.verdict import Doubt, Verdicts
+from millrace.contract.sources import Source
+from millrace.settings import Settings
+
+PROVENANCE = "millrace"
+"""The header of a message that came by the API: key's id, request's id, time of receipt (ms)."""
+
+_encode = msgspec.json.encode
+
+
+class Intake:
+    """Takes batches for one process, from HTTP and gRPC alike."""
+
+    def __init__(self, settings: Settings, workers: int = 1) -> None:
+        self.ring = KeyRing(settings)
+        self.limits = Limits(workers)
+        self.delivery = Delivery(settings)
+        self._gates = Gates(settings)
+        self._verdicts = Verdicts(settings)
+        self._names = Names(settings, self._gates)
+        self.live = Live(settings)
+        self._quotas = self.limits.background(settings)
+
+    async def start(self) -> None:
+        """Begin to know keys, gates and limits; no server need be there.
+
+        Raises ``OSError`` or ``SpoolError`` when the spool can't be opened.
+        """
+        self.ring.start()
+        self._gates.start()
+        self._quotas.start()
+        await self.delivery.start()
+
+    async def close(self) -> None:
+        """End when everything that was taken is durable."""
+        await self.delivery.close()
+        await self._verdicts.close()
+        for background in (self.ring, self._gates):
+            await asyncio.to_thread(background.close)
+        await asyncio.to_thread(self._quotas.stop)
+
+    def readiness(self) -> list[str]:
+        """Say, a sentence each, why events can't be taken; nothing where they can."""
+        wrong = self.delivery.readiness()
+        if not self.ring.is_loaded:
+            wrong.append("PostgreSQL has not told the keys yet.")
+        return wrong
+
+    async def take(self, key: Key, batch: Batch, request_id: str = "") -> Outcome:
+        """Return what becomes of a batch, when all of it is durable.
+
+        Raises ``ProblemError``: 429 beyond the key's limits, 503 where nothing can be kept.
+        """
+        count = len(batch.events)
+        if not count:
+            return Outcome(0)
+        try:
+            topic = self.ring.topic(key.source_id)
+        except KeyError:
+            raise unavailable(f"Source {key.source_id} is not known yet.") from None
+        self.limits.check(key, count)
+        try:
+            if batch.names_are_foreign:
+                await self._names.meet(self.ring.account(key), batch)
+            outcome = await self._keep(key, topic, batch, request_id)
+        except BaseException:
+            self.limits.refund(key, count)
+            raise
+        EVENTS.labels(key.source_id, "accepted").inc(outcome.accepted)
+        if outcome.rejections:
+            EVENTS.labels(key.source_id, "rejected").inc(len(outcome.rejections))
+        return outcome
+
+    async def _keep(self, key: Key, topic: str, batch: Batch, request_id: str) -> Outcome:
+        received_at = time.time_ns() // 1_000_000
+        note = f"{key.key_id} {request_id} {received_at}".encode()
+        headers = [(PROVENANCE, note)]
+        events = _named(batch.events, self.ring.sources[key.source_id])
+        values = [one if isinstance(one, bytes) else _encode(one) for one in events]
+        standing = await self._gates.known(key.source_id)
+        if standing is None:
+            records = [Record(topic, b"", value, headers) for value in values]
+            await self.delivery.deliver(records)
+            self.live.note(key.source_id, received_at, values, ())
+            return Outcome(len(values))
+        users, doubts = _sort(standing.certificate, events, values, received_at)
+        records = [
+            Record(topic, user.encode(), value, headers)
+            for user, value in zip(users, values, strict=True)
+        ]
+        if not doubts:
+            await self.delivery.deliver(records)
+            self.live.note(key.source_id, received_at, values, ())
+            return Outcome(len(values))
+        found, _ = await asyncio.gather(
+            self._verdicts.judge(standing.gate, doubts), self.delivery.deliver(records)
+        )
+        rejections = found or []
+        self.live.note(key.source_id, received_at, values, rejections)
+        return Outcome(len(values), rejections)
+
+
+def _named(
+    events: Sequence[bytes | Mapping[str, Any]], source: Source
+) -> Sequence[bytes | Mapping[str, Any]]:
+    """Return events with their fields as the source names them, where it names any otherwise.
+
+    What is bytes came from a sender who knows the source.
+    """
+    if not source.config.get("fields"):
+        return events
+    names = source.field_names
+    return [
+        one if isinstance(one, bytes) else {names.get(key, key): one[key] for key in one}
+        for one in events
+    ]
+
+
+def _sort(
+    certificate: Certificate,
+    events: Sequence[bytes | Mapping[str, Any]],
+    values: Sequence[bytes],
+    received_at: int,
+) -> tuple[list[str], list[Doubt]]:
+    """Return each event's user, for its key, and the events that are not certain."""
+    now = datetime.fromtimestamp(received_at / 1000, UTC)
+    users, doubts = [], []
+    are_plain = is_plain(b"\n".join(values))  # at once, which nearly always settles it for each
+    for index, (event, value) in enumerate(zip(events, values, strict=True)):
+        if isinstance(event, bytes):
+            user = certificate.certify(value, now, is_plain=are_plain or is_plain(value))
+        else:
+            user = certificate.certify_object(event, value, now)
+        if not user:
+            user = certificate.user_of(value)
+            doubts.append(Doubt(index, value, received_at))
+        users.append(user)
+    return users, doubts

@@ -1,0 +1,1 @@
+"""The gate, checked on the engine in this process."""
