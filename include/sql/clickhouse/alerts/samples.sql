@@ -23,7 +23,7 @@ mapSort(mapConcat(
 {% macro longest(metrics) %}
 (
     SELECT greatest(max(grain_seconds), 60) FROM analytics.metric_definitions
-    {% if not is_any %}WHERE metric_name IN ({{ metrics }}){% endif %}
+    WHERE {% if is_any %}is_sampled{% else %}metric_name IN ({{ metrics }}){% endif %}
 
 )
 {%- endmacro %}

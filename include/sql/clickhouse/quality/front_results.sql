@@ -1,5 +1,6 @@
 -- What failed in the newest audit of each dataset and kind of window.
-SELECT dataset, window_kind, window_start, severity, expectation, observed, report
+SELECT
+    dataset, window_kind, window_start, window_end, severity, statement, is_checked, observed, report
 FROM quality_results
 WHERE
     NOT is_success

@@ -9,8 +9,8 @@ SELECT
         'Map(LowCardinality(String), String)'
     ) AS dimensions
 FROM events
-{% if one.conditions %}
-WHERE {{ one.conditions | join(' AND ') }}
+{% if one.condition %}
+WHERE {{ one.condition }}
 {% endif %}
 GROUP BY timestamp{% for text in one.dimensions.values() %}, {{ text }}{% endfor %}
 

@@ -6,7 +6,7 @@ WITH
     past AS (
         SELECT
             user_id,
-            intDiv(toUnixTimestamp(received_at), {seconds:UInt32}) AS slot,
+            toUInt32(intDiv(toUnixTimestamp64Milli(received_at), 1000 * {seconds:UInt32})) AS slot,
             count() AS events
         FROM events
         WHERE

@@ -28,7 +28,7 @@ EMPTY AS SELECT * FROM {{ base }}.user_profiles
 INSERT INTO {{ database }}.user_profiles SELECT * FROM {{ base }}.user_profiles
 ;
 {# Metrics of aggregation rules are no models: they are those of production. #}
-{% for view in ["rule_metrics", "rule_metric_definitions"] %}
+{% for view in ["rule_metrics", "rule_metric_definitions", "rule_metric_rollups"] %}
 CREATE VIEW {{ database }}.{{ view }} {{ on_cluster }} AS SELECT * FROM {{ base }}.{{ view }}
 {% if not loop.last %}
 ;

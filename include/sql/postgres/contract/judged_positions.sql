@@ -3,7 +3,7 @@
 SELECT
     p.source_id, p.topic, p.topic_id, p.topic_incarnation, p.partition,
     coalesce(min(r.first_offset), p.next_offset) AS judged_offset,
-    p.next_offset AS claimed_offset
+    p.next_offset AS claimed_offset, p.reached_at
 FROM ingest_positions AS p
 LEFT JOIN ingest_ranges AS r
     ON

@@ -1,4 +1,4 @@
-{# Add an export's definition, or change it. #}
+{# Add an export's definition, or change it; whether one that is there is on stays. #}
 INSERT INTO export_definitions (
     name, description, relation, columns, time_column, arrival_column, order_by, schedule, gate,
     format, destination, personal_data, retention_days, is_active
@@ -12,5 +12,4 @@ ON CONFLICT (name) DO UPDATE SET
     time_column = excluded.time_column, arrival_column = excluded.arrival_column,
     order_by = excluded.order_by, schedule = excluded.schedule, gate = excluded.gate,
     format = excluded.format, destination = excluded.destination,
-    personal_data = excluded.personal_data, retention_days = excluded.retention_days,
-    is_active = excluded.is_active
+    personal_data = excluded.personal_data, retention_days = excluded.retention_days

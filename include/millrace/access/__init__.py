@@ -1,0 +1,1 @@
+"""Who may send and who may ask: keys of programs, and what each may do."""

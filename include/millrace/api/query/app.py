@@ -1,0 +1,49 @@
+"""The application: its routes, and what is done to every request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from millrace.api.query import problems
+from millrace.api.query.front import Front
+from millrace.api.query.instruments import Timed
+from millrace.api.query.leaving import Leaving
+from millrace.api.query.routes import ROUTERS
+from millrace.api.query.service import Service
+from millrace.settings import Settings
+
+ANYWHERE = problems.declared(400, 403, 413, 422, 429, 503) | {
+    414: {"description": "URI Too Long"}  # by the server itself, without a word
+}
+"""Refusals that any route may have: a request that can't be read or is another site's page's, too
+many of them, and servers that do not answer."""
+
+
+def create(settings: Settings) -> FastAPI:
+    """Return the ASGI application of one process."""
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="Millrace query API",
+        version=version("millrace"),
+        lifespan=lifespan,
+        description="Numbers that say what they are worth, and the administration of everything.",
+    )
+    app.state.service = service
+    problems.install(app)
+    app.add_middleware(Leaving)
+    app.add_middleware(Front, service=service)
+    app.add_middleware(Timed)
+    for router in ROUTERS:
+        app.include_router(router, responses=ANYWHERE)
+    return app

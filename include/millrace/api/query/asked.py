@@ -1,0 +1,144 @@
+"""A request for numbers, from its parameters to the bytes that are sent, by whichever route."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from millrace.access.roles import Principal
+from millrace.api.query import cursors, rendering
+from millrace.api.query.answer import Answer
+from millrace.api.query.answering import Answering
+from millrace.api.query.bodies import Bodies, Body
+from millrace.api.query.questions import MOST_GROUPS, Question
+from millrace.api.query.ranges import invalid
+
+FORMATS = {"json": rendering.JSON, "csv": rendering.CSV, "arrow": rendering.ARROW}
+LEAST_AGE, MOST_AGE = 0.001, 60.0
+"""How old, in seconds, numbers of buckets that are not over may be at most."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How an answer is wanted.
+
+    Args:
+        output: One of ``FORMATS``.
+        max_age: How many seconds old numbers of unfinished buckets may be.
+        cursor: What the page before gave as ``next``.
+        is_fresh: Whether it is computed whatever is kept.
+    """
+
+    output: str = "json"
+    max_age: float = 0.0
+    cursor: str = ""
+    is_fresh: bool = False
+
+
+def read_manner(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Manner:
+    """Return how an answer is wanted. Raises ``ProblemError`` (400)."""
+    output = parameters.get("format", "")
+    accepted = headers.get("accept", "")
+    if not output:
+        output = next(
+            (name for name, kind in FORMATS.items() if kind.partition(";")[0] in accepted), "json"
+        )
+    if output not in FORMATS:
+        raise invalid("format", f"one of {', '.join(FORMATS)}.")
+    try:
+        max_age = float(parameters.get("max_age") or 0)
+    except ValueError:
+        max_age = -1.0
+    if not (max_age == 0 or LEAST_AGE <= max_age <= MOST_AGE):
+        raise invalid("max_age", f"seconds: 0, or from {LEAST_AGE:g} to {MOST_AGE:g}.")
+    is_fresh = "no-cache" in headers.get("cache-control", "")
+    return Manner(output, max_age, parameters.get("cursor", ""), is_fresh)
+
+
+class Asked:
+    """What answers requests for numbers."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self._bodies = Bodies()
+
+    def state(self, question: Question, manner: Manner) -> str:
+        """Return what changes when the answer does. Raises as ``Answering.state`` does."""
+        return self._answering.state(self._asked(question, manner), manner.max_age)
+
+    def kept(self, question: Question, manner: Manner, state: str) -> Body | None:
+        """Return the answer as it was sent before, where nothing has changed since."""
+        return None if manner.is_fresh else self._bodies.get(_key(question, manner), state)
+
+    async def body(self, question: Question, manner: Manner, whose: Principal) -> Body:
+        """Return the answer as it is sent. Raises ``ProblemError``."""
+        began = time.perf_counter()
+        asked = self._asked(question, manner)
+        answer = await self._answering.answer(
+            asked, whose, max_age=manner.max_age, is_fresh=manner.is_fresh
+        )
+        answer, following = _page(answer, question, manner)
+        if manner.output == "csv":
+            content = rendering.as_csv(answer)
+        elif manner.output == "arrow":
+            content = rendering.as_arrow(answer)
+        else:
+            content = rendering.as_json(answer, following, time.perf_counter() - began)
+        body = Body(answer.generation, content, self._headers(answer, manner, following))
+        if answer.cost.layer != "stale":
+            self._bodies.put(_key(question, manner), body)
+        return body
+
+    @staticmethod
+    def _asked(question: Question, manner: Manner) -> Question:
+        """Return the question with a group more than is shown, which tells whether more follow."""
+        shown = cursors.position(manner.cursor, question.key)
+        if not question.group_by:
+            return question
+        return replace(question, limit=min(shown + question.limit + 1, MOST_GROUPS))
+
+    @staticmethod
+    def _headers(answer: Answer, manner: Manner, following: str | None) -> dict[str, str]:
+        age = max(0, int((datetime.now(UTC) - answer.cost.computed_at).total_seconds()))
+        headers = {
+            "content-type": FORMATS[manner.output],
+            **unchanged(answer.generation, manner),
+            "age": str(age),
+            "x-cache": answer.cost.layer,
+        }
+        if following:
+            headers["x-next-cursor"] = following
+        return headers
+
+
+def _key(question: Question, manner: Manner) -> tuple[str, ...]:
+    return question.key, manner.output, f"{manner.max_age:g}", manner.cursor
+
+
+def _page(answer: Answer, question: Question, manner: Manner) -> tuple[Answer, str | None]:
+    """Return the groups of one page, and the cursor of the next if there is one."""
+    if not question.group_by:
+        return answer, None
+    shown = cursors.position(manner.cursor, question.key)
+    end = shown + question.limit
+    more = end < MOST_GROUPS and any(len(metric.series) > end for metric in answer.metrics)
+    metrics = [replace(metric, series=metric.series[shown:end]) for metric in answer.metrics]
+    return replace(answer, metrics=metrics), cursors.cursor(end, question.key) if more else None
+
+
+def unchanged(state: str, manner: Manner) -> dict[str, str]:
+    """Return the headers of an answer that say whether it still holds."""
+    return {
+        "etag": f'"{state}-{manner.output}"',
+        # Whoever keeps it asks whether it still holds: that is cheap, and never wrong.
+        "cache-control": "private, no-cache",
+        "vary": "authorization, accept",
+    }
+
+
+def is_unchanged(shown: str, etag: str) -> bool:
+    """Tell whether the asker has this answer already, by its header If-None-Match."""
+    known = {one.strip().removeprefix("W/") for one in shown.split(",")}
+    return bool(shown) and (etag in known or "*" in known)

@@ -1,0 +1,104 @@
+"""Two people change one thing: the second is told, and overwrites nothing unseen.
+
+What is shown of one thing has an ETag made of its state. A change says in If-Match which state it
+is meant for; it is refused where there is none (428) or the thing has changed since (412).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, Response
+from psycopg.sql import SQL, Identifier
+from pydantic import BaseModel
+
+from millrace.api.http import JSON, ProblemError
+from millrace.api.query.service import Connection
+
+Thing = TypeVar("Thing", bound=BaseModel)
+
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+
+
+def etag(thing: BaseModel) -> str:
+    """Return the strong entity tag of a thing: equal as long as it is shown equally."""
+    return f'"{hashlib.sha256(thing.model_dump_json().encode()).hexdigest()[:32]}"'
+
+
+def tagged(response: Response, thing: Thing) -> Thing:
+    """Give the answer that shows a thing the thing's ETag."""
+    response.headers["etag"] = etag(thing)
+    return thing
+
+
+def answer(thing: BaseModel, status: int = 200, location: str = "") -> Response:
+    """Return an answer that shows a thing, with its ETag and, where it is new, its address."""
+    headers = {"etag": etag(thing)} | ({"location": location} if location else {})
+    return Response(thing.model_dump_json(), status, headers, JSON)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The states that a change is meant for; ``None``: any, as long as the thing is there."""
+
+    tags: frozenset[str] | None
+
+    def check(self, thing: BaseModel) -> None:
+        """Refuse the change if the thing is in another state. Raises ``ProblemError`` (412).
+
+        Call it once the thing is locked, in the transaction that changes it.
+        """
+        if self.tags is not None and etag(thing) not in self.tags:
+            raise ProblemError(
+                412,
+                "changed_meanwhile",
+                "It has changed since you read it. Read it again, and send your change with the "
+                "new ETag in If-Match.",
+            )
+
+
+def lock(connection: Connection, table: str, column: str, key: object) -> None:
+    """Let nobody else change the rows of a key until the transaction ends."""
+    statement = SQL("SELECT 1 FROM {} WHERE {} = %s FOR UPDATE")
+    connection.execute(statement.format(Identifier(table), Identifier(column)), [key])
+
+
+_IfMatchHeader = Annotated[
+    str | None, Header(description="The ETag of the state that the change is meant for.")
+]
+
+
+def _read(if_match: _IfMatchHeader = None) -> Expected | None:
+    if if_match is None or not if_match.strip():
+        return None
+    if if_match.strip() == "*":
+        return Expected(None)
+    found = _TAG.findall(if_match)
+    return Expected(frozenset(f'"{tag}"' for weak, tag in found if not weak))
+
+
+def demand(expected: Expected | None) -> Expected:
+    """Return the state that a change is meant for. Raises ``ProblemError`` (428): none was said."""
+    if expected is None:
+        raise ProblemError(
+            428,
+            "precondition_required",
+            "If-Match is missing: read the thing first, and send its ETag, so that nobody's "
+            "change is overwritten unseen.",
+        )
+    return expected
+
+
+IfMatchIfThere = Annotated[Expected | None, Depends(_read)]
+"""The state that a change is meant for, if it was said: of what may be made by the same request."""
+
+
+def _expected(expected: IfMatchIfThere) -> Expected:
+    return demand(expected)
+
+
+IfMatch = Annotated[Expected, Depends(_expected)]
+"""The state that a change is meant for, as an argument of a route."""

@@ -1,0 +1,103 @@
+"""Numbers: any metric by any dimension it has, and what each number is worth."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from millrace.access.roles import Principal
+from millrace.api.query import ranges
+from millrace.api.query.asked import FORMATS, Manner, is_unchanged, read_manner, unchanged
+from millrace.api.query.identity import Viewer
+from millrace.api.query.problems import declared
+from millrace.api.query.questions import (
+    DEFAULT_GROUPS,
+    MOST_GROUPS,
+    QueryDocument,
+    Question,
+    read_document,
+    read_query,
+)
+from millrace.api.query.rendering import AnswerModel
+from millrace.api.query.service import Service, ServiceOf
+
+router = APIRouter(tags=["numbers"])
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": AnswerModel,
+        "content": {kind.partition(";")[0]: {} for name, kind in FORMATS.items() if name != "json"},
+    },
+    304: {"description": "The answer that the asker has (If-None-Match) still holds."},
+    **declared(400, 401, 403, 422, 429, 503),
+}
+
+
+@router.get("/v1/metrics", responses=ANSWERS, response_class=Response)
+async def metrics(  # noqa: PLR0913, PLR0917  the parameters, as OpenAPI shows them
+    request: Request,
+    service: ServiceOf,
+    viewer: Viewer,
+    name: Annotated[str, Query(description="Metrics, comma separated; /v1/items lists them.")],
+    range_: Annotated[str, Query(alias="range", description=f"Such as {ranges.EXAMPLES}.")] = "7d",
+    interval: Annotated[
+        str, Query(description=f"{' '.join(ranges.INTERVALS)} auto; empty: one bucket.")
+    ] = "",
+    tz: Annotated[str, Query(description="IANA time zone of days and hours.")] = "UTC",
+    group_by: Annotated[str, Query(description="Dimensions, comma separated.")] = "",
+    filter_: Annotated[
+        str, Query(alias="filter", description="dimension:value, comma separated: all must hold.")
+    ] = "",
+    compare: Annotated[str, Query(description="previous, or how long before: 1d 1w 1y.")] = "",
+    limit: Annotated[int, Query(description="Groups at most.", ge=1, le=MOST_GROUPS)] = (
+        DEFAULT_GROUPS
+    ),
+    complete_only: Annotated[bool, Query(description="Leave unfinished buckets out.")] = False,
+    cursor: Annotated[str, Query(description="next of the page before.")] = "",
+    max_age: Annotated[
+        float, Query(description="How many seconds old unfinished buckets may be.", ge=0, le=60)
+    ] = 0,
+    format_: Annotated[
+        str, Query(alias="format", description="json, csv or arrow; or send Accept.")
+    ] = "",
+) -> Response:
+    """Ask metrics by dimensions over a range of time."""
+    return await answered(request, service, viewer)
+
+
+async def answered(request: Request, service: Service, whose: Principal) -> Response:
+    """Return the answer to what a request's parameters ask."""
+    parameters = dict(request.query_params)
+    manner = read_manner(parameters, request.headers)
+    registry = service.answering.registry_of(whose)
+    question = read_query(parameters, registry, datetime.now(UTC), whose)
+    return await _answered(service, request, question, manner, whose)
+
+
+@router.post("/v1/query", responses=ANSWERS, response_class=Response)
+async def query(
+    request: Request, service: ServiceOf, viewer: Viewer, document: QueryDocument
+) -> Response:
+    """Ask the same with and, or, not, and several metrics at once: a dashboard in one request."""
+    manner = read_manner(dict(request.query_params), request.headers)
+    registry = service.answering.registry_of(viewer)
+    question = read_document(document, registry, datetime.now(UTC), viewer)
+    return await _answered(service, request, question, manner, viewer)
+
+
+async def _answered(
+    service: Service, request: Request, question: Question, manner: Manner, whose: Principal
+) -> Response:
+    began = time.perf_counter()
+    state = service.asked.state(question, manner)
+    still = unchanged(state, manner)
+    if is_unchanged(request.headers.get("if-none-match", ""), still["etag"]):
+        return Response(status_code=304, headers=still)
+    body = service.asked.kept(question, manner, state)
+    if body is not None:
+        return Response(body.again(began), headers=body.headers | {"x-cache": "process"})
+    body = await service.asked.body(question, manner, whose)
+    return Response(body.content, headers=body.headers)

@@ -1,0 +1,4 @@
+{# What every metric means. #}
+SELECT metric_name, meaning, unit, kind, dimensions
+FROM analytics.metric_definitions
+ORDER BY metric_name
