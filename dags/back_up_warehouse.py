@@ -21,7 +21,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, dag, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from millrace_connections import settings
 from millrace_dags import Pool, Tag, default_args, manual
@@ -33,16 +33,18 @@ from millrace_dags import Pool, Tag, default_args, manual
     max_active_runs=1,
     tags=[Tag.BACKUPS, Tag.TIER_1],
     default_args=default_args(Pool.MAINTENANCE),
+    params={"full": Param(False, type="boolean", title="Full, whatever the last one was")},
 )
 def back_up_warehouse() -> None:
     """One task: choose full or incremental, cut, write, catalogue."""
 
     @task(execution_timeout=timedelta(hours=6))
-    def back_up() -> dict[str, Any]:
+    def back_up(params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the backup and return what the catalogue says of it."""
         from millrace.backups import warehouse
 
-        entry = warehouse.back_up(settings(), "back_up_warehouse")
+        full = True if (params or {}).get("full") else None
+        entry = warehouse.back_up(settings(), "back_up_warehouse", is_full=full)
         return {
             "backup": entry.backup_id,
             "stands_on": entry.base_id,

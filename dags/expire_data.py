@@ -1,9 +1,9 @@
 """Delete what is past its retention, and a person's data on request.
 
-**What it does**, daily: deletes files of replaced exports (a day after), export windows and links
-past their retention, chains of backups past theirs (never a link that another stands on, never the
-newest), and what failed backups left. ClickHouse's tables expire by their own TTL, the ledger's old
-batches are pruned by `ingest_events`.
+**What it does**, daily: deletes files of replaced exports (a day after), export windows, links and
+reports past their retention, chains of backups past theirs (never a link that another stands on,
+never the newest), and what failed backups left. ClickHouse's tables expire by their own TTL, the
+ledger's old batches are pruned by `ingest_events`.
 
 **Erasure.** *Trigger* opens a form: a user id and the reason. The person goes from every table and
 copy, raw data, exports, archive and profile, and nothing that was sent before comes back; the
@@ -23,7 +23,7 @@ from airflow.sdk import CronTriggerTimetable, Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace_connections import settings
-from millrace_dags import Pool, Tag, default_args, manual
+from millrace_dags import Pool, Tag, default_args, manual, person
 
 
 @dag(
@@ -33,20 +33,21 @@ from millrace_dags import Pool, Tag, default_args, manual
     tags=[Tag.EXPORTS, Tag.BACKUPS, Tag.TIER_2],
     default_args=default_args(Pool.MAINTENANCE),
     params={
-        "user_id": Param(None, type=["null", "integer"], title="Erase this user", minimum=1),
+        "user_id": Param(None, type=["null", "string", "integer"], title="Erase this user"),
         "reason": Param(None, type=["null", "string"], title="Reason, for the receipt"),
     },
 )
 def expire_data() -> None:
-    """Two independent expiries, and an erasure where one was asked for."""
+    """Three independent expiries, and an erasure where one was asked for."""
 
     @task
     def expire(what: str) -> str:
         """Delete what is past its retention and return what that was."""
         from millrace.backups import retention as backups
         from millrace.exports import retention as exports
+        from millrace.reports import service as reports
 
-        expiry = {"exports": exports.expire, "backups": backups.expire}[what]
+        expiry = {"exports": exports, "backups": backups, "reports": reports}[what].expire
         return str(expiry(settings(), datetime.now(UTC)))
 
     @task
@@ -57,11 +58,14 @@ def expire_data() -> None:
         form = params or {}
         if not form.get("user_id"):
             raise AirflowSkipException("no user was named")
-        who = dag_run.triggering_user_name or "expire_data"
-        return erase_person.erase(settings(), form["user_id"], who, form.get("reason") or "")
+        who = person(dag_run, "expire_data")
+        original_id = str(form["user_id"])
+        user_id = erase_person.user_id_of(settings(), original_id)
+        return erase_person.erase(settings(), user_id, who, form.get("reason") or "", original_id)
 
     expire.override(task_id="expire_exports")("exports")
     expire.override(task_id="expire_backups")("backups")
+    expire.override(task_id="expire_reports")("reports")
     erase()
 
 

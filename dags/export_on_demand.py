@@ -21,7 +21,7 @@ from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from millrace_connections import settings
-from millrace_dags import Pool, Tag, default_args, manual
+from millrace_dags import Pool, Tag, default_args, manual, person
 
 DATASETS = ["events", "rejected_events", "metrics_1h", "raw_events"]
 MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
@@ -53,7 +53,7 @@ def export_on_demand() -> None:
         from millrace.exports import service
         from millrace.exports.definitions import ExportError
 
-        who = dag_run.triggering_user_name or "nobody"
+        who = person(dag_run, "nobody")
         try:
             return service.deliver(settings(), params or {}, who)
         except ExportError as error:

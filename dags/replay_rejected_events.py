@@ -28,7 +28,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from millrace_connections import settings
 from millrace_dags import Pool, Tag, default_args, manual
-from millrace_replays import FORM, approval
+from millrace_replays import FORM, approval, filled_in
 
 
 @dag(
@@ -46,7 +46,7 @@ def replay_rejected_events() -> None:
         from millrace.rules import approval as previewing
 
         try:
-            found = previewing.preview(settings(), params or {})
+            found = previewing.preview(settings(), filled_in(params or {}))
         except ValueError as error:  # such as RuleError
             raise AirflowFailException(str(error)) from error
         if found["replay_id"] is None:

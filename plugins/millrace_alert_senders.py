@@ -22,13 +22,16 @@ def senders() -> dict[str, Sender]:
 
 def send_to_slack(message: Message) -> dict[str, Any]:
     """Send with the Slack provider's hook (connection type Slack API, token in the password)."""
+    return slack.send(slack_client(message.route.connection_id), message)
+
+
+def slack_client(connection_id: str) -> Any:
+    """Return a ``slack_sdk.WebClient`` of a connection."""
     from airflow.providers.slack.hooks.slack import SlackHook
 
     # Retries are the outbox's: an own one here could post a message twice.
-    hook = SlackHook(
-        slack_conn_id=message.route.connection_id, timeout=TIMEOUT_SECONDS, retry_handlers=[]
-    )
-    return slack.send(hook.client, message)
+    hook = SlackHook(slack_conn_id=connection_id, timeout=TIMEOUT_SECONDS, retry_handlers=[])
+    return hook.client
 
 
 def send_to_pagerduty(message: Message) -> dict[str, Any]:
@@ -64,19 +67,24 @@ def send_to_pagerduty(message: Message) -> dict[str, Any]:
 
 
 def send_to_webhook(message: Message) -> dict[str, Any]:
-    """Post to an HTTP connection: its URL, its extra as headers, its password as bearer token."""
+    """Post to an HTTP connection."""
+    path = message.route.config.get("path", "")
+    return webhook.send(*address_and_headers(message.route.connection_id, path), message)
+
+
+def address_and_headers(connection_id: str, path: str) -> tuple[str, dict[str, str]]:
+    """Return an HTTP connection's URL, and its extra as headers, its password as bearer token."""
     from airflow.sdk import BaseHook
 
-    connection = BaseHook.get_connection(message.route.connection_id)
+    connection = BaseHook.get_connection(connection_id)
     host = connection.host or ""
     base = host if "://" in host else f"{connection.schema or 'https'}://{host}"
     if connection.port:
         base = f"{base}:{connection.port}"
     headers = {str(name): str(value) for name, value in connection.extra_dejson.items()}
-    path = message.route.config.get("path", "")
     if connection.password:
         headers["Authorization"] = f"Bearer {connection.password}"
-    return webhook.send(f"{base}{path}", headers, message)
+    return f"{base}{path}", headers
 
 
 def send_email(message: Message) -> dict[str, Any]:

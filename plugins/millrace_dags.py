@@ -66,3 +66,16 @@ def default_args(
         "max_retry_delay": timedelta(seconds=longest_seconds),
         "execution_timeout": timeout,
     }
+
+
+def person(run: Any, otherwise: str) -> str:
+    """Return who started a run: whom the query API names, where that did; else Airflow's user.
+
+    ``otherwise`` is for runs that nobody started.
+    """
+    from millrace.settings import Settings
+
+    user: str | None = run.triggering_user_name
+    if user == Settings().airflow_query_user:
+        return str((run.conf or {})["started_by"])
+    return user or otherwise

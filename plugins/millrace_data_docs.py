@@ -1,12 +1,13 @@
-"""Data Docs in the Airflow UI: *Data quality* in the menu, for whoever is logged in.
+"""Pages in the Airflow UI for whoever is logged in: *Data quality* and *dbt docs* in the menu.
 
-The pages come from object storage, where `check_quality` keeps them, so that they are there on
-whatever machine the API server runs. Every process of Airflow imports its plugins, so what only the
-API server needs is imported when it is first asked for a page.
+The pages come from object storage, where `check_quality` and each deployment of models keep them,
+so that they are there on whatever machine the API server runs. Every process of Airflow imports its
+plugins, so what only the API server needs is imported when it is first asked for a page.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,39 +16,86 @@ from airflow.plugins_manager import AirflowPlugin
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-SERVED_AT = "/data-docs"
+DATA_DOCS = "/data-docs"
+DBT_DOCS = "/dbt-docs"
 
 
-@lru_cache(maxsize=1)
-def pages() -> FastAPI:
-    """Return the app that shows pages."""
+def _site(
+    policy: str, read: Callable[[str], tuple[bytes, str]], missing: Callable[[str], str]
+) -> FastAPI:
+    """Return an app that shows whoever is logged in the pages that ``read`` finds.
+
+    A browser that is not logged in is led to Airflow's login, and back; a program with a token that
+    does not hold is told so.
+    """
+    from urllib.parse import urlencode
+
+    from airflow.api_fastapi.app import get_cookie_path
     from airflow.api_fastapi.core_api.security import get_user
-    from fastapi import Depends, FastAPI, HTTPException
-    from fastapi.responses import Response
-    from minio.error import S3Error
+    from fastapi import Depends, FastAPI, HTTPException, Request
+    from fastapi.exception_handlers import http_exception_handler
+    from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-    from millrace.quality import docs
-    from millrace_connections import settings
-
-    app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None)
+    app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "private, no-cache",
+    }
 
     @app.get("/{page:path}")
     def show(page: str) -> Response:
         try:
-            content, media_type = docs.read(settings(), page or docs.FRONT_PAGE)
-        except S3Error as error:
-            if error.code != "NoSuchKey":
-                raise
-            reason = f"no page {page}: reports stay {docs.KEPT_FOR.days} days"
-            raise HTTPException(404, f"{reason}, and the first comes with check_quality") from error
-        return Response(content, media_type=media_type)
+            content, media_type = read(page or "index.html")
+        except FileNotFoundError:
+            return HTMLResponse(missing(page), 404, headers)
+        return Response(content, headers=headers, media_type=media_type)
+
+    @app.exception_handler(HTTPException)
+    async def refuse(request: Request, error: HTTPException) -> Response:
+        if error.status_code not in {401, 403} or "authorization" in request.headers:
+            return await http_exception_handler(request, error)
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(
+            f"{get_cookie_path()}api/v2/auth/login?{urlencode({'next': back})}", 303
+        )
 
     return app
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer a request (ASGI)."""
-    await pages()(scope, receive, send)
+@lru_cache(maxsize=1)
+def data_docs() -> FastAPI:
+    """Return the app that shows Data Docs."""
+    from millrace.quality import docs
+    from millrace_connections import settings
+
+    return _site(
+        docs.content_security_policy(), lambda page: docs.read(settings(), page), docs.missing
+    )
+
+
+@lru_cache(maxsize=1)
+def dbt_docs() -> FastAPI:
+    """Return the app that shows dbt's documentation."""
+    from millrace.transform import docs
+    from millrace_connections import settings
+
+    return _site(
+        docs.CONTENT_SECURITY_POLICY,
+        lambda page: docs.read(settings(), page),
+        lambda _: docs.MISSING,
+    )
+
+
+async def answer_data_docs(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request for Data Docs (ASGI)."""
+    await data_docs()(scope, receive, send)
+
+
+async def answer_dbt_docs(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request for dbt's documentation (ASGI)."""
+    await dbt_docs()(scope, receive, send)
 
 
 class DataDocs(AirflowPlugin):
@@ -55,14 +103,22 @@ class DataDocs(AirflowPlugin):
 
     name = "millrace_data_docs"
     fastapi_apps: ClassVar[list[dict[str, Any]]] = [
-        {"app": app, "url_prefix": SERVED_AT, "name": "Data Docs"}
+        {"app": answer_data_docs, "url_prefix": DATA_DOCS, "name": "Data Docs"},
+        {"app": answer_dbt_docs, "url_prefix": DBT_DOCS, "name": "dbt docs"},
     ]
     external_views: ClassVar[list[dict[str, Any]]] = [
         {
             "name": "Data quality",
-            "href": f"{SERVED_AT}/index.html",
+            "href": f"{DATA_DOCS}/index.html",
             "destination": "nav",
             "category": "browse",
             "url_route": "data-quality",
-        }
+        },
+        {
+            "name": "dbt docs",
+            "href": f"{DBT_DOCS}/index.html",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "dbt-docs-of-millrace",
+        },
     ]

@@ -26,6 +26,11 @@ FORM = {
 }
 
 
+def filled_in(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the form from a run's parameters, which have the run's conf besides."""
+    return {name: params[name] for name in FORM}
+
+
 def approval(preview_task: str) -> ApprovalOperator:
     """Return the task that shows what ``preview_task`` found and waits for a person, for a week."""
     found = f"ti.xcom_pull(task_ids='{preview_task}')"

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -31,6 +33,14 @@ from pydantic_settings import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout that this package belongs to (the folder that holds ``dags/`` and ``dbt/``)."""
 
+
+MOST_RETENTION_DAYS = 2_200
+"""ClickHouse's ``DateTime``, which tables expire by, ends in 2106 and then begins again: kept for
+longer, an event of 2099, the last year that is accepted, would expire at once."""
+_MOST_RETENTION = (
+    f"{MOST_RETENTION_DAYS:,} days at most, since ClickHouse's DateTime ends in 2106 "
+    "and events are accepted up to 2099"
+)
 
 PREFIX = "MILLRACE_"
 _OTHERS = re.compile(r"dbt_\w+|airflow_\w+|clickhouse_key")
@@ -85,6 +95,8 @@ class Settings(BaseSettings):
     clickhouse_url: str = Field("", description="ClickHouse over HTTP, with user and database.")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Password for ClickHouse.")
     clickhouse_loader_password: SecretStr = Field(SecretStr(""), description="For `loader`.")
+    clickhouse_ingestion_password: SecretStr = Field(SecretStr(""), description="For `ingestion`.")
+    clickhouse_query_password: SecretStr = Field(SecretStr(""), description="For `query`.")
     clickhouse_dbt_password: SecretStr = Field(SecretStr(""), description="For `dbt`.")
     clickhouse_quality_password: SecretStr = Field(SecretStr(""), description="For `quality`.")
     clickhouse_alerts_password: SecretStr = Field(SecretStr(""), description="For `alerts`.")
@@ -114,6 +126,9 @@ class Settings(BaseSettings):
     backup_retention_days: PositiveInt = Field(90, description="How long backups are kept.")
     drill_clickhouse_url: str = Field("", description="Empty server for drills; none: embedded.")
     airflow_url: str = Field("", description="Airflow as people open it, for links.")
+    airflow_api_url: str = Field("", description="Airflow as the query API reaches it.")
+    airflow_query_user: str = Field("query", description="Whom the query API is in Airflow.")
+    airflow_query_password: SecretStr = Field(SecretStr(""), description="Its password there.")
 
     events_topic: str = Field("events", description="Topic of the default source.")
     dead_letter_topic: str = Field("events.dead_letter", description="Topic for what is rejected.")
@@ -121,8 +136,12 @@ class Settings(BaseSettings):
     topic_replication: PositiveInt = Field(1, description="Replication factor; production 3.")
     topic_retention_hours: PositiveInt = Field(168, description="Retention of a topic we create.")
 
-    raw_retention_days: PositiveInt = Field(7, description="How long raw_events is kept.")
-    events_retention_days: PositiveInt = Field(90, description="How long events are kept.")
+    raw_retention_days: PositiveInt = Field(
+        7, le=MOST_RETENTION_DAYS, description=f"How long raw_events is kept; {_MOST_RETENTION}."
+    )
+    events_retention_days: PositiveInt = Field(
+        90, le=MOST_RETENTION_DAYS, description=f"How long events are kept; {_MOST_RETENTION}."
+    )
     duplicate_window_hours: PositiveInt = Field(24, description="Window of duplicate detection.")
 
     ingest_tasks: PositiveInt = Field(2, description="Mapped load tasks per source.")
@@ -134,6 +153,53 @@ class Settings(BaseSettings):
     ingest_linger_ms: PositiveInt = Field(200, description="Age that closes a micro-batch.")
     ingest_lease_seconds: PositiveFloat = Field(30, description="A worker's lease on partitions.")
     message_max_bytes: PositiveInt = Field(1 << 20, description="A longer message is rejected.")
+
+    ingestion_host: str = Field("127.0.0.1", description="Where the ingestion API listens.")
+    ingestion_workers: PositiveInt = Field(2, description="Processes of the ingestion API.")
+    ingestion_kafka_seconds: PositiveFloat = Field(
+        2, description="Seconds without an answer of Kafka after which events go to the spool."
+    )
+    ingestion_spool_bytes: PositiveInt = Field(
+        8 << 30, description="The most that the ingestion API's spool may hold."
+    )
+    ingest_key: SecretStr = Field(
+        SecretStr(""), description="Key of the default source, for commands that send by HTTP."
+    )
+    ingest_hash_key: SecretStr = Field(
+        SecretStr(""), description="Key that makes numbers of user ids that are none."
+    )
+
+    query_host: str = Field("127.0.0.1", description="Where the query API listens.")
+    query_workers: PositiveInt = Field(1, description="Processes of the query API.")
+    query_url: str = Field("", description="The query API as people open it.")
+    query_key: SecretStr = Field(
+        SecretStr(""), description="Seals the keys with which the query API signs."
+    )
+    query_origins: list[str] = Field(
+        [], description="Origins whose pages may ask the query API with a token; JSON."
+    )
+    query_proxies: NonNegativeInt = Field(
+        0, description="Proxies in front of the query API that say in X-Forwarded-For who asks."
+    )
+    query_requests_per_minute: PositiveInt = Field(
+        30_000, description="Requests a minute that one user or token may send to the query API."
+    )
+    oidc_issuer: str = Field("", description="OpenID provider where people sign in, as a URL.")
+    oidc_client_id: str = Field("", description="What that provider knows the query API as.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="With which secret.")
+    oidc_scopes: str = Field("openid profile email", description="Scopes that are asked for.")
+    oidc_name_claim: str = Field("preferred_username", description="Claim that names the user.")
+    oidc_role_claim: str = Field("groups", description="Claim that tells the role: `a.b` nests.")
+    oidc_roles: dict[str, str] = Field({}, description="Roles by that claim's values; JSON.")
+    oidc_default_role: str = Field("", description="Role of everybody else; none: no entry.")
+    admin_password: SecretStr = Field(
+        SecretStr(""), description="Password that the first admin gets."
+    )
+    query_api_url: str = Field("", description="The query API as reports reach it.")
+    report_token: SecretStr = Field(
+        SecretStr(""), description="Token with which reports ask the query API."
+    )
+    report_retention_days: PositiveInt = Field(400, description="How long reports are kept.")
 
     sandbox_rows: PositiveInt = Field(200_000, description="Events in an analyst's sandbox.")
     sandbox_days: PositiveInt = Field(3, description="Days that a sandbox's events are from.")
@@ -163,6 +229,18 @@ class Settings(BaseSettings):
         )
 
     @classmethod
+    def origins(cls) -> dict[str, str]:
+        """Return where each setting that has not its default is read from: what wins now."""
+        first = InitSettingsSource(cls, init_kwargs={})
+        places = ("", "environment", "secrets.env", "millrace.toml")
+        sources = cls.settings_customise_sources(cls, first, EnvSettingsSource(cls), first, first)
+        found: dict[str, str] = {}
+        for place, source in zip(places, sources, strict=True):
+            for name in source():
+                found.setdefault(name, place)
+        return found
+
+    @classmethod
     def strangers(cls) -> list[str]:
         """Say, a sentence each, which variables and entries of ``millrace.toml`` are no setting.
 
@@ -181,6 +259,15 @@ class Settings(BaseSettings):
     def port(self, name: str) -> int:
         """Return the port of an embedded server, by its name in ``PORTS``."""
         return self.port_base + PORTS[name]
+
+    def api_url(self, name: str) -> str:
+        """Return where a program on this machine reaches an API of ours: ``ingestion``, ``query``.
+
+        An API that listens everywhere is reached on loopback.
+        """
+        host: str = getattr(self, f"{name}_host")
+        reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+        return f"http://{reached}:{self.port(f'{name}_api')}"
 
     def is_embedded(self, url: str, server: str) -> bool:
         """Tell whether an address is that of the embedded stack's server of a name."""
@@ -203,7 +290,12 @@ class Settings(BaseSettings):
         self.backup_endpoint = (
             self.backup_endpoint or f"http://{host}:{self.port('backup_gateway')}"
         )
-        self.airflow_url = self.airflow_url or f"http://{host}:{self.port('airflow')}"
+        airflow = f"http://{host}:{self.port('airflow')}"
+        self.airflow_url = self.airflow_url or airflow
+        self.airflow_api_url = self.airflow_api_url or airflow
+        query = self.api_url("query")
+        self.query_url = self.query_url or query
+        self.query_api_url = self.query_api_url or query
 
     @cached_property
     def sql_folder(self) -> Path:
@@ -224,5 +316,6 @@ PORTS: dict[str, int] = {
     "query_api": 11,
     "backup_gateway": 12,
     "clickhouse_native": 13,
+    "ingestion_grpc": 14,
 }
 """Each embedded server's port, as an offset from ``port_base``."""

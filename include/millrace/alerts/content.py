@@ -13,6 +13,7 @@ from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.grouping import Notification
 from millrace.alerts.model import Instance, Labels, Rule, as_json
 from millrace.alerts.samples import StoredSamples
+from millrace.contract import runbooks
 from millrace.settings import Settings
 
 SEVERITIES = ("info", "warning", "error", "critical")
@@ -33,13 +34,6 @@ def nearest(series: list[tuple[Labels, float]], labels: Labels) -> float | None:
 
 def _belongs(own: Labels, labels: Labels) -> bool:
     return all(labels.get(name) == value for name, value in own.items() if name != "__name__")
-
-
-def runbook_link(settings: Settings, runbook: str) -> str:
-    """Return a runbook's address: its own, or below ``runbook_url`` where that is set."""
-    if runbook.startswith(("http://", "https://")) or not settings.runbook_url:
-        return runbook
-    return f"{settings.runbook_url.rstrip('/')}/{runbook.removeprefix('docs/runbooks/')}"
 
 
 class Writer:
@@ -100,7 +94,7 @@ class Writer:
             "active_since": instance.active_since.isoformat(),
             "expression": rule.expression if rule else "",
             "owner": rule.owner if rule else instance.labels.get("owner", ""),
-            "runbook": runbook_link(self._settings, rule.runbook) if rule else "",
+            "runbook": runbooks.link(self._settings, rule.runbook) if rule else "",
             "annotations": {
                 name: templates.render(
                     text,

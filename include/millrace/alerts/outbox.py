@@ -8,6 +8,7 @@ out if its process dies.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(seconds=90)
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 600.0
+LONGEST_WISH_SECONDS = 3_600.0
 FAILURE_LIMIT = 3
 """Failures after which a route is left alone until the next run: its channel is down."""
 KEPT_FOR = timedelta(days=7)
@@ -59,6 +61,16 @@ class Message:
     thread: dict[str, Any] | None = None
     chart: Callable[[], bytes | None] = field(default=lambda: None)
 
+    def picture(self) -> bytes | None:
+        """Return the chart of what begins or changes; a message without it is better than none."""
+        if self.event not in ("trigger", "update"):
+            return None
+        try:
+            return self.chart()
+        except Exception as error:  # noqa: BLE001  a picture is never worth a message
+            log.warning("the message goes without its chart: %s", error)
+            return None
+
 
 class Sender(Protocol):
     """Sends one message; returns a receipt (such as a Slack timestamp) as JSON can hold it.
@@ -89,6 +101,14 @@ def backoff(attempts: int) -> float:
     """Return seconds to wait after that many failed attempts: doubling, with jitter, capped."""
     exponential = FIRST_RETRY_SECONDS * 2.0 ** min(attempts - 1, 10)
     return min(exponential, LAST_RETRY_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+def pause(error: Exception, attempts: int) -> timedelta:
+    """Return how long a failed message waits: its channel's wish, up to an hour, or longer."""
+    wish = error.retry_after if isinstance(error, DeliveryError) else None
+    if wish is None or not math.isfinite(wish):
+        wish = 0.0
+    return timedelta(seconds=max(min(wish, LONGEST_WISH_SECONDS), backoff(attempts)))
 
 
 def deliver(
@@ -146,8 +166,7 @@ def _deliver_route(
                     raise DeliveryError(f"no sender for routes of kind {route.kind}")
                 receipt = sender(_message(settings, connection, route, row))
             except Exception as error:  # noqa: BLE001  whatever a channel raises, it is tried again
-                wish = error.retry_after if isinstance(error, DeliveryError) else None
-                wait = timedelta(seconds=max(wish or 0.0, backoff(row["attempts"])))
+                wait = pause(error, row["attempts"])
                 reason = f"{type(error).__name__}: {error}"[:500]
                 log.warning("%s not sent, again in %s: %s", route.name, wait, reason)
                 connection.execute(

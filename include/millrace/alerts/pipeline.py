@@ -66,14 +66,20 @@ def _lag(settings: Settings, positions: list[dict[str, Any]]) -> list[Sample]:
         admin.list_topics(timeout=KAFKA_TIMEOUT_SECONDS)
         wanted = dict.fromkeys(places, OffsetSpec.latest())
         answers = admin.list_offsets(wanted, request_timeout=KAFKA_TIMEOUT_SECONDS)
-        ends = {place: answer.result().offset for place, answer in answers.items()}
     except KafkaException as error:
         log.warning("Kafka does not answer: %s", error)
         return [("millrace_kafka_up", 0.0, {})]
+    ends = {}
+    for place, answer in answers.items():
+        try:
+            ends[place] = answer.result().offset
+        except KafkaException as error:  # that partition's, such as of a topic that is gone
+            log.warning("Kafka does not say where %s ends: %s", place, error)
     samples: list[Sample] = [("millrace_kafka_up", 1.0, {})]
     behind: dict[str, float] = {}
-    for place, position in places.items():
-        lag = float(max(0, ends[place] - position["next_offset"]))
+    for place, end in ends.items():
+        position = places[place]
+        lag = float(max(0, end - position["next_offset"]))
         source = position["source_id"]
         behind[source] = max(behind.get(source, 0.0), position["seconds_since_load"] * (lag > 0))
         labels = {

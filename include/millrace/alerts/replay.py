@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from millrace.alerts import states
+from millrace.alerts import check, states
 from millrace.alerts.evaluation import Evaluator
 from millrace.alerts.model import Instance, Rule, Transition
 from millrace.settings import Settings
@@ -50,6 +50,13 @@ def replay(evaluator: Evaluator, rule: Rule, first: datetime, last: datetime) ->
         at = until + timedelta(minutes=1)
     found.at_end = list(before.values())
     return found
+
+
+def of_last_hours(settings: Settings, rule: Rule, hours: int) -> Replay:
+    """Judge a rule, saved or not, at every minute of the last hours."""
+    last = check.floor_minute(datetime.now(UTC))
+    with Evaluator(settings) as evaluator:
+        return replay(evaluator, rule, last - timedelta(hours=hours), last)
 
 
 def told_then(settings: Settings, name: str, minute: datetime) -> str:

@@ -79,6 +79,26 @@ def load_groups(connection: Connection) -> dict[tuple[str, str], Group]:
     return {group.key: group for group in groups}
 
 
+def open_incidents(connection: Connection) -> dict[tuple[str, str], Group]:
+    """Return the groups whose incidents were opened and have not ended."""
+    return {key: group for key, group in load_groups(connection).items() if group.opened_at}
+
+
+def put_back_incidents(
+    connection: Connection, told: Mapping[tuple[str, str], Group]
+) -> list[Group]:
+    """Enter into a restored PostgreSQL the incidents that were open before; return those it lacked.
+
+    Their receivers have them, so that their ends must be told.
+    """
+    if not told:
+        return []
+    restored = load_groups(connection)
+    with connection.transaction():
+        save_groups(connection, restored, {**restored, **told})
+    return [group for key, group in told.items() if restored.get(key) != group]
+
+
 def instance_to_json(instance: Instance) -> dict[str, Any]:
     """Return an alert as JSON can hold it."""
     moments = {

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from millrace.alerts import repository, rules
+from millrace.alerts import outbox, repository, rules
 from millrace.alerts.grouping import Group, Notification
 from millrace.alerts.model import Route
 from millrace.contract.errors import RuleError
 from millrace.settings import Settings
+from millrace.stores import postgres
 
 CONNECTIONS = {
     "slack": "slack_alerts",
@@ -81,6 +82,47 @@ def send_test(settings: Settings, connection: repository.Connection, name: str) 
             connection, notification, _content(settings, event, labels, now)
         )
     return now
+
+
+def send_now(
+    settings: Settings,
+    senders: Mapping[str, outbox.Sender],
+    route: str | None = None,
+    notification_id: int | None = None,
+) -> list[str]:
+    """Try out a route, or send a notification again; return what became of it, a line each.
+
+    Raises ``RuleError`` unless exactly one of the two is named, for one that is not there, and with
+    the channel's answer when it did not take the message, which then waits in the outbox.
+    """
+    if bool(route) == bool(notification_id):
+        raise RuleError("name a route to try out, or a notification to send again")
+    with postgres.connect(settings) as connection:
+        if route:
+            name, at = route, send_test(settings, connection, route)
+        else:
+            name, at = _send_again(connection, notification_id)
+        outbox.deliver(settings, senders)
+        outcomes = test_outcome(connection, name, at)
+    failures = [outcome["last_error"] for outcome in outcomes if outcome["last_error"]]
+    if failures:
+        raise RuleError(f"{name} did not take it: {failures[0]}")
+    return [f"{outcome['event']} to {name}: {outcome['state']}" for outcome in outcomes]
+
+
+def _send_again(
+    connection: repository.Connection, notification_id: int | None
+) -> tuple[str, datetime]:
+    row = connection.execute(
+        repository.query("send_again"),
+        {"notification_id": notification_id, "kept_for": outbox.KEPT_FOR},
+    ).fetchone()
+    if row is None:
+        raise RuleError(
+            f"no notification {notification_id} of the last {outbox.KEPT_FOR.days} days is in the "
+            "outbox, or it is being sent; ./millrace alerts outbox lists them"
+        )
+    return row["route"], row["evaluated_at"]
 
 
 def _content(

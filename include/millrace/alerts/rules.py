@@ -113,11 +113,18 @@ def _check_fields(rule: Rule) -> None:
         if not text.strip():
             raise RuleError(f"{key}: must not be empty; whoever is woken needs it")
     is_address = rule.runbook.startswith(("http://", "https://"))
-    if not is_address and not (REPOSITORY / rule.runbook).is_file():
+    if not is_address and not _is_file(rule.runbook):
         raise RuleError(
             f"runbook: there is no file {rule.runbook}; write an https:// address, or a path such "
             "as docs/runbooks/no_events.md"
         )
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return (REPOSITORY / path).is_file()
+    except OSError:  # no name that a file could have
+        return False
 
 
 def _check_labels(rule: Rule) -> None:
@@ -181,6 +188,27 @@ def from_document(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> R
     if missing:
         raise RuleError(f"rule {name}: {', '.join(missing)} missing")
     return Rule(**arguments)
+
+
+def find(connection: repository.Connection, name: str) -> Rule:
+    """Return a rule. Raises ``RuleError`` if there is none of that name."""
+    rules = {rule.name: rule for rule in repository.load_rules(connection)}
+    if name not in rules:
+        raise RuleError(f"no rule is called {name} (there are: {', '.join(rules) or 'none'})")
+    return rules[name]
+
+
+def switch(connection: repository.Connection, name: str, *, on: bool) -> None:
+    """Switch a rule on or off; what one that is off fires resolves. Raises ``RuleError``."""
+    find(connection, name)
+    connection.execute("UPDATE alert_rules SET is_active = %s WHERE name = %s", [on, name])
+
+
+def remove(connection: repository.Connection, name: str) -> None:
+    """Remove a rule; what it fires resolves. Raises ``RuleError``, also for a built-in rule."""
+    if find(connection, name).seed_digest:
+        raise RuleError(f"{name} is built in and would come back; disable it instead")
+    connection.execute("DELETE FROM alert_rules WHERE name = %s", [name])
 
 
 def to_document(rule: Rule) -> dict[str, Any]:

@@ -83,6 +83,12 @@ def present(connection: Connection) -> tuple[list[DictRow], list[DictRow]]:
     return connection.execute(silences).fetchall(), connection.execute(windows).fetchall()
 
 
+def find(connection: Connection, silence_id: int) -> DictRow | None:
+    """Return a silence, also one that has ended."""
+    query = "SELECT * FROM alert_silences WHERE silence_id = %s"
+    return connection.execute(query, [silence_id]).fetchone()
+
+
 def end(connection: Connection, name: str) -> bool:
     """End the silence of this number, or remove the window of this name; tell if there was one."""
     if name.isdigit():

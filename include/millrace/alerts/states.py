@@ -28,7 +28,7 @@ def advance(
 
     An error leaves a rule's states as they are, and missing data never resolves an alert.
     ``after_gap`` says that minutes before this one were never judged: what was pending starts to
-    wait anew, since nobody knows that it held all along. Rules that are gone or inactive resolve.
+    wait again, since nobody knows that it held all along. Rules that are gone or inactive resolve.
     """
     after: dict[Key, Instance] = {}
     changes: list[Transition] = []

@@ -1,7 +1,9 @@
 """Annotations: sentences with a rule's labels and value filled in, as Jinja templates.
 
 A template may use ``labels`` (``{{ labels.country }}``), ``value``, ``threshold``, ``rule`` and
-the filters ``humanize``, ``percentage`` and ``duration``. It runs in Jinja's sandbox.
+the filters ``humanize``, ``percentage``, ``duration`` and ``count``, where
+``{{ value | count("event") }}`` is ``1 event`` or ``2 events``. A number that is not there, as when
+there was no data, reads "no value", also after arithmetic. It runs in Jinja's sandbox.
 """
 
 from __future__ import annotations
@@ -10,19 +12,39 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 
-from jinja2 import StrictUndefined, TemplateError, Undefined
+from jinja2 import StrictUndefined, Template, TemplateError, Undefined
 from jinja2.sandbox import SandboxedEnvironment
 
 LENGTH_LIMIT = 1000
 """Characters kept of a rendered annotation."""
 
+_FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError, AttributeError)
+"""What a template can raise when it is read or filled in."""
+
+
+class _NoValue(float):
+    """What stands for a number that is not there: what is computed from it is none, either."""
+
+    def __new__(cls) -> _NoValue:
+        return super().__new__(cls, math.nan)
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def _not_finite(value: float | None) -> str:
+    """Return in words what a value is that no unit fits; empty for a number."""
+    if value is None or math.isnan(value):
+        return "no value"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "minus infinite"
+    return ""
+
 
 def humanize(value: float | None) -> str:
     """Return a number as people write it: ``1,234``, ``12.3 k``, ``0.0123``."""
-    if value is None:
-        return "no value"
-    if not math.isfinite(value):
-        return f"{value:g}"
+    if value is None or not math.isfinite(value):
+        return _not_finite(value)
     for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
             return f"{value / unit:,.4g} {name}"
@@ -38,14 +60,16 @@ def in_unit(value: float | None, unit: str) -> str:
 
 def percentage(value: float | None) -> str:
     """Return a ratio as a percentage."""
-    return "no value" if value is None else f"{value * 100:.3g} %"
+    if value is None or not math.isfinite(value):
+        return _not_finite(value)
+    return f"{value * 100:.3g} %" if abs(value) < 1 else f"{humanize(value * 100)} %"
 
 
 def duration(seconds: float | None) -> str:
     """Return seconds as ``2 h 5 min``."""
-    if seconds is None:
-        return "no value"
-    if seconds < 120 or not math.isfinite(seconds):
+    if seconds is None or not math.isfinite(seconds):
+        return _not_finite(seconds)
+    if seconds < 120:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)
     if minutes < 60:
@@ -55,20 +79,45 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
+def count(value: float | None, noun: str) -> str:
+    """Return how many there are of something: ``1 event``, ``2,000 events``."""
+    return f"{humanize(value)} {noun}{'' if value == 1 else 's'}"
+
+
+def of_one(unit: str) -> str:
+    """Return a unit of several as that of one: ``event a minute`` for ``events a minute``."""
+    noun, *rest = unit.split(" ")
+    is_plural = noun.endswith("s") and not noun.endswith("ss") and len(noun) > len("ms ")
+    return " ".join([noun.removesuffix("s") if is_plural else noun, *rest])
+
+
+def _shown(found: object) -> object:
+    """Return what a template shows of a value that no filter has put into words."""
+    return humanize(found) if isinstance(found, float) and not math.isfinite(found) else found
+
+
 @lru_cache(maxsize=2)
 def _environment(undefined: type[Undefined]) -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(undefined=undefined, autoescape=False)
-    environment.filters.update(humanize=humanize, percentage=percentage, duration=duration)
+    environment = SandboxedEnvironment(undefined=undefined, autoescape=False, finalize=_shown)
+    environment.filters.update(
+        humanize=humanize, percentage=percentage, duration=duration, count=count
+    )
     return environment
+
+
+@lru_cache(maxsize=1_024)
+def _template(environment: SandboxedEnvironment, text: str) -> Template:
+    """Compile a template; kept, since one rule's may be filled in for a thousand alerts."""
+    return environment.from_string(text)
 
 
 def check(text: str) -> None:
     """Raise ``ValueError`` with the reason when a template cannot be rendered."""
     try:
-        _environment(Undefined).from_string(text).render(
+        _template(_environment(Undefined), text).render(
             labels={}, value=1.0, threshold=1.0, rule="name"
         )
-    except (TemplateError, TypeError, ValueError) as error:
+    except _FAULTS as error:
         raise ValueError(f"template {text!r}: {error}") from error
 
 
@@ -76,12 +125,13 @@ def render(
     text: str, *, rule: str, labels: Mapping[str, str], value: float | None, threshold: float | None
 ) -> str:
     """Return a template with an alert filled in; what fails to render says so in its place."""
+    numbers = {
+        name: _NoValue() if number is None else number
+        for name, number in (("value", value), ("threshold", threshold))
+    }
     try:
-        rendered = (
-            _environment(StrictUndefined)
-            .from_string(text)
-            .render(labels=labels, value=value, threshold=threshold, rule=rule)
-        )
-    except (TemplateError, TypeError, ValueError) as error:
-        rendered = f"{text} (template failed: {error})"
+        template = _template(_environment(StrictUndefined), text)
+        rendered = template.render(labels=labels, rule=rule, **numbers)
+    except _FAULTS as error:
+        rendered = f"{rule} (its text could not be made: {error})"
     return rendered[:LENGTH_LIMIT]

@@ -85,8 +85,7 @@ def delete_rows(connection: psycopg.Connection[DictRow], users: Sequence[int]) -
             )
             connection.execute(query, [list(users)])
             connection.execute(
-                "UPDATE audit_logs SET old_value = NULL, new_value = NULL "
-                "WHERE table_name = %s AND row_key = ANY(%s)",
+                sql.render("postgres/backups/blank_audit_logs.sql"),
                 [table, [str(user) for user in users]],
             )
 
@@ -108,7 +107,7 @@ def delete_texts(
         for table, column in sorted(found, key=lambda place: place[0] == TRAIL):
             place = {"table": pgsql.Identifier(table), "column": pgsql.Identifier(column)}
             query = pgsql.SQL(
-                "SELECT ctid, {column} AS held FROM {table} WHERE {column} IS NOT NULL"
+                "SELECT ctid, {column} AS held FROM {table} WHERE {column} IS NOT NULL FOR UPDATE"
             )
             rows = connection.execute(query.format(**place)).fetchall()
             leaves = {leaf for row in rows for leaf in _leaves(row["held"], is_element=True)}

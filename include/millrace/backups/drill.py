@@ -6,7 +6,7 @@ import logging
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from millrace.backups import catalogue, gateway, metadata, metrics, receipts, restore, wal
 from millrace.backups.catalogue import Entry
+from millrace.backups.erasure import Order
 from millrace.backups.gateway import BackupError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka, postgres, sql
@@ -152,12 +153,9 @@ class Drill:
         url = self._step("empty ClickHouse", lambda: stack.enter_context(server))
         isolated = self._isolated(url, port)
         orders = receipts.read(objects)
-        done = self._step(
-            "restore ClickHouse", lambda: restore.restore(isolated, entry, orders=orders)
-        )
+        self._step("restore ClickHouse", lambda: _restore(isolated, entry, orders))
         self._step("read PostgreSQL", lambda: self._read_metadata(isolated))
         self.report.rto_seconds = time.monotonic() - began
-        self._step("rows and hashes", lambda: f"{done.tables} tables, {done.rows:,} rows agree")
         self._step("smoke queries", lambda: self._smoke(isolated, entry))
         self._step("resume ingest from Kafka", lambda: self._resume(isolated, entry))
 
@@ -207,8 +205,7 @@ class Drill:
         with postgres.connect(isolated) as connection:
             # Offsets that the drill commits are nobody's business.
             connection.execute(
-                "UPDATE data_sources SET config = jsonb_set(config, '{consumer}', "
-                "coalesce(config -> 'consumer', '{}') || %s)",
+                sql.render("postgres/backups/own_consumers.sql"),
                 [Jsonb({"group.id": GROUP})],
             )
         return isolated
@@ -221,10 +218,7 @@ class Drill:
             ).fetchone()
             if found is None:
                 raise BackupError("the row that the drill wrote was not restored")
-            tables = connection.execute(
-                "SELECT table_name FROM information_schema.tables "
-                "WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
-            ).fetchall()
+            tables = connection.execute(sql.render("postgres/backups/base_tables.sql")).fetchall()
             rows = 0
             for table in tables:
                 query = pgsql.SQL("SELECT count(*) AS n, sum(length(t::text)) FROM {} AS t")
@@ -315,14 +309,18 @@ class Drill:
         report = self.report
         with postgres.connect(self.settings) as connection:
             connection.execute(
-                "UPDATE restore_drills SET ended_at = %s, state = %s, backup_id = %s, "
-                "metadata_backup_id = %s, rto_seconds = %s, metadata_rpo_seconds = %s, report = %s "
-                "WHERE drill_id = %s",
+                sql.render("postgres/backups/end_drill.sql"),
                 [
                     datetime.now(UTC), report.state, report.backup_id, report.metadata_backup_id,
                     report.rto_seconds, report.rpo_seconds, Jsonb(report.steps), report.drill_id,
                 ],
             )  # fmt: skip
+
+
+def _restore(isolated: Settings, entry: Entry, orders: Sequence[Order]) -> str:
+    """Restore a backup; it compares every table with the catalogue."""
+    done = restore.restore(isolated, entry, orders=orders)
+    return f"{done.tables} tables, {done.rows:,} rows: rows and hashes agree"
 
 
 def free_port() -> int:

@@ -130,8 +130,7 @@ def complete(settings: Settings, done: Order, receipt: dict[str, Any]) -> Order:
     with postgres.connect(settings) as connection:
         row = postgres.one(
             connection.execute(
-                "UPDATE erasures SET completed_at = clock_timestamp(), receipt = %s "
-                "WHERE erasure_id = %s RETURNING *",
+                sql.render("postgres/backups/complete_erasure.sql"),
                 [Jsonb(receipt), done.erasure_id],
             )
         )

@@ -104,15 +104,12 @@ def back_up(settings: Settings, requested_by: str) -> Base:
             objects.put_object(METADATA, f"{FOLDER}/{backup_id}.json", BytesIO(data), len(data))
         except Exception as error:
             connection.execute(
-                "UPDATE backups SET state = 'failed', reason = %s, ended_at = clock_timestamp() "
-                "WHERE backup_id = %s",
+                sql.render("postgres/backups/fail_backup.sql"),
                 [str(error)[:4000], backup_id],
             )
             raise
         connection.execute(
-            "UPDATE backups SET state = 'complete', ended_at = clock_timestamp(), "
-            "cut_at = clock_timestamp(), byte_count = %s, object_count = 3, details = %s "
-            "WHERE backup_id = %s",
+            sql.render("postgres/backups/complete_base_backup.sql"),
             [size, Jsonb({"millrace": base.millrace}), backup_id],
         )
     gateway.copy_to_second_bucket(settings)

@@ -65,10 +65,8 @@ class Tables:
     def _add_copies(self, table: str, column: str, type_: str, *, is_key: bool) -> None:
         name = identifier(column)
         if type_ == "Array(String)":
-            change = (
-                f"UPDATE {name} = arrayFilter(x -> NOT has({{texts:Array(String)}}, x), {name}) "
-                f"WHERE hasAny({name}, {{texts:Array(String)}})"
-            )
+            others = f"arrayFilter(x -> NOT has({{texts:Array(String)}}, x), {name})"
+            change = f"UPDATE {name} = {others} WHERE hasAny({name}, {{texts:Array(String)}})"
             texts = name
         elif type_ == "String" and not is_key:
             change = f"UPDATE {name} = '' WHERE has({{texts:Array(String)}}, {name})"

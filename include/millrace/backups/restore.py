@@ -182,7 +182,7 @@ def _erase(settings: Settings, client: Client, entry: Entry, orders: Sequence[Or
 
 
 def _put_in_place(client: Client, entry: Entry) -> None:
-    """Drop what the target holds, move the tables there, and make views and dictionaries anew."""
+    """Drop what the target holds, move the tables there, and recreate views and dictionaries."""
     for database in entry.databases:
         client.command(f"DROP DATABASE IF EXISTS {database} SYNC")
         client.command(f"CREATE DATABASE {database}")

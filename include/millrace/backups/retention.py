@@ -11,6 +11,7 @@ from psycopg.rows import DictRow
 from millrace.backups import catalogue, gateway, metadata, wal
 from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
 from millrace.settings import Settings
+from millrace.stores import sql
 
 
 def expire(settings: Settings, now: datetime) -> list[str]:
@@ -88,10 +89,7 @@ def _expire_metadata(
 
 def _sweep_failed(connection: psycopg.Connection[DictRow], objects: Minio) -> None:
     """Delete what failed backups left in the bucket."""
-    rows = connection.execute(
-        "SELECT backup_id FROM backups WHERE state = 'failed' AND kind <> 'metadata' "
-        "AND object_count IS NULL"
-    ).fetchall()
+    rows = connection.execute(sql.render("postgres/backups/failed_leftovers.sql")).fetchall()
     for row in rows:
         _remove(objects, WAREHOUSE, f"{row['backup_id']}/")
         connection.execute(

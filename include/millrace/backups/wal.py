@@ -36,6 +36,8 @@ FOLDER = "wal"
 SLOT = "millrace_wal_archive"
 PARTIAL_SECONDS = 10.0
 """How often the unfinished segment is shipped: the bound on what a lost machine loses."""
+STALE_SECONDS = 60.0
+"""So long ago the bucket last got a piece, at the most, while the archiver works."""
 TELL_SECONDS = 60.0
 """How often the metric says up to which moment the archive is whole."""
 _SEGMENT = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
@@ -79,6 +81,22 @@ def await_archived(settings: Settings, limit: float = 60.0) -> float:
             error=BackupError,
         )
     return time.monotonic() - began
+
+
+def check(settings: Settings) -> None:
+    """Look, without waiting, whether the log is received and reaches the bucket.
+
+    Raises ``BackupError`` saying which of both does not happen.
+    """
+    with postgres.connect(settings) as connection:
+        state = connection.execute(
+            sql.render("postgres/backups/wal_state.sql"), {"slot": SLOT, "seconds": STALE_SECONDS}
+        ).fetchone()
+    if state is None or not state["is_received"]:
+        raise BackupError("PostgreSQL's log is not received")
+    if not state["is_archived"]:
+        last = f"since {state['archived_at']:%Y-%m-%d %H:%M:%S}" if state["archived_at"] else "yet"
+        raise BackupError(f"the bucket has got nothing of PostgreSQL's log {last}")
 
 
 def take_spool(settings: Settings) -> None:
@@ -211,9 +229,7 @@ class Archiver:
             position = (int(segment[8:16], 16) << 32) + ((int(segment[16:], 16) + 1) << 24)
         with postgres.connect(self.settings) as connection:
             connection.execute(
-                "INSERT INTO wal_archive (archived_lsn) VALUES ('0/0'::pg_lsn + %s::numeric) "
-                "ON CONFLICT (is_the_one) DO UPDATE SET archived_lsn = excluded.archived_lsn, "
-                "archived_at = clock_timestamp()",
+                sql.render("postgres/backups/note_archived.sql"),
                 [position],
             )
 

@@ -37,6 +37,12 @@ COLLECTION = "millrace_backups"
 PLAIN = "decrypt_files_from_encrypted_disks = 1"
 """The files of an encrypted disk would be of no use under another key; the gateway encrypts."""
 
+POSITION = (
+    "source_id", "topic", "topic_id", "topic_incarnation", "partition", "judged_offset",
+    "claimed_offset",
+)  # fmt: skip
+"""What a backup keeps of how far a partition was judged."""
+
 S3_SETTINGS = {
     "s3_max_single_part_upload_size": 1 << 50,  # see gateway: never in parts
     # ClickHouse would try for hours; a full or broken bucket must be reported while it matters.
@@ -81,10 +87,7 @@ def _client(settings: Settings) -> Client:
 
 def _resume(connection: psycopg.Connection[DictRow], client: Client) -> str | None:
     """Return the unfinished backup whose cut is still there; give up on those whose cut is not."""
-    row = connection.execute(
-        "SELECT backup_id, cut_at FROM backups WHERE state = 'running' AND kind <> 'metadata' "
-        "ORDER BY started_at DESC LIMIT 1"
-    ).fetchone()
+    row = connection.execute(sql.render("postgres/backups/running_backup.sql")).fetchone()
     has_cut = client.command(f"EXISTS DATABASE {STAGING}") == 1
     if row and row["cut_at"] and has_cut:
         log.warning("going on with %s, which was interrupted", row["backup_id"])
@@ -98,8 +101,7 @@ def _fail(
     connection: psycopg.Connection[DictRow], client: Client, backup_id: str, reason: str
 ) -> None:
     connection.execute(
-        "UPDATE backups SET state = 'failed', reason = %s, ended_at = clock_timestamp() "
-        "WHERE backup_id = %s",
+        sql.render("postgres/backups/fail_backup.sql"),
         [reason[:4000], backup_id],
     )
     client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
@@ -172,7 +174,8 @@ def _cut(
             if not is_cloned:  # an engine without parts to link to, as of a small list
                 client.command(f"INSERT INTO {clone} SELECT * FROM {origin}")  # noqa: S608
         positions = [
-            {**row, "next_offset": row["judged_offset"]} for row in ledger.judged_positions(lock)
+            {**{name: row[name] for name in POSITION}, "next_offset": row["judged_offset"]}
+            for row in ledger.judged_positions(lock)
         ]
         cut_at = datetime.now(UTC)
         held = time.monotonic() - began
@@ -189,8 +192,7 @@ def _cut(
         "alembic": [r["version_num"] for r in connection.execute("TABLE alembic_version")],
     }
     connection.execute(
-        "UPDATE backups SET cut_at = %s, lock_seconds = %s, positions = %s, details = %s "
-        "WHERE backup_id = %s",
+        sql.render("postgres/backups/note_cut.sql"),
         [cut_at, held, Jsonb(positions), Jsonb(versions), backup_id],
     )
 
@@ -292,8 +294,7 @@ def _complete(
             r["byte_count"], r["base_id"],
         )
         for r in connection.execute(
-            "SELECT * FROM backup_tables WHERE backup_id = %s "
-            "ORDER BY database_name, table_name",
+            sql.render("postgres/backups/backup_tables.sql"),
             [backup_id],
         )
     ]  # fmt: skip
@@ -313,8 +314,7 @@ def _complete(
     )
     catalogue.put(objects, entry)
     connection.execute(
-        "UPDATE backups SET state = 'complete', ended_at = clock_timestamp(), byte_count = %s, "
-        "object_count = %s WHERE backup_id = %s",
+        sql.render("postgres/backups/complete_backup.sql"),
         [size, count, backup_id],
     )
     return entry

@@ -164,7 +164,9 @@ def catch_up() -> None:
 
 @app.command()
 def erase(
-    user_id: Annotated[int, typer.Argument(help="Whose data is deleted, everywhere.")],
+    user: Annotated[
+        str, typer.Argument(help="Whose data is deleted: the number, or the text sent.")
+    ],
     reason: Annotated[str, typer.Option(help="Kept on the receipt.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only count.")] = False,
 ) -> None:
@@ -176,11 +178,12 @@ def erase(
 
     settings = Settings()
     with _told():
+        user_id = erase_person.user_id_of(settings, user)
         if not yes:
             typer.echo(json.dumps(erase_person.find(settings, user_id), indent=2))
-            typer.echo("nothing was deleted; --yes deletes")
+            typer.echo(f"user_id {user_id}: nothing was deleted; --yes deletes")
             return
-        receipt = erase_person.erase(settings, user_id, "command line", reason)
+        receipt = erase_person.erase(settings, user_id, "command line", reason, user)
     typer.echo(json.dumps(receipt, indent=2))
 
 

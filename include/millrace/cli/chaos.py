@@ -23,6 +23,9 @@ def chaos(
     airflow: Annotated[
         bool, typer.Option("--airflow", help="On a whole stack; strikes Airflow and its tasks too.")
     ] = False,
+    api: Annotated[
+        bool, typer.Option("--api", help="Send through the ingestion API, and strike that.")
+    ] = False,
     operations: Annotated[
         int, typer.Option(help="Sequences of operations instead; each on a stack of its own.")
     ] = 0,
@@ -45,12 +48,16 @@ def chaos(
     from rich.console import Console
 
     from millrace import steps
+    from millrace.lab.chaos import api as api_campaign
     from millrace.lab.chaos import campaign
     from millrace.settings import default_home
     from millrace.stack.stack import Stack
     from millrace.usecases import up
 
     console = Console(highlight=False)
+    if api and airflow:
+        raise typer.BadParameter("a campaign against the API has no Airflow", param_hint="--api")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # take the servers down then, too
     if operations:
         _operations(console, operations, seed)
         return
@@ -58,11 +65,12 @@ def chaos(
     home = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     home.chmod(0o755)  # PostgreSQL runs as a user of its own
     environment = campaign.AIRFLOW_ENVIRONMENT if airflow else campaign.ENVIRONMENT
+    if api:
+        environment = api_campaign.API_ENVIRONMENT
     os.environ.update(
         environment | {"MILLRACE_HOME": str(home), "MILLRACE_PORT_BASE": str(port_base)}
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # take the servers down then, too
-    stack = Stack(with_airflow=airflow)
+    stack = Stack(with_airflow=airflow, with_apis=airflow or api)
 
     def tell(number: int, injection: campaign.Injection) -> None:
         console.print(
@@ -72,7 +80,8 @@ def chaos(
 
     try:
         steps.run(up.steps(stack))
-        outcome = campaign.run(stack, count=faults, seed=seed, rate=rate, only=only, on_fault=tell)
+        strike = api_campaign.run if api else campaign.run
+        outcome = strike(stack, count=faults, seed=seed, rate=rate, only=only, on_fault=tell)
     except campaign.UnknownFaultError as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
     except RuntimeError as error:

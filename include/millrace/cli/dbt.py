@@ -11,7 +11,7 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_
 
 OWN = {
     "deploy": "dbt deploy: bring what changed in the project into production, tested in a shadow.",
-    "sample": "dbt sample: fill your sandbox anew with a sample of production.",
+    "sample": "dbt sample: refill your sandbox with a sample of production.",
     "lint": "dbt lint [FILE]…: check the style of models, of all or of some files.",
 }
 """Commands that dbt does not have, and what ``--help`` says of them."""

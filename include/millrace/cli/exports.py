@@ -15,11 +15,12 @@ app = typer.Typer(help="Exports to object storage.", no_args_is_help=True)
 @app.command("list")
 def list_definitions(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
     """Show every export with its last window; `due` says which windows wait, and why."""
+    from millrace.exports import definitions
     from millrace.settings import Settings
-    from millrace.stores import postgres, sql
+    from millrace.stores import postgres
 
     with postgres.connect(Settings()) as connection:
-        rows = connection.execute(sql.render("postgres/exports/overview.sql")).fetchall()
+        rows = definitions.overview(connection)
     listing.show(rows, as_json=as_json, as_yaml=as_yaml)
 
 

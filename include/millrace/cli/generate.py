@@ -22,6 +22,8 @@ GROUPS = {
     "PostgreSQL and Redis": ("postgres_", "redis_"),
     "Object storage": ("s3_",),
     "How long things are kept": ("raw_", "events_retention", "duplicate_"),
+    "Ingestion API": ("ingestion_", "ingest_key", "ingest_hash_key"),
+    "Query API": ("query_", "report_", "admin_password", "oidc_", "airflow_api_", "airflow_query_"),
     "Ingest": ("ingest_", "message_"),
     "Alerts": ("alert_",),
     "Exports": ("export_",),

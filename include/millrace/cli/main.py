@@ -17,11 +17,14 @@ from millrace.cli import (
     event_types,
     exports,
     ingest,
+    keys,
     quality,
     rules,
     sources,
     stack,
+    tokens,
     tools,
+    users,
 )
 from millrace.cli.chaos import chaos
 from millrace.cli.errors import INTERRUPTED
@@ -30,8 +33,15 @@ from millrace.cli.imports import import_file
 from millrace.cli.send import send
 from millrace.cli.simulate import simulate
 from millrace.cli.sql import sql
+from millrace.cli.tail import tail
 from millrace.cli.verify import verify
-from millrace.settings import Settings
+from millrace.settings import REPOSITORY, Settings
+
+WITHOUT_CHECKOUT = (
+    "millrace: this is the package alone; SQL, models, DAGs and rules are in a checkout.\n"
+    "  Get one (git clone) and run ./millrace in it, or install it from there with pip install "
+    "--editable ."
+)
 
 
 class _Commands(TyperGroup):
@@ -43,7 +53,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo(
-                "\nInterrupted. What was done stays; run the same command to go on or begin anew.",
+                "\nInterrupted. What was done stays; run the same command to go on or start over.",
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
@@ -71,8 +81,12 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
     ] = False,
 ) -> None:
-    """Refuse settings that nobody would read."""
-    if said := Settings.strangers():
+    """Refuse settings that nobody would read, and to run without what a checkout holds."""
+    if not (REPOSITORY / "include" / "sql").is_dir():
+        said = [WITHOUT_CHECKOUT]
+    else:
+        said = Settings.strangers()
+    if said:
         typer.secho("\n".join(said), fg="red", err=True)
         raise typer.Exit(2)
 
@@ -80,9 +94,13 @@ def main(
 stack.register(app)
 app.command()(sql)
 app.command()(send)
+app.command()(tail)
 app.add_typer(rules.app, name="rules")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(sources.app, name="sources")
+app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(users.app, name="users")
 app.add_typer(quality.app, name="quality")
 app.add_typer(alerts.app, name="alerts")
 app.command()(simulate)
@@ -97,6 +115,11 @@ app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(backups.app, name="backups")
 app.command()(backups.restore)
+
+
+def start() -> None:
+    """Run the command that this process was called with: the program ``millrace``."""
+    run(sys.argv[1:])
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from millrace.cli import listing
 from millrace.cli.errors import NO
+
+if TYPE_CHECKING:
+    from millrace.quality.windows import Window
 
 app = typer.Typer(help="Audits, quality metrics, reports.", no_args_is_help=True)
 
@@ -18,10 +21,19 @@ def audit(
     at: Annotated[
         datetime | None, typer.Option(help="A moment (UTC) in the window; else what waits.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="5m, 1h or 1d, with --at.")] = "5m",
-    dataset: Annotated[str, typer.Option(help="One dataset, with --at; else all.")] = "",
+    first: Annotated[
+        datetime | None, typer.Option("--from", help="Audit a range again: its beginning (UTC).")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", help="Its end (UTC), with --from; else now.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="5m, 1h or 1d, with --at or --from.")] = "5m",
+    dataset: Annotated[str, typer.Option(help="One dataset, with --at or --from; else all.")] = "",
 ) -> None:
-    """Audit the closed windows that wait, or one window again; fail where one is withheld."""
+    """Audit the closed windows that wait, or some again; fail where one is withheld.
+
+    A range is audited newest first, and what is audited stays when it is cut short.
+    """
     from datetime import UTC
 
     from millrace.quality import audit as auditing
@@ -39,7 +51,20 @@ def audit(
         raise typer.BadParameter(
             f"is {kind!r}, must be one of {', '.join(KINDS)}", param_hint="kind"
         )
-    if at is None:
+    if last is not None and first is None:
+        raise typer.BadParameter("needs --from, too", param_hint="--to")
+    if first is not None:
+        if at is not None:
+            raise typer.BadParameter("does not go with --at", param_hint="--from")
+        windows = _closed(kind, first.replace(tzinfo=UTC), last and last.replace(tzinfo=UTC))
+        audits = []
+        settled = auditing.audit_range(Settings(), windows, dataset)
+        for number, (window, made) in enumerate(settled, 1):
+            withheld = sum(bool(one.failures) for one in made)
+            said = f"{withheld} withheld" if withheld else "passed"
+            typer.echo(f"{number} of {len(windows)}: {window.label}: {said}", err=True)
+            audits += made
+    elif at is None:
         audits = auditing.audit_closed(Settings())
     else:
         window = window_at(kind, at.replace(tzinfo=UTC))
@@ -54,6 +79,20 @@ def audit(
     except QualityError as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(NO) from error
+
+
+def _closed(kind: str, first: datetime, last: datetime | None) -> list[Window]:
+    """Return the windows of a range that are over; refuse a range without any."""
+    from datetime import UTC
+
+    from millrace.quality.windows import windows_between
+
+    now = datetime.now(UTC)
+    found = windows_between(kind, first, min(last or now, now))
+    over = [window for window in found if window.end <= now]
+    if not over:
+        raise typer.BadParameter(f"no window of {kind} in it is over", param_hint="--from, --to")
+    return over
 
 
 @app.command()

@@ -187,16 +187,7 @@ def _set(name: str, column: Literal["mode", "is_active"], value: object, state: 
 @app.command()
 def mode(name: str, mode: Annotated[str, typer.Argument(help="enforce, warn or shadow")]) -> None:
     """Set how a rule acts: enforce rejects, warn flags, shadow only counts."""
-    from millrace.rules import store
-    from millrace.rules.model import validate
-
-    def work(connection: Connection) -> None:
-        from dataclasses import replace
-
-        validate(replace(store.find_rule(connection, name), mode=mode))
-        store.set_column(connection, name, "mode", mode)
-
-    change(work, [f"rule {name} is in mode {mode}"])
+    _set(name, "mode", mode, f"in mode {mode}")
 
 
 @app.command()
@@ -244,29 +235,19 @@ def _in_file(file: Path, name: str) -> Rule:
 
 def _try(name: str, hours: float, source: str, rule: Rule | None = None) -> list[dict[str, Any]]:
     """Say how many messages a rule, the stored one if none, would have hit; return some."""
-    from datetime import UTC, datetime, timedelta
-
     from millrace.contract.errors import RuleError
-    from millrace.rules import gate, store, trial
+    from millrace.rules import store, trial
     from millrace.settings import Settings
-    from millrace.stores import clickhouse, postgres
+    from millrace.stores import postgres
 
-    settings, now = Settings(), datetime.now(UTC)
+    settings = Settings()
     try:
-        start = now - timedelta(hours=hours)
-    except (OverflowError, ValueError):
-        raise typer.BadParameter(f"{hours:g} is no number of hours", param_hint="--hours") from None
-    with (
-        clickhouse.connect(settings, "loader") as client,
-        postgres.connect(settings) as connection,
-    ):
-        try:
-            tried = rule or store.find_rule(connection, name)
-            rules = store.rules_of(connection, source)
-            around = gate.surroundings(connection, settings, source)
-            found = trial.dry_run(client, rules, tried, around, source, start, now)
-        except RuleError as error:
-            raise fail(error) from error
+        if rule is None:
+            with postgres.connect(settings) as connection:
+                rule = store.find_rule(connection, name)
+        found = trial.of_last_hours(settings, rule, source, hours)
+    except RuleError as error:
+        raise fail(error) from error
     typer.echo(
         f"{name} would have hit {found.hits:,} of {found.judged:,} events of the last {hours:g} h "
         "that else passed"
@@ -276,7 +257,7 @@ def _try(name: str, hours: float, source: str, rule: Rule | None = None) -> list
 
 @app.command("baselines")
 def baselines() -> None:
-    """Compute what is usual for outlier rules anew, and compile the gates with it."""
+    """Recompute what is usual for outlier rules, and compile the gates with it."""
     from millrace.contract.errors import RuleError
     from millrace.settings import Settings
     from millrace.usecases import gates

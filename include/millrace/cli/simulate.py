@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from millrace.cli.errors import fail
+
+if TYPE_CHECKING:
+    from millrace.lab.simulate import send
+    from millrace.settings import Settings
 
 
 def simulate(
@@ -16,8 +20,19 @@ def simulate(
     duration: Annotated[float, typer.Option(help="Seconds.")] = 30,
     events: Annotated[int, typer.Option(help="Messages in all; 0: rate x duration.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same people and faults.")] = 1,
-    to: Annotated[str, typer.Option(help="'kafka', or a file to write instead.")] = "kafka",
+    to: Annotated[
+        str, typer.Option(help="'kafka', 'api' (sound events only), or a file to write instead.")
+    ] = "kafka",
     topic: Annotated[str, typer.Option(help="Topic; default MILLRACE_EVENTS_TOPIC.")] = "",
+    url: Annotated[
+        str, typer.Option(help="With --to api: where it is; default this stack's.")
+    ] = "",
+    key: Annotated[
+        str,
+        typer.Option(
+            envvar="INGEST_KEY", help="With --to api: the ingest key; default this stack's own."
+        ),
+    ] = "",
     start: Annotated[
         datetime | None,
         typer.Option(help="UTC time of the first event; events spread over --duration from there."),
@@ -37,6 +52,9 @@ def simulate(
     People come in sessions, pages follow Zipf's law, countries wake and sleep. Everything follows
     from the seed and the time of the start, so a run with the same --seed and --start sends the
     same events again. Check the warehouse afterwards with `./millrace verify MANIFEST`.
+
+    With --to api a request without an answer is sent again until it is acknowledged, as an SDK
+    does, and the manifest says which events were.
 
     Ctrl-C ends the run early: its manifest then tells what was sent until then.
     """
@@ -63,6 +81,9 @@ def simulate(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
+    if to == "api":
+        _to_api(plan, settings, url, key, manifest)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("connecting", total=plan.messages or None)
@@ -99,6 +120,29 @@ def simulate(
             f"[red]{sent.unconfirmed:,} messages were never confirmed by the broker; "
             "the manifest is not exact"
         )
+    typer.echo(path)
+
+
+def _to_api(plan: send.Plan, settings: Settings, url: str, key: str, manifest: Path | None) -> None:
+    from millrace.lab.simulate import api
+
+    key = key or settings.ingest_key.get_secret_value()
+    if not key:
+        raise typer.BadParameter(
+            "give one, or set MILLRACE_INGEST_KEY: ./millrace keys add NAME", param_hint="--key"
+        )
+    place = url or settings.api_url("ingestion")
+    try:
+        taken = api.run(plan, settings, url=place, key=key)
+    except api.RefusedError as error:
+        raise fail(f"{place} refuses the events: {error}") from error
+    path = manifest or settings.home / "manifests" / f"{taken.run_id}.json"
+    taken.write(path)
+    typer.echo(
+        f"{taken.sent:,} events acknowledged, {taken.repeated:,} requests sent again, "
+        f"{taken.unconfirmed:,} events unconfirmed",
+        err=True,
+    )
     typer.echo(path)
 
 

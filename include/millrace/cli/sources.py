@@ -18,9 +18,11 @@ Name = Annotated[str, typer.Argument(help="Name of the source.")]
 def list_(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = False) -> None:
     """Show every source; `ingest status` says how far each is read."""
     from millrace.settings import Settings
+    from millrace.stores import postgres
     from millrace.usecases import sources
 
-    rows = sources.every(Settings())
+    with postgres.connect(Settings()) as connection:
+        rows = sources.every(connection)
     if not (as_json or as_yaml):
         rows = [
             {
@@ -44,11 +46,14 @@ def add(
 ) -> None:
     """Load another topic: its events come to the same tables, through a gate of its own."""
     from millrace.settings import Settings
+    from millrace.stores import postgres
     from millrace.usecases import sources
 
+    settings = Settings()
     new = sources.NewSource(name, topic, owner, description or f"Events of {topic}", partitions)
     try:
-        is_new = sources.add(Settings(), new)
+        with postgres.connect(settings) as connection:
+            is_new = sources.add(connection, settings, new)
     except sources.SourceError as error:
         raise fail(error) from None
     typer.echo(f"source {name} added; topic {topic} {'was made' if is_new else 'is there already'}")
@@ -69,10 +74,13 @@ def disable(name: Name) -> None:
 
 def _switch(name: str, *, is_active: bool) -> None:
     from millrace.settings import Settings
+    from millrace.stores import postgres
     from millrace.usecases import sources
 
+    settings = Settings()
     try:
-        sources.switch(Settings(), name, is_active=is_active)
+        with postgres.connect(settings) as connection:
+            sources.change(connection, settings, name, {"is_active": is_active})
     except sources.SourceError as error:
         raise fail(error) from None
     typer.echo(f"source {name} is {'on' if is_active else 'off'}")

@@ -158,7 +158,7 @@ def run_tests(
     """Run the tests on a stack of their own; further arguments go to pytest.
 
     `./millrace test tests/unit -k waiting` runs some; `./millrace test -- --help` is pytest's own
-    help.
+    help. `./millrace test -n 2 --dist loadfile` shares them out between two processes.
     """
     from millrace.settings import REPOSITORY
 

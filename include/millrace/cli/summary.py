@@ -7,13 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
+from millrace.access import passwords, users
 from millrace.lab.first_look import FirstLook
 from millrace.lab.simulate.manifest import Manifest
 from millrace.settings import Settings
 from millrace.stack import airflow, report
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse as clickhouse_store
-from millrace.stores import sql
+from millrace.stores import postgres, sql
 
 
 def show(look: FirstLook, console: Console) -> None:
@@ -99,6 +100,20 @@ def addresses(stack: Stack) -> list[tuple[str, str, str, str]]:
             secrets["MILLRACE_S3_SECRET_KEY"],
         ),
         ("Kafka", settings.kafka_bootstrap_servers, "", ""),
+        *_query_api(stack),
+        ("Ingest key", secrets["MILLRACE_INGEST_KEY"], "", ""),
     ]
     elsewhere = {"clickhouse", "postgres", "s3", "kafka"} - set(stack.servers)
     return [row for row in rows if not row[0].lower().startswith(tuple(elsewhere))]
+
+
+def _query_api(stack: Stack) -> list[tuple[str, str, str, str]]:
+    """Return where people sign in; with the first admin's password while that still opens."""
+    if "query-api" not in stack.servers:
+        return []
+    password = stack.secrets["MILLRACE_ADMIN_PASSWORD"]
+    with postgres.connect(stack.settings) as connection:
+        opens = passwords.verify(users.password_hash(connection, users.FIRST), password)
+    return [
+        ("Query API", stack.settings.query_url, *((users.FIRST, password) if opens else ("", "")))
+    ]

@@ -24,6 +24,9 @@ def verify(
 ) -> None:
     """Hold the warehouse against a manifest, exactly, and print every difference.
 
+    The manifest of `simulate --to api` says which events were acknowledged: each must be there
+    once, and a user's in their order.
+
     With --conservation it needs no manifest: Kafka's own offsets are held against raw_events, and
     those against events and rejected_events, so that nothing is lost, repeated or unexplained.
     Shares no code with the loader. Exits with 1 if anything differs, with 2 if it can't tell.
@@ -31,9 +34,10 @@ def verify(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from millrace.lab.simulate.acknowledged import Acknowledged
     from millrace.lab.simulate.manifest import Manifest
+    from millrace.lab.verify import acknowledged, simulation
     from millrace.lab.verify import conservation as conserved
-    from millrace.lab.verify import simulation
     from millrace.settings import Settings
 
     if (manifest is None) == (not conservation):
@@ -51,6 +55,8 @@ def verify(
                 report = conserved.verify(
                     settings, topics=topic or (), wait_seconds=wait, on_progress=show
                 )
+            elif taken := Acknowledged.read(manifest):
+                report = acknowledged.verify(taken, settings, wait_seconds=wait, on_progress=show)
             else:
                 sent = Manifest.read(manifest)
                 report = simulation.verify(sent, settings, wait_seconds=wait, on_progress=show)

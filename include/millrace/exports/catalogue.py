@@ -27,6 +27,14 @@ class NotPublishableError(ExportError):
     """The window is not exported now: its gate withholds it, or has not judged it yet."""
 
 
+def runs(
+    connection: psycopg.Connection[DictRow], name: str, before: int, limit: int
+) -> list[dict[str, Any]]:
+    """Return an export's runs, the newest first, that have a smaller number than ``before``."""
+    values = {"name": name, "before": before, "limit": limit}
+    return connection.execute(sql.render("postgres/exports/runs.sql"), values).fetchall()
+
+
 @dataclass(frozen=True)
 class Export:
     """What a run wrote."""
@@ -92,8 +100,7 @@ class Catalogue:
 
     def _end(self, run_id: int, state: str, reason: str) -> None:
         self.postgres.execute(
-            "UPDATE export_runs SET state = %s, reason = %s, ended_at = clock_timestamp() "
-            "WHERE run_id = %s",
+            sql.render("postgres/exports/end_run.sql"),
             [state, reason[:2000], run_id],
         )
 

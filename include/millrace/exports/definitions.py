@@ -149,10 +149,7 @@ def read(connection: psycopg.Connection[DictRow], name: str | None = None) -> li
 
     Raises ``ExportError`` when there is none of that name.
     """
-    query = (
-        "SELECT * FROM export_definitions WHERE CASE WHEN %(name)s::text IS NULL "
-        "THEN is_active ELSE name = %(name)s END ORDER BY name"
-    )
+    query = sql.render("postgres/exports/definitions.sql")
     found = [_definition(row) for row in connection.execute(query, {"name": name})]
     if name and not found:
         raise ExportError(f"no export is named {name}; ./millrace exports list shows them")
@@ -165,23 +162,54 @@ def every(connection: psycopg.Connection[DictRow]) -> list[Definition]:
     return [_definition(row) for row in rows]
 
 
+def overview(connection: psycopg.Connection[DictRow]) -> list[dict[str, Any]]:
+    """Return each export with its last window, and how many windows are not out, and why."""
+    return connection.execute(sql.render("postgres/exports/overview.sql")).fetchall()
+
+
+def seeded(path: Path = SEEDS) -> list[Definition]:
+    """Return the definitions that every installation has. Raises ``ExportError``."""
+    return [parse(entry) for entry in yaml.safe_load(path.read_text())]
+
+
 def apply(settings: Settings, path: Path = SEEDS) -> list[str]:
     """Bring ``export_definitions`` into line with the seeds; return the names in the file.
 
-    A definition that is not in the file is left alone: it was made by someone else. Raises
-    ``ExportError`` naming the export and the field that does not fit.
+    A definition that is not in the file is left alone: it was made by someone else; so is whether
+    one is on. Raises ``ExportError`` naming the export and the field that does not fit.
     """
-    declared = [parse(entry) for entry in yaml.safe_load(path.read_text())]
+    declared = seeded(path)
     with postgres.connect(settings) as connection, connection.transaction():
         for definition in declared:
-            row = {
-                **{key: getattr(definition, key) for key in _FIELDS},
-                "columns": Jsonb([vars(column) for column in definition.columns]),
-                "order_by": list(definition.order_by),
-                "personal_data": str(definition.personal_data),
-            }
-            connection.execute(sql.render("postgres/exports/apply_definition.sql"), row)
+            put(connection, definition)
     return [definition.name for definition in declared]
+
+
+def put(connection: psycopg.Connection[DictRow], definition: Definition) -> None:
+    """Add a definition, or change the one of its name; whether that is on stays."""
+    row = {
+        **{key: getattr(definition, key) for key in _FIELDS},
+        "columns": Jsonb([vars(column) for column in definition.columns]),
+        "order_by": list(definition.order_by),
+        "personal_data": str(definition.personal_data),
+    }
+    connection.execute(sql.render("postgres/exports/apply_definition.sql"), row)
+
+
+def switch(connection: psycopg.Connection[DictRow], name: str, *, on: bool) -> None:
+    """Have an export made, or not any more."""
+    connection.execute("UPDATE export_definitions SET is_active = %s WHERE name = %s", [on, name])
+
+
+def windows_out(connection: psycopg.Connection[DictRow], name: str) -> int:
+    """Return how many windows of an export have files that are to expire, or are being made."""
+    counted = connection.execute(sql.render("postgres/exports/still_needed.sql"), {"name": name})
+    return int(postgres.one(counted)["windows"])
+
+
+def remove(connection: psycopg.Connection[DictRow], name: str) -> None:
+    """Forget an export, of which no window is out (``windows_out``)."""
+    connection.execute("DELETE FROM export_definitions WHERE name = %s", [name])
 
 
 def parse(entry: dict[str, Any]) -> Definition:
@@ -242,10 +270,7 @@ def allowed(connection: psycopg.Connection[DictRow], user: str) -> PersonalData:
 def grant(settings: Settings, user: str, treatment: PersonalData) -> None:
     """Let a user see personal data in on-demand exports as ``treatment`` says."""
     with postgres.connect(settings) as connection:
-        query = (
-            "INSERT INTO export_roles VALUES (%s, %s) "
-            "ON CONFLICT (user_name) DO UPDATE SET personal_data = excluded.personal_data"
-        )
+        query = sql.render("postgres/exports/grant.sql")
         connection.execute(query, [user, str(treatment)])
 
 

@@ -119,7 +119,7 @@ class _Reconciliation:
             if now is None or now["run_id"] != found["run_id"]:
                 return  # a run has published meanwhile
             with self.connection.transaction():
-                # A number that was given anew since stands for another run; this one gets another.
+                # A number that was given again since stands for another run; this one gets another.
                 row = self.connection.execute(
                     sql.render("postgres/exports/adopt_run.sql"), values
                 ).fetchall()[0]
@@ -129,7 +129,7 @@ class _Reconciliation:
                 )
 
     def _forget(self, row: DictRow, place: str) -> None:
-        """Have a window exported anew whose files are gone."""
+        """Have a window exported again whose files are gone."""
         self.said.append(f"{place}: run {row['run_id']} is gone; the window is due again")
         if not self.is_dry:
             with self.connection.transaction():
@@ -137,8 +137,7 @@ class _Reconciliation:
                     "DELETE FROM exported_windows WHERE run_id = %s", [row["run_id"]]
                 )
                 self.connection.execute(
-                    "UPDATE export_runs SET state = 'failed', reason = 'its files are gone' "
-                    "WHERE run_id = %s",
+                    sql.render("postgres/exports/lose_run.sql"),
                     [row["run_id"]],
                 )
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import psycopg
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from millrace.stores import sql
+from millrace.exports.definitions import Definition, ExportError
+from millrace.settings import Settings
+from millrace.stores import clickhouse, sql
+from millrace.stores.errors import first_line
 from millrace.stores.quoting import identifier, literal
 
 Columns = list[dict[str, str]]
@@ -31,6 +36,26 @@ def describe(client: Client, select: str, parameters: Mapping[str, object]) -> C
     """Return the names and types of the columns of a SELECT."""
     rows = client.query(f"DESCRIBE ({select})", parameters=dict(parameters)).result_rows
     return [{"name": row[0], "type": row[1]} for row in rows]
+
+
+def check(settings: Settings, definition: Definition) -> Columns:
+    """Return the columns that an export would have, without making it.
+
+    Raises ``ExportError`` with what ClickHouse says against it.
+    """
+    now = datetime.now(UTC)
+    names = ("window_start", "window_end", "snapshot_at")
+    bound = {**dict.fromkeys(names, now), "hash_key": ""}
+    select = definition.select(settings, definition.personal_data)
+    with clickhouse.connect(settings, "exporter") as client:
+        try:
+            return describe(client, select, bound)
+        except OperationalError:
+            raise
+        except DatabaseError as error:
+            raise ExportError(
+                f"export {definition.name}: ClickHouse refuses it: {first_line(error, 500)}"
+            ) from error
 
 
 def structure(columns: Columns) -> str:

@@ -119,7 +119,7 @@ class Exporter:
         condition: str,
         parameters: Mapping[str, object],
     ) -> None:
-        """Publish a window anew from the files in its folder, ``place``, without some rows.
+        """Publish a window again from the files in its folder, ``place``, without some rows.
 
         Those are the rows that ``condition`` finds with ``parameters``. The columns are those of
         the files, whatever the definition says today. The old files stay.

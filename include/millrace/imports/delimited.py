@@ -174,7 +174,7 @@ class Delimited:
 
     @contextmanager
     def keeping(self, path: Path) -> Iterator[Keeper]:
-        """Open another file, made anew, for rows of this one, with the same header."""
+        """Open another file, recreated, for rows of this one, with the same header."""
         with text_files.written(path, self.encoding) as file:
             file.write(text_files.ended(self.header))
             yield _Keeper(file)

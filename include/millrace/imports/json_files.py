@@ -41,7 +41,7 @@ class JsonLines:
 
     @contextmanager
     def keeping(self, path: Path) -> Iterator[Keeper]:
-        """Open another file, made anew, for rows of this one."""
+        """Open another file, recreated, for rows of this one."""
         with text_files.written(path, self.encoding) as file:
             yield _Keeper(file)
 

@@ -52,7 +52,7 @@ class Parquet:
 
     @contextmanager
     def keeping(self, path: Path) -> Iterator[Keeper]:
-        """Open another file, made anew, for rows of this one."""
+        """Open another file, recreated, for rows of this one."""
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetWriter(path, self.schema) as writer:

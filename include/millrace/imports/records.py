@@ -52,4 +52,4 @@ class Rows(Protocol):
         """Yield every row in order. Raises ``FileError``, or ``OSError``."""
 
     def keeping(self, path: Path) -> AbstractContextManager[Keeper]:
-        """Open another file, made anew, for rows of this one."""
+        """Open another file, recreated, for rows of this one."""

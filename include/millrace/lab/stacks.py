@@ -14,12 +14,25 @@ from millrace.settings import PORTS
 from millrace.stack.stack import Stack
 from millrace.usecases import up
 
+RESERVATION = 19
+"""The offset of a port that no server has: who takes a port base keeps it bound."""
 
-def free_port_base() -> int:
-    """Return a port base all of whose ports are free, below the range of outgoing connections."""
+
+@contextmanager
+def port_base() -> Iterator[int]:
+    """Take a port base all of whose ports are free; no other process is given it meanwhile.
+
+    Its ports are below the range of outgoing connections.
+    """
     for base in random.SystemRandom().sample(range(12_000, 31_000, 20), 200):
-        if all(_is_free(base + offset) for offset in PORTS.values()):
-            return base
+        with socket.socket() as reservation:
+            try:
+                reservation.bind(("127.0.0.1", base + RESERVATION))
+            except OSError:
+                continue
+            if all(_is_free(base + offset) for offset in PORTS.values()):
+                yield base
+                return
     raise RuntimeError("no 20 neighbouring ports are free between 12000 and 31000")
 
 
@@ -45,20 +58,20 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def running(home: Path, *, with_airflow: bool, **extra: str) -> Iterator[Stack]:
+def running(
+    home: Path, *, with_airflow: bool, with_apis: bool | None = None, **extra: str
+) -> Iterator[Stack]:
     """Bring up a stack of its own in ``home``; take it down whatever happens.
 
+    The APIs are there with Airflow, unless ``with_apis`` says otherwise.
     ``extra`` are further environment variables (``MILLRACE_…``) of the stack.
     """
-    environment = {
-        "MILLRACE_HOME": str(home),
-        "MILLRACE_PORT_BASE": str(free_port_base()),
-        **extra,
-    }
-    with variables(environment):
-        stack = Stack(with_airflow=with_airflow)
-    try:
-        steps.run(up.steps(stack))
-        yield stack
-    finally:
-        stack.shutdown()
+    with port_base() as base:
+        environment = {"MILLRACE_HOME": str(home), "MILLRACE_PORT_BASE": str(base), **extra}
+        with variables(environment):
+            stack = Stack(with_airflow=with_airflow, with_apis=with_apis)
+        try:
+            steps.run(up.steps(stack))
+            yield stack
+        finally:
+            stack.shutdown()

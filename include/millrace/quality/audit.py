@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -26,11 +27,11 @@ from millrace.stores import clickhouse, errors, postgres, sql
 
 log = logging.getLogger(__name__)
 
-WITHDRAWN = "Ingest fills it."
-"""What is expected of a rollup, and not so while its view is taken out of the path of ingest."""
+WITHDRAWN = ("Ingest fills this table.", "Ingest no longer fills this table.")
+"""What is so of a rollup, and what while one of its views is taken out of the path of ingest."""
 
-UNDERSTOOD = "What is expected of it can be checked."
-"""What is not so where a suite names an unknown expectation, or its window can't be read."""
+UNDERSTOOD = "What is expected of this dataset can be checked."
+"""What could not be done where a suite names an unknown expectation, or a window can't be read."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -74,6 +75,17 @@ def audit_window(settings: Settings, window: Window, dataset: str = "") -> list[
     return run(settings, [(suite, window) for suite in sorted(chosen, key=pending.order)])
 
 
+def audit_range(
+    settings: Settings, windows: list[Window], dataset: str = ""
+) -> Iterator[tuple[Window, list[Audit]]]:
+    """Audit windows again, the newest first, and yield each when it is settled.
+
+    What is settled stays, however the range ends; asked again for the rest, it goes on there.
+    """
+    for window in sorted(windows, reverse=True):
+        yield window, audit_window(settings, window, dataset)
+
+
 def run(
     settings: Settings, pairs: list[tuple[Suite, Window]], *, covers_until: datetime = EPOCH
 ) -> list[Audit]:
@@ -96,7 +108,7 @@ def run(
                 made = checkpoints.run(window, [suite for suite, _ in group])
                 for audit in made:
                     if (reason := lacking.get(suites[audit.dataset].table)) is not None:
-                        audit.findings.append(_not_run(WITHDRAWN, reason))
+                        audit.findings.append(_not_filled(reason))
                     if suites[audit.dataset].publishes:
                         publication.publish(connection, suites[audit.dataset], audit)
                 docs.upload(settings, [docs.write_report(settings, audit) for audit in made])
@@ -152,7 +164,7 @@ class _Checkpoints:
         for suite in suites:
             report = docs.page_of(suite.dataset, window, checked_at)
             findings = (
-                [_not_run(UNDERSTOOD, broken[suite.dataset])]
+                [_not_run(broken[suite.dataset])]
                 if suite.dataset in broken
                 else [_finding(r) for r in results[_label(suite, window)].results]
             )
@@ -161,8 +173,13 @@ class _Checkpoints:
         return audits
 
 
-def _not_run(expectation: str, reason: str) -> Finding:
-    return Finding(expectation, "critical", is_success=False, observed={"error": reason})
+def _not_run(error: str) -> Finding:
+    return Finding(UNDERSTOOD, "", "critical", is_success=False, observed={"error": error})
+
+
+def _not_filled(reason: str) -> Finding:
+    examples = [{"reason": reason}]
+    return Finding(*WITHDRAWN, "critical", is_success=False, observed={}, examples=examples)
 
 
 def _label(suite: Suite, window: Window) -> str:
@@ -208,9 +225,12 @@ def _finding(result: Any) -> Finding:
         observed["error"] = _error(result.exception_info)
     arguments = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "severity")}
     query = arguments.pop("unexpected_rows_query", "")
+    if query or config.type == "expect_table_row_count_to_be_between":
+        observed["unit"] = "case" if query else "row"
     listed = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
     return Finding(
-        expectation=config.description or config.type,
+        expectation=config.description,
+        otherwise=config.meta["otherwise"],
         severity=str(severity),
         is_success=bool(result.success),
         observed=_plain(observed),
@@ -228,9 +248,9 @@ def _error(raised: dict[str, Any] | None) -> str:
     """Return the message of an expectation that could not be run; empty if it could."""
     if not raised:
         return ""
-    if "exception_message" in raised:
-        return str(raised["exception_message"] or "")[:500]
-    return "; ".join(str(one.get("exception_message")) for one in raised.values())[:500]
+    each = [raised] if "exception_message" in raised else raised.values()
+    said = [str(one["exception_message"] or "").removeprefix("Orig exception: ") for one in each]
+    return "; ".join(dict.fromkeys(said))[:500]
 
 
 def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
@@ -248,8 +268,10 @@ def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
             [
                 *window(audit),
                 found.expectation,
+                found.statement,
                 found.severity,
                 found.is_success,
+                found.is_checked,
                 json.dumps(found.observed | {"examples": found.examples[:5]}),
                 audit.report,
                 audit.checked_at,
@@ -259,7 +281,8 @@ def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
         ],
         column_names=[
             *columns,
-            *("expectation", "severity", "is_success", "observed", "report", "checked_at"),
+            *("expectation", "statement", "severity", "is_success", "is_checked"),
+            *("observed", "report", "checked_at"),
         ],
     )
     client.insert(
@@ -269,6 +292,7 @@ def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
                 *window(audit),
                 len(audit.failures),
                 len(audit.warnings),
+                len(audit.unchecked),
                 audit.report,
                 covers_until,
                 audit.checked_at,
@@ -277,7 +301,7 @@ def _keep(client: Client, audits: list[Audit], covers_until: datetime) -> None:
         ],
         column_names=[
             *columns,
-            *("failures", "warnings", "report", "covers_until", "checked_at"),
+            *("failures", "warnings", "unchecked", "report", "covers_until", "checked_at"),
         ],
     )
 

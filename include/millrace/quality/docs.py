@@ -10,11 +10,15 @@ from __future__ import annotations
 import json
 import mimetypes
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import sha256
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +28,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from minio.deleteobjects import DeleteObject
 from psycopg.rows import DictRow
 
-from millrace.quality import model
+from millrace.contract import runbooks
+from millrace.quality import calendar, metrics, wording
 from millrace.quality.model import Audit
 from millrace.quality.windows import Window
 from millrace.settings import Settings
-from millrace.stores import objects, sql
+from millrace.stores import clickhouse, objects, postgres, sql
 
 PREFIX = "data_docs"
 KEPT_FOR = timedelta(days=14)
 """How long a report stays; results stay in ``quality_results`` as long as events do."""
 
 FRONT_PAGE = "index.html"
+RUNBOOK = "docs/runbooks/window_withheld.md"
+STALLED = "docs/runbooks/pipeline_stalled.md"
+STALE_AFTER = timedelta(minutes=15)
+"""Age of the newest audit from which the overviews warn: there is one every five minutes."""
+
 SERVED_AT = "/data-docs"
 """Where the Airflow plugin ``millrace_data_docs`` serves the pages."""
 
@@ -57,26 +67,37 @@ def link(settings: Settings, page: str) -> str:
 
 @lru_cache(maxsize=1)
 def _pages() -> Environment:
-    return Environment(
+    pages = Environment(
         loader=PackageLoader("millrace.quality"),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.globals["say"] = wording
+    return pages
 
 
 def _write(settings: Settings, page: str, template: str, **values: Any) -> Path:
     path = site(settings) / page
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = _pages().get_template(template).render(now=datetime.now(UTC), **values)
+    text = _pages().get_template(template).render(**values)
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def write_report(settings: Settings, audit: Audit) -> Path:
     """Write the page of an audit; return its path."""
-    return _write(settings, audit.report, "report.html", audit=audit, root="../../")
+    return _write(
+        settings,
+        audit.report,
+        "report.html",
+        root="../../",
+        audit=audit,
+        bad=[found for found in audit.failures if found.is_checked],
+        moment=audit.checked_at,
+        runbook=runbooks.link(settings, RUNBOOK),
+    )
 
 
 def write_overview(
@@ -85,38 +106,76 @@ def write_overview(
     """Write the page that says in one screen what is wrong now, and the history; return both."""
 
     def rows(name: str) -> list[dict[str, Any]]:
-        return list(client.query(sql.render(f"clickhouse/quality/{name}.sql")).named_results())
+        answer = client.query(sql.render(f"clickhouse/quality/{name}.sql")).named_results()
+        return [{key: _aware(value) for key, value in row.items()} for row in answer]
 
-    windows = connection.execute(sql.render("postgres/quality/withheld.sql")).fetchall()
+    now = datetime.now(UTC)
+    withheld = connection.execute(sql.render("postgres/quality/withheld.sql")).fetchall()
     audits = rows("front_audits")
-    reports = {(a["dataset"], a["window_start"], a["window_end"]): a["report"] for a in audits}
-    for window in windows:
-        bounds = (window["window_start"], window["window_end"])
-        naive = [moment.astimezone(UTC).replace(tzinfo=None) for moment in bounds]
-        window["report"] = reports.get((window["dataset"], *naive), "")
+    by_window = {(a["dataset"], a["window_start"], a["window_end"]): a for a in audits}
+    for one in withheld:
+        bounds = [one[key].astimezone(UTC) for key in ("window_start", "window_end")]
+        audit = by_window.get((one["dataset"], *bounds))
+        one["label"] = Window(bounds[0], bounds[1], "").label
+        one["report"] = audit["report"] if audit else ""
+        one["state"] = calendar.state(audit) if audit and audit["failures"] else "bad"
     results = rows("front_results")
     for result in results:
         observed = json.loads(result["observed"] or "{}")  # an erasure may have emptied it
-        result["found"] = model.short(observed, observed.get("examples", []))
-    strips = [
-        (kind, [(dataset, list(found)) for dataset, found in groupby(group, _dataset)])
-        for kind, group in groupby(audits, lambda audit: audit["window_kind"])
-    ]
+        result["found"] = wording.found(observed, observed.get("examples", []))
+        result["label"] = Window(result["window_start"], result["window_end"], "").label
+    about = {
+        "root": "",
+        # What counts is when something was last looked at, not when the page was written.
+        "moment": max((audit["checked_at"] for audit in audits), default=now),
+        "stale_after": STALE_AFTER // timedelta(minutes=1),
+        "runbook": runbooks.link(settings, RUNBOOK),
+        "stalled": runbooks.link(settings, STALLED),
+    }
     front = _write(
         settings,
         FRONT_PAGE,
         "front_page.html",
-        root="",
-        withheld=windows,
+        **about,
+        withheld=[one for one in withheld if not one["is_derived"]],
+        derived=sorted({one["dataset"] for one in withheld if one["is_derived"]}),
         results=results,
         metrics=rows("front_metrics"),
-        anomalies=rows("front_anomalies"),
+        meanings=metrics.MEANINGS,
+        anomalies=[one | {"words": _unusual(one)} for one in rows("front_anomalies")],
     )
-    return [front, _write(settings, "history.html", "history.html", root="", strips=strips)]
+    calendars = [
+        (
+            kind,
+            [
+                (dataset, calendar.rows(kind, list(found), now, KEPT_FOR))
+                for dataset, found in groupby(group, itemgetter("dataset"))
+            ],
+        )
+        for kind, group in groupby(audits, itemgetter("window_kind"))
+    ]
+    states, titles = calendar.STATES, calendar.TITLES
+    history = {**about, "calendars": calendars, "states": states, "titles": titles}
+    return [front, _write(settings, "history.html", "history.html", **history)]
 
 
-def _dataset(audit: dict[str, Any]) -> str:
-    return str(audit["dataset"])
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
+def _unusual(one: dict[str, Any]) -> str:
+    """Return an anomaly in words."""
+    where = f" with {one['dimension'].replace('=', ' ')}" if one["dimension"] else ""
+    value, usual = wording.number(one["value"]), wording.number(one["expected"])
+    return {
+        "volume": f"{one['event_type']} events{where}: {value} in the hour, usually about {usual}.",
+        "freshness": f"{one['event_type']} events{where}: the slowest of twenty was read {value} s "
+        f"after it was sent, usually {usual} s.",
+        "distribution": f"{one['event_type']} events: shares by {one['dimension']} have shifted "
+        f"(index {value}; up to {usual} is chance).",
+        "user_rate": f"User {one['dimension'].rpartition('=')[2]}: {value} events in the window, "
+        f"usually at most about {usual}.",
+    }.get(one["kind"], f"{one['kind']}: {value}, usually {usual}")
 
 
 def upload(settings: Settings, pages: Iterable[Path]) -> int:
@@ -147,14 +206,73 @@ def upload(settings: Settings, pages: Iterable[Path]) -> int:
 def read(settings: Settings, page: str) -> tuple[bytes, str]:
     """Return a page from object storage and its media type.
 
-    Raises ``minio.error.S3Error`` with the code ``NoSuchKey`` when it is not there.
+    Raises ``FileNotFoundError`` when it is not there, ``minio.error.S3Error`` when the storage
+    refuses.
     """
-    response = objects.connect(settings).get_object(settings.s3_bucket, f"{PREFIX}/{page}")
+    if {"", ".", ".."} & set(page.split("/")):  # a server that keeps objects as files follows them
+        raise FileNotFoundError(page)
+    content = objects.read(settings, f"{PREFIX}/{page}")
+    return content, mimetypes.guess_type(page)[0] or "application/octet-stream"
+
+
+def missing(page: str) -> str:
+    """Return a page that says that ``page`` is not there, and where to go instead."""
+    return (
+        _pages()
+        .get_template("missing.html")
+        .render(root="../" * page.count("/"), page=page, front_page=FRONT_PAGE, days=KEPT_FOR.days)
+    )
+
+
+@lru_cache(maxsize=1)
+def content_security_policy() -> str:
+    """Return the policy that browsers hold the pages to: their own script, and nothing from afar.
+
+    Pages show what senders sent. A script that got into one all the same does not run, since the
+    policy names the one that does by its digest.
+    """
+    script = _pages().get_template("layout.js").render()
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def erase(settings: Settings, users: Collection[int]) -> list[str]:
+    """Delete the reports that quote people, once their rows are gone; return which.
+
+    They are those whose findings an erasure has emptied, and those that name one of the users. The
+    overviews are rewritten. Raises ``minio.error.S3Error`` when the storage refuses.
+    """
+    names = re.compile(rf"(?<!\w)(?:{'|'.join(map(str, users))})(?!\w)")
+    store = objects.connect(settings)
+    with clickhouse.connect(settings, "quality") as client, postgres.connect(settings) as ledger:
+        reports = client.query(
+            sql.render("clickhouse/quality/failed_reports.sql"),
+            parameters={"since": datetime.now(UTC) - KEPT_FOR},
+        ).result_rows
+        gone = [
+            report for report, is_emptied in reports
+            if is_emptied or names.search(_text(settings, report))
+        ]  # fmt: skip
+        for report in gone:
+            store.remove_object(settings.s3_bucket, f"{PREFIX}/{report}")
+            (site(settings) / report).unlink(missing_ok=True)
+        if gone:
+            upload(settings, write_overview(settings, client, ledger))
+    return gone
+
+
+def _text(settings: Settings, page: str) -> str:
+    """Return a page, from here or from object storage; empty if it is in neither."""
+    path = site(settings) / page
+    if path.exists():
+        return path.read_text(encoding="utf-8")
     try:
-        return response.read(), mimetypes.guess_type(page)[0] or "application/octet-stream"
-    finally:
-        response.close()
-        response.release_conn()
+        return read(settings, page)[0].decode()
+    except FileNotFoundError:
+        return ""
 
 
 def forget_old(settings: Settings) -> None:

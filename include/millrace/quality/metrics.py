@@ -20,6 +20,15 @@ TARGETS = {
 }
 """Least share of good ones, by metric."""
 
+MEANINGS = {
+    "completeness": "messages received that became an event or were rejected",
+    "consistency": "those messages that became exactly one of the two, once",
+    "timeliness": "events read within a minute of reaching Kafka",
+    "uniqueness": "events whose id no other event of the hour has",
+    "accuracy": "sampled events whose id, user and type are those of the message",
+}
+"""What each metric is the share of, for people."""
+
 ON_TIME_SECONDS = 60
 SAMPLED_EVENTS = 200_000
 """Events of an hour that accuracy reads again, about."""

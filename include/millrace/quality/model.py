@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from millrace.quality import wording
 from millrace.quality.suites import LIMIT
 from millrace.quality.windows import Window
 
@@ -19,12 +20,27 @@ class Finding:
     """The result of one expectation."""
 
     expectation: str
+    """What is so when it holds."""
+    otherwise: str
+    """What is so when it does not hold."""
     severity: str
     is_success: bool
     observed: dict[str, Any]
     check: str = ""
     """What was run: SQL, or the expectation with its arguments."""
     examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether it could be checked at all: one that could not says nothing of the data."""
+        return "error" not in self.observed
+
+    @property
+    def statement(self) -> str:
+        """What is so, or what is not known."""
+        if not self.is_checked:
+            return f"It is not known whether this holds: {self.expectation}"
+        return self.expectation if self.is_success else self.otherwise
 
     @property
     def is_cut(self) -> bool:
@@ -45,34 +61,25 @@ class Audit:
 
     @property
     def failures(self) -> list[Finding]:
-        """What failed and withholds the window."""
+        """What withholds the window: it is critical, and does not hold or could not be checked."""
         return [f for f in self.findings if not f.is_success and f.severity == "critical"]
 
     @property
     def warnings(self) -> list[Finding]:
-        """What failed and is only reported."""
+        """What does not hold or could not be checked, and is only reported."""
         return [f for f in self.findings if not f.is_success and f.severity != "critical"]
+
+    @property
+    def unchecked(self) -> list[Finding]:
+        """Failures that could not be checked: they say nothing of the data."""
+        return [f for f in self.failures if not f.is_checked]
 
     def summary(self) -> str:
         """Return a few lines that a person can act on."""
         verdict = "WITHHELD" if self.failures else "published"
         lines = [f"{self.dataset} {self.window.label}: {verdict}"]
         for found in [*self.failures, *self.warnings]:
-            said = short(found.observed, found.examples)
-            lines.append(f"  {found.severity}: not so: {found.expectation} ({said})")
+            state = found.severity if found.is_checked else f"{found.severity}, could not run"
+            said = wording.found(found.observed, found.examples, at_least=found.is_cut)
+            lines.append(f"  {state}: {found.statement} ({said})")
         return "\n".join([*lines, f"  report: {self.link}"])
-
-
-def short(observed: dict[str, Any], examples: list[dict[str, Any]]) -> str:
-    """Return what an expectation found, in a line."""
-    parts = []
-    if "unexpected_count" in observed:
-        parts.append(f"{observed['unexpected_count']:,} of {observed['element_count']:,}")
-    elif "error" in observed:
-        parts.append(observed["error"])
-    elif not examples:
-        parts.append(f"found {observed.get('observed_value')}")
-    if examples:
-        pairs = ", ".join(f"{key} = {value}" for key, value in examples[0].items())
-        parts.append(f"for example {pairs}")
-    return ", ".join(parts)[:300]

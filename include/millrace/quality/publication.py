@@ -29,7 +29,7 @@ def publish(connection: psycopg.Connection[DictRow], suite: Suite, audit: Audit)
             "dataset": suite.dataset,
             "start": audit.window.start,
             "end": audit.window.end,
-            "reason": " ".join(found.expectation for found in audit.failures),
+            "reason": " ".join(found.statement for found in audit.failures),
             "made_from": list(suite.made_from),
         },
     )

@@ -20,7 +20,7 @@ KEYS = {
 }
 LIMIT = 20
 """Rows that a query may find: enough to say what is wrong."""
-OWN_KEYS = {"expect", "windows", "query"}
+OWN_KEYS = {"expect", "windows", "query", "otherwise"}
 LISTS = {"rejection_reasons": list(REASONS)}
 """Lists of the contract that a suite names in the place of a list of its own."""
 
@@ -31,6 +31,9 @@ class Suite:
 
     ``where`` is for datasets whose windows are not a range of ``time_column``; ``made_from`` names
     datasets without whose publication a window of this one is not published either.
+
+    Each expectation has a ``description``, which is true when it holds, and ``otherwise``, which is
+    true when it does not.
     """
 
     dataset: str
@@ -52,6 +55,13 @@ class Suite:
             raise ValueError(f"windows: {sorted(unknown)} are not among {', '.join(KINDS)}")
         if self.publishes and not self.time_column:
             raise ValueError("publishes: needs a time_column, whose windows are published")
+        for entry in self.expectations:
+            said = [entry.get(key) or "" for key in ("description", "otherwise")]
+            if not all(said) or said[0] == said[1]:
+                raise ValueError(
+                    f"{entry.get('expect')}: needs a description, which is so when it holds, and "
+                    "otherwise: what is so when it does not"
+                )
 
     @property
     def table(self) -> str:
@@ -138,6 +148,7 @@ def build(suite: Suite, window: Window) -> list[Any]:
     built = []
     for entry in suite.expectations_for(window.kind):
         options = {key: value for key, value in entry.items() if key not in OWN_KEYS}
+        options["meta"] = {"otherwise": entry["otherwise"]}
         try:
             if isinstance(name := options.get("value_set"), str):
                 options["value_set"] = LISTS[name]

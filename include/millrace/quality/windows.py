@@ -63,3 +63,13 @@ def closed_windows(kind: str, now: datetime) -> list[Window]:
         found.append(window)
         window = window_at(kind, window.start - timedelta(seconds=1))
     return found[::-1]
+
+
+def windows_between(kind: str, start: datetime, end: datetime) -> list[Window]:
+    """Return the windows of a kind that have a part in ``[start, end)``, oldest first."""
+    found = []
+    window = window_at(kind, start)
+    while window.start < end:
+        found.append(window)
+        window = window_at(kind, window.end)
+    return found

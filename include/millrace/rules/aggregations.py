@@ -1,8 +1,9 @@
 """Aggregation rules: numbers over accepted events, as metrics beside those of dbt.
 
 They are views over ``events``, so late events and rebuilt days are in them at once, and a new rule
-has its past. ``rule_metrics`` holds the numbers and ``rule_metric_definitions`` what they mean; the
-dbt models ``metrics`` and ``metric_definitions`` read both.
+has its past. ``rule_metrics`` holds the numbers, ``rule_metric_definitions`` what they mean, and
+``rule_metric_rollups`` how they are computed; the dbt models ``metrics``, ``metric_definitions``
+and ``metric_rollups`` read them.
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ class Aggregation:
     conditions: tuple[str, ...]
     present: str
 
+    @property
+    def condition(self) -> str:
+        """Which events count; empty: all."""
+        return " AND ".join(self.conditions)
+
 
 def compile_aggregation(rule: Rule) -> Aggregation:
     """Return the parts of the SELECT that an aggregation rule is."""
@@ -126,7 +132,10 @@ def publish(client: Client, settings: Settings, rules: list[Rule]) -> bool:
     meanings = sql.render(
         "clickhouse/rules/metric_definitions.sql", aggregations=wanted, literal=literal
     )
-    mark = hashlib.sha256((numbers + meanings).encode()).hexdigest()
+    rollups = sql.render(
+        "clickhouse/rules/metric_rollups.sql", aggregations=wanted, literal=literal
+    )
+    mark = hashlib.sha256((numbers + meanings + rollups).encode()).hexdigest()
     found = client.query(sql.render("clickhouse/rules/published_mark.sql")).result_rows
     if found and mark in found[0][0]:
         return False
@@ -137,6 +146,7 @@ def publish(client: Client, settings: Settings, rules: list[Rule]) -> bool:
         on_cluster=on_cluster,
         numbers=numbers,
         meanings=meanings,
+        rollups=rollups,
         mark=mark,
     ):
         client.command(statement)

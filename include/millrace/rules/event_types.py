@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from millrace.contract.errors import RuleError
@@ -49,7 +50,22 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name).casefold()
 
 
+def add(connection: Connection, name: str, description: str, owner: str) -> None:
+    """Let events of a new type pass. Raises ``RuleError`` for a name that nobody means."""
+    check_name(connection, name)
+    values = {"event_type": name, "description": description, "owner": owner}
+    connection.execute(sql.render("postgres/rules/add_event_type.sql"), values)
+
+
+def change(connection: Connection, name: str, wanted: Mapping[str, object]) -> None:
+    """Set ``description``, ``owner`` or ``is_active``; what is not in ``wanted`` stays."""
+    values = {"description": None, "owner": None, "is_active": None, **wanted}
+    connection.execute(
+        sql.render("postgres/rules/change_event_type.sql"), values | {"event_type": name}
+    )
+
+
 def retire(connection: Connection, name: str) -> None:
     """Have events of a type rejected from now on. Raises ``RuleError`` if it is unknown."""
     find(connection, name)
-    connection.execute("UPDATE event_types SET is_active = false WHERE event_type = %s", [name])
+    change(connection, name, {"is_active": False})

@@ -126,7 +126,7 @@ def validate(rule: Rule) -> None:
     if rule.mode not in ("enforce", "warn", "shadow"):
         raise RuleError(f"rule {rule.name}: mode is {rule.mode!r}, must be enforce, warn or shadow")
     if rule.rule_type != "validation" and rule.mode == "warn":
-        raise RuleError(f"rule {rule.name}: mode warn is for validations only")
+        raise RuleError(f"rule {rule.name}: mode is 'warn', which is for validations only")
     key = KEY_OF_TYPE[rule.rule_type]
     branches = _branches(key)
     kind = rule.config.get(key)

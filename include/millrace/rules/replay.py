@@ -26,7 +26,7 @@ from millrace.contract.failures import REASONS
 from millrace.contract.gate import Gate
 from millrace.rules import gate, repair
 from millrace.settings import Settings
-from millrace.stores import clickhouse, headers, postgres, sql
+from millrace.stores import clickhouse, headers, kafka, postgres, sql
 from millrace.stores.transactions import BY_KEY, Item, Stream
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ SHOWN = 600
 """So much of a message is shown in a preview."""
 
 CHUNK = 1_000
+
+STREAM = "millrace.replays."
+"""Before a replay's number: the name under which Kafka keeps how far it came."""
 
 HEADER_REPLAY, HEADER_ORIGIN = f"{headers.PREFIX}replay", f"{headers.PREFIX}origin"
 """Say which replay sent a message, and where it was rejected."""
@@ -213,7 +216,7 @@ def send(settings: Settings, replay_id: int) -> int:
     when there is no such replay.
     """
     with (
-        closing(Stream(settings, f"millrace.replays.{replay_id}")) as stream,
+        closing(Stream(settings, f"{STREAM}{replay_id}")) as stream,
         clickhouse.connect(settings, "loader") as client,
         postgres.connect(settings) as connection,
     ):
@@ -373,6 +376,20 @@ def settle(settings: Settings, replay_id: int) -> dict[str, int]:
                 [replay_id],
             )
     return found
+
+
+def skip_numbers(settings: Settings) -> None:
+    """Give no later replay the number of one that PostgreSQL forgot by a restore.
+
+    Kafka still has that one's place, from which the later one would go on. Raises
+    ``confluent_kafka.KafkaException`` when no broker answers.
+    """
+    client = kafka.admin(settings)  # lives until the answer is there
+    groups = client.list_consumer_groups(request_timeout=kafka.ANSWER_SECONDS).result().valid
+    names = [group.group_id for group in groups if group.group_id.startswith(STREAM)]
+    if last := max((int(name.removeprefix(STREAM)) for name in names), default=0):
+        with postgres.connect(settings) as connection:
+            connection.execute(sql.render("postgres/rules/skip_replays.sql"), {"last": last})
 
 
 def _place(origin: str) -> dict[str, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import psycopg
@@ -16,6 +14,7 @@ from millrace.contract.errors import RuleError
 from millrace.rules.model import Rule, validate
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import sql
+from millrace.stores.postgres import change as change
 
 Connection = psycopg.Connection[DictRow]
 SEEDS = REPOSITORY / "include" / "seeds"
@@ -49,16 +48,6 @@ def find_rule(connection: Connection, name: str) -> Rule:
     raise RuleError(f"there is no rule {name!r}; './millrace rules list' shows all")
 
 
-@contextmanager
-def change(connection: Connection, actor: str | None = None) -> Iterator[Connection]:
-    """Open a transaction whose changes ``audit_logs`` puts down to ``actor`` (or the login)."""
-    with connection.transaction():
-        connection.execute(
-            "SELECT set_config('millrace.actor', %s, true)", [actor or getpass.getuser()]
-        )
-        yield connection
-
-
 def put_rule(connection: Connection, rule: Rule) -> None:
     """Add a rule, or change the one of its name; its version grows with every change.
 
@@ -85,8 +74,14 @@ def set_column(
     column: Literal["mode", "is_active", "priority"],
     value: object,
 ) -> None:
-    """Set ``mode``, ``is_active`` or ``priority`` of a rule. Raises ``RuleError`` if unknown."""
-    find_rule(connection, name)
+    """Set ``mode``, ``is_active`` or ``priority`` of a rule.
+
+    Raises ``RuleError`` if the rule is unknown, or can't be so.
+    """
+    rule = find_rule(connection, name)
+    if column != "is_active":
+        changed: dict[str, Any] = {column: value}
+        validate(replace(rule, **changed))
     statement = sql.render("postgres/rules/set_column.sql", column=column)
     connection.execute(statement, {"name": name, "value": value})
 

@@ -4,39 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from millrace.contract.agents import BROWSERS, DEVICES, SYSTEMS, Tokens
 from millrace.rules.expressions import Fields, text_of
 from millrace.rules.model import Rule
 from millrace.stores.quoting import literal
 
-BROWSERS = (
-    ("edge", "Edg"),
-    ("opera", "OPR/|Opera"),
-    ("samsung", "SamsungBrowser"),
-    ("firefox", "Firefox|FxiOS"),
-    ("chrome", "Chrome|CriOS"),
-    ("safari", "Safari"),
-)
-SYSTEMS = (
-    ("ios", "iPhone|iPad|iPod"),
-    ("android", "Android"),
-    ("windows", "Windows"),
-    ("macos", "Mac OS X|Macintosh"),
-    ("chromeos", "CrOS"),
-    ("linux", "Linux"),
-)
-DEVICES = (
-    ("bot", "(?i)(?:^|[^u]|(?:^|[^c])u)bot|crawl|spider|slurp"),  # Cubot makes phones
-    ("tablet", "iPad|Kindle|PlayBook|(?i)tablet(?:[^ ]|$| [^p])"),  # Tablet PC is Windows
-    ("mobile", "(?i)mobile|iphone|ipod"),
-    ("tv", r"(?i)smart-?tv|appletv|googletv|androidtv|\btv\b|\bcrkey\b|\bbravia\b|\baft[a-z]+\b"),
-    ("tablet", "Android"),  # a phone's says Mobile
-    ("desktop", "Windows|Macintosh|X11|CrOS|Linux"),
-)
-"""Tokens of user agents, first match wins; the order is the one browsers' own tokens call for
-(every Chrome says Safari too, every Edge says Chrome)."""
 
-
-def _first_match(text: str, tokens: tuple[tuple[str, str], ...]) -> str:
+def _first_match(text: str, tokens: Tokens) -> str:
     cases = ", ".join(f"match({text}, {literal(rx)}), {literal(name)}" for name, rx in tokens)
     return f"if({text} = '', '', multiIf({cases}, ''))"
 

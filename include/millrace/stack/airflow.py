@@ -85,11 +85,13 @@ def environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
 
 
 def write_password(settings: Settings, secrets: dict[str, str]) -> None:
-    """Write the file in which Airflow's SimpleAuthManager looks its passwords up."""
+    """Write the file of passwords: the administrator's, and the query API's account's."""
     path = settings.home / "airflow" / "passwords.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump({USER: secrets["MILLRACE_AIRFLOW_PASSWORD"]}, file)
+        query = settings.airflow_query_password.get_secret_value()
+        passwords = {USER: secrets["MILLRACE_AIRFLOW_PASSWORD"]}
+        json.dump(passwords | {settings.airflow_query_user: query}, file)
 
 
 def migrate(settings: Settings, environment: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from millrace.backups import gateway
+from millrace.backups import gateway, wal
 from millrace.settings import Settings
 from millrace.stack.server import Server
 
@@ -28,7 +28,7 @@ def servers(settings: Settings) -> Iterable[Server]:
     yield Server(
         name="wal_archiver",
         command=[sys.executable, "-m", "millrace.backups.wal"],
-        check=lambda: None,
+        check=lambda: wal.check(settings),
         directory=settings.home / "wal",
         group="backups",
     )

@@ -7,7 +7,20 @@ import os
 import secrets
 from pathlib import Path
 
-ACCOUNTS = ("LOADER", "DBT", "QUALITY", "ALERTS", "EXPORTER", "BACKUP", "OPERATOR", "READER")
+from millrace.access import keys, tokens
+
+ACCOUNTS = (
+    "LOADER",
+    "INGESTION",
+    "QUERY",
+    "DBT",
+    "QUALITY",
+    "ALERTS",
+    "EXPORTER",
+    "BACKUP",
+    "OPERATOR",
+    "READER",
+)
 NAMES = (
     "MILLRACE_CLICKHOUSE_PASSWORD",
     "MILLRACE_CLICKHOUSE_KEY",
@@ -15,8 +28,14 @@ NAMES = (
     "MILLRACE_POSTGRES_PASSWORD",
     "MILLRACE_S3_SECRET_KEY",
     "MILLRACE_EXPORT_HASH_KEY",
+    "MILLRACE_INGEST_HASH_KEY",
+    "MILLRACE_INGEST_KEY",
+    "MILLRACE_QUERY_KEY",
+    "MILLRACE_ADMIN_PASSWORD",
+    "MILLRACE_REPORT_TOKEN",
     "MILLRACE_BACKUP_KEY",
     "MILLRACE_AIRFLOW_PASSWORD",
+    "MILLRACE_AIRFLOW_QUERY_PASSWORD",
     "MILLRACE_AIRFLOW_DATABASE_PASSWORD",
     "MILLRACE_AIRFLOW_FERNET_KEY",
     "MILLRACE_AIRFLOW_SECRET_KEY",
@@ -33,10 +52,14 @@ def ensure(home: Path) -> dict[str, str]:
     missing = [name for name in NAMES if name not in known]
     if missing:
         known |= {name: _generate(name) for name in missing}
-        text = "# Made by ./millrace up. Keep it private; delete nothing while the data lives.\n"
-        text += "".join(f"{name}={value}\n" for name, value in known.items())
-        _write_private(path, text)
+        _write(path, known)
     return {name: os.environ.get(name, value) for name, value in known.items()}
+
+
+def replace(home: Path, name: str, value: str) -> None:
+    """Keep another value of a secret."""
+    path = home / "secrets.env"
+    _write(path, read(path) | {name: value})
 
 
 def read(path: Path) -> dict[str, str]:
@@ -48,12 +71,18 @@ def read(path: Path) -> dict[str, str]:
 
 
 def _generate(name: str) -> str:
+    if name == "MILLRACE_INGEST_KEY":
+        return keys.new_text()
+    if name == "MILLRACE_REPORT_TOKEN":
+        return keys.new_text(tokens.PREFIX)
     if name.endswith("FERNET_KEY"):
         return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     return secrets.token_hex(16)
 
 
-def _write_private(path: Path, text: str) -> None:
+def _write(path: Path, known: dict[str, str]) -> None:
+    text = "# Made by ./millrace up. Keep it private; delete nothing while the data lives.\n"
+    text += "".join(f"{name}={value}\n" for name, value in known.items())
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)

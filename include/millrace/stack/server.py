@@ -25,8 +25,8 @@ class Server:
     """One supervised process.
 
     ``prepare`` makes what the process needs on disk and is harmless when repeated; ``check``
-    raises while the server can't serve; ``group`` is ``"store"``, ``"backups"`` or ``"airflow"``;
-    ``addresses`` are URLs by protocol, without credentials.
+    raises while the server can't serve; ``group`` is ``"store"``, ``"backups"``, ``"apis"`` or
+    ``"airflow"``; ``addresses`` are URLs by protocol, without credentials.
     """
 
     name: str

@@ -15,7 +15,17 @@ import psutil
 
 from millrace import waiting
 from millrace.settings import REPOSITORY, Settings
-from millrace.stack import airflow, backups, clickhouse, exclusion, kafka, postgres, redis, s3
+from millrace.stack import (
+    airflow,
+    apis,
+    backups,
+    clickhouse,
+    exclusion,
+    kafka,
+    postgres,
+    redis,
+    s3,
+)
 from millrace.stack import secrets as stack_secrets
 from millrace.stack.server import Server, StackError, check_port
 from millrace.stack.supervisor import Supervisor
@@ -25,21 +35,23 @@ class Stack:
     """The servers of the stack that the current environment names.
 
     Reads ``Settings`` once its secrets exist. A store whose address was set to a server elsewhere
-    is not started here. ``with_airflow`` adds Airflow's processes.
+    is not started here. ``with_airflow`` adds Airflow's processes, ``with_apis`` those that
+    programs ask.
     """
 
-    def __init__(self, *, with_airflow: bool = True) -> None:
+    def __init__(self, *, with_airflow: bool = True, with_apis: bool | None = None) -> None:
         home = Settings().home
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)
         self.secrets = stack_secrets.ensure(home)
         self.settings = Settings()
         self.supervisor = Supervisor(home)
-        self.servers = {server.name: server for server in self._describe(with_airflow)}
+        apis = with_airflow if with_apis is None else with_apis
+        self.servers = {server.name: server for server in self._describe(with_airflow, apis)}
         self.environment = self._environment()
         self.airflow_environment = airflow.environment(self.settings, self.secrets)
 
-    def _describe(self, with_airflow: bool) -> Iterable[Server]:
+    def _describe(self, with_airflow: bool, with_apis: bool) -> Iterable[Server]:
         settings = self.settings
         if with_airflow or settings.is_embedded(settings.postgres_url, "postgres"):
             yield postgres.server(settings)
@@ -53,6 +65,8 @@ class Stack:
             yield clickhouse.server(settings, self.secrets)
         if settings.is_embedded(settings.backup_endpoint, "backup_gateway"):
             yield from backups.servers(settings)
+        if with_apis:
+            yield from apis.servers(settings)
         if with_airflow:
             yield from airflow.servers(settings)
 
@@ -93,7 +107,7 @@ class Stack:
             os.close(lock)
 
     def names(self, group: str) -> list[str]:
-        """Return the names of the servers of a group, ``"store"`` or ``"airflow"``."""
+        """Return the names of the servers of a group (``Server.group``)."""
         return [server.name for server in self.servers.values() if server.group == group]
 
     def configure(self) -> None:
@@ -197,6 +211,7 @@ class Stack:
         Raises ``StackError`` naming the processes that don't end.
         """
         self.supervisor.stop_together(self.names("airflow"))
+        self.supervisor.stop_together(self.names("apis"))
         self.supervisor.stop_together(self.names("store"))
         self.supervisor.shutdown()
         left = self._stragglers()

@@ -19,7 +19,9 @@ from millrace.stores import sql
 
 TABLE = REPOSITORY / "include" / "sql" / "clickhouse" / "accounts.yaml"
 
-Service = Literal["loader", "dbt", "quality", "alerts", "exporter", "backup", "operator"]
+Service = Literal[
+    "loader", "ingestion", "query", "dbt", "quality", "alerts", "exporter", "backup", "operator"
+]
 """Accounts that Millrace's own code connects with; ``reader`` is for people and dashboards."""
 
 

@@ -79,14 +79,18 @@ def _access(settings: Settings) -> dict[str, Any]:
 
 
 def ends(
-    settings: Settings, partitions: Iterable[tuple[str, int]], *, timeout: float = 30
+    settings: Settings,
+    partitions: Iterable[tuple[str, int]],
+    *,
+    timeout: float = 30,
+    client: AdminClient | None = None,
 ) -> dict[tuple[str, int], int]:
     """Return where partitions (topic, number) end for a reader of what is committed.
 
-    Nothing is returned for one that is gone. Raises ``confluent_kafka.KafkaException`` when no
-    broker answers.
+    Who asks often brings a client. Nothing is returned for one that is gone. Raises
+    ``confluent_kafka.KafkaException`` when no broker answers.
     """
-    client = admin(settings)  # lives until the answer is there
+    client = client or admin(settings)  # lives until the answer is there
     known = client.list_topics(timeout=timeout).topics
     asked = {
         TopicPartition(topic, number): OffsetSpec.latest()

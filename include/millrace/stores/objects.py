@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from minio import Minio
+from minio.error import S3Error
 
 from millrace.settings import MissingSettingError, Settings
 
@@ -36,3 +37,25 @@ def ensure_buckets(settings: Settings) -> list[str]:
             client.make_bucket(bucket)
             created.append(bucket)
     return created
+
+
+def read(settings: Settings, name: str) -> bytes:
+    """Return an object of ``settings.s3_bucket``.
+
+    Raises ``FileNotFoundError`` when there is none of this name, ``minio.error.S3Error`` when the
+    storage refuses.
+    """
+    client = connect(settings)
+    try:
+        # Not every server's answer to a GET of nothing can be read by the SDK; that to a HEAD can.
+        client.stat_object(settings.s3_bucket, name)
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            raise FileNotFoundError(name) from error
+        raise
+    response = client.get_object(settings.s3_bucket, name)
+    try:
+        return bytes(response.read())
+    finally:
+        response.close()
+        response.release_conn()

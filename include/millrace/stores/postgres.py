@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -13,6 +16,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_dumps
 from psycopg.types.string import StrDumperUnknown
+from psycopg_pool import ConnectionPool
 
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import migrations, sql
@@ -39,17 +43,64 @@ def connect(settings: Settings, **options: Any) -> psycopg.Connection[DictRow]:
     is sent as ``fit`` makes it, so that no value from outside fails a statement. Raises
     ``psycopg.OperationalError`` when no server answers.
     """
-    connection = psycopg.connect(
+    connection = psycopg.connect(dsn(settings), **_options(), **options)
+    _prepare(connection)
+    return connection
+
+
+def pool(settings: Settings, most: int) -> ConnectionPool[psycopg.Connection[DictRow]]:
+    """Open a pool of up to ``most`` connections as ``connect`` makes them; no server need answer.
+
+    Taking one raises ``psycopg_pool.PoolTimeout`` (an ``OperationalError``) when none comes within
+    five seconds.
+    """
+    return ConnectionPool(
         dsn(settings),
-        autocommit=True,
-        row_factory=dict_row,
-        connect_timeout=10,
-        application_name="millrace",
-        **options,
+        connection_class=psycopg.Connection[DictRow],
+        kwargs=_options(),
+        configure=_prepare,
+        check=ConnectionPool.check_connection,
+        min_size=1,
+        max_size=most,
+        timeout=5,
+        reconnect_timeout=60,
+        open=True,
     )
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "autocommit": True,
+        "row_factory": dict_row,
+        "connect_timeout": 10,
+        "application_name": "millrace",
+        # A network that swallows packets must not hold a thread for the kernel's two hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+
+
+def _prepare(connection: psycopg.Connection[DictRow]) -> None:
     connection.adapters.register_dumper(str, _TextDumper)
     set_json_dumps(_dump_json, connection)
-    return connection
+
+
+@contextmanager
+def change(
+    connection: psycopg.Connection[DictRow], actor: str | None = None
+) -> Iterator[psycopg.Connection[DictRow]]:
+    """Open a transaction whose changes ``audit_logs`` puts down to ``actor``.
+
+    Without one they are put down to whoever the surrounding transaction or session acts for, and
+    in the end to the login.
+    """
+    with connection.transaction():
+        connection.execute(
+            sql.render("postgres/act_as.sql"), {"actor": actor, "login": getpass.getuser()}
+        )
+        yield connection
 
 
 def one(cursor: psycopg.Cursor[DictRow]) -> DictRow:

@@ -19,6 +19,7 @@ class Model:
     parents: tuple[str, ...]
     engine: str = ""
     sorting_key: frozenset[str] = frozenset()
+    description: str = ""
 
     @property
     def is_rollup(self) -> bool:
@@ -54,6 +55,7 @@ def models(manifest: Path) -> list[Model]:
             parents=tuple(node["depends_on"]["nodes"]),
             engine=node["config"].get("engine") or "",
             sorting_key=frozenset(re.findall(r"\w+", str(node["config"].get("order_by") or ""))),
+            description=" ".join((node.get("description") or "").split()),
         )
 
     for key in nodes:

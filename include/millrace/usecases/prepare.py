@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 
+from millrace.access import keys, tokens, users
 from millrace.alerts import rules as alert_rules
 from millrace.contract import schema, sources
 from millrace.exports import definitions as exports
+from millrace.quality import publication
 from millrace.rules import gate, store
 from millrace.rules.gate import KeptGate
 from millrace.settings import Settings
@@ -23,6 +25,11 @@ def steps(settings: Settings, started_here: Collection[str] = ()) -> list[Step]:
     ``started_here`` are steps that start embedded servers (``kafka``, ``s3``, ``databases``,
     ``clickhouse``), which the others wait for.
     """
+    accounts = (
+        []
+        if settings.is_embedded(settings.clickhouse_url, "clickhouse")
+        else [Step("accounts", lambda: clickhouse.apply_accounts(settings), ("warehouse schema",))]
+    )
 
     def after(*names: str) -> tuple[str, ...]:
         return tuple(name for name in names if name in started_here)
@@ -36,20 +43,24 @@ def steps(settings: Settings, started_here: Collection[str] = ()) -> list[Step]:
             lambda: clickhouse.migrate(settings),
             after("clickhouse", "clickhouse takeover"),
         ),
-        *(
-            [Step("accounts", lambda: clickhouse.apply_accounts(settings), ("warehouse schema",))]
-            if not settings.is_embedded(settings.clickhouse_url, "clickhouse")
-            else []
+        *accounts,
+        Step(
+            "dictionaries",
+            lambda: show_metadata(settings),
+            ("metadata schema", "warehouse schema", *(step.name for step in accounts)),
         ),
         Step("rules", lambda: seed_rules(settings), ("metadata schema", "warehouse schema")),
+        Step("ingest key", lambda: ensure_key(settings), ("rules",)),
+        Step("first admin", lambda: ensure_admin(settings), ("metadata schema",)),
+        Step("report token", lambda: ensure_report_token(settings), ("metadata schema",)),
         Step("exports", lambda: exports.apply(settings), ("metadata schema",)),
         Step("alert rules", lambda: seed_alert_rules(settings), ("metadata schema",)),
     ]
 
 
 def models(settings: Settings, environment: Mapping[str, str] = os.environ) -> Step:
-    """Return the step that builds the dbt models once the rules are there."""
-    return Step("models", lambda: deploy_apart(settings, environment), ("rules",))
+    """Return the step that builds the dbt models once what they read is there."""
+    return Step("models", lambda: deploy_apart(settings, environment), ("rules", "dictionaries"))
 
 
 def make_topics(settings: Settings) -> None:
@@ -57,6 +68,12 @@ def make_topics(settings: Settings) -> None:
     kafka.ensure_topic(settings, settings.events_topic)
     largest = {"max.message.bytes": str(LARGEST_MESSAGE)}
     kafka.ensure_topic(settings, settings.dead_letter_topic, partitions=None, **largest)
+
+
+def show_metadata(settings: Settings) -> None:
+    """Have the warehouse read PostgreSQL where the settings say that it is, and as whom."""
+    with clickhouse.connect(settings, "quality") as client:
+        publication.show(settings, client, [])
 
 
 def seed_rules(settings: Settings) -> tuple[dict[str, int], list[KeptGate]]:
@@ -71,6 +88,43 @@ def seed_rules(settings: Settings) -> tuple[dict[str, int], list[KeptGate]]:
         with clickhouse.connect(settings) as client:
             schema.add_missing_columns(client, ["events", *tables], settings.clickhouse_cluster)
         return added, gate.compile_all(connection, settings)
+
+
+def ensure_key(settings: Settings) -> bool:
+    """Let events of the default source in with ``settings.ingest_key``, where there is one.
+
+    Returns whether it is new. One that was rotated or revoked stays so.
+    """
+    text = settings.ingest_key.get_secret_value()
+    if not text:
+        return False
+    with postgres.connect(settings) as connection:
+        source = sources.default(connection, settings)
+        return keys.ensure(connection, keys.NewKey("default", source.source_id), text)
+
+
+def ensure_admin(settings: Settings) -> bool:
+    """Add the first admin, where there is no user and a password for them; return whether it did.
+
+    Raises ``AccessError`` when the password is a poor one.
+    """
+    password = settings.admin_password.get_secret_value()
+    if not password:
+        return False
+    with postgres.connect(settings) as connection:
+        return users.ensure_admin(connection, password)
+
+
+def ensure_report_token(settings: Settings) -> bool:
+    """Let reports ask the query API with ``settings.report_token``, where there is one.
+
+    Returns whether it is new. One that was revoked stays so.
+    """
+    text = settings.report_token.get_secret_value()
+    if not text:
+        return False
+    with postgres.connect(settings) as connection:
+        return tokens.ensure(connection, tokens.NewToken("reports", "viewer"), text)
 
 
 def seed_alert_rules(settings: Settings) -> None:

@@ -14,7 +14,7 @@ RETENTION_MARGIN = timedelta(days=1)
 
 
 def prove(settings: Settings, half_published: Sequence[int], say: Callable[[str], None]) -> None:
-    """Compute every rollup anew from the events of each day that still has all of them.
+    """Recompute every rollup from the events of each day that still has all of them.
 
     So rollups have what ``half_published`` micro-batches had in events, and only that: what is
     missing there is loaded by their repetition.
@@ -32,7 +32,7 @@ def prove(settings: Settings, half_published: Sequence[int], say: Callable[[str]
         if not days:
             continue
         unfit = mending.make_good(settings, target, "restore", days)
-        say(f"rollups of {target} were computed anew from the events of {len(days)} days")
+        say(f"rollups of {target} were recomputed from the events of {len(days)} days")
         for rollup, why in sorted(unfit.items()):
             say(f"WARNING: {rollup} could not be held against {target}: {why}")
 

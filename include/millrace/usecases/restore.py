@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+from confluent_kafka import KafkaException
 from minio import Minio
 from psycopg.rows import DictRow
 
+from millrace.alerts import repository as alerts
+from millrace.alerts.grouping import Group
 from millrace.backups import (
     catalogue,
     erasure,
@@ -30,10 +33,12 @@ from millrace.backups.metadata import Base
 from millrace.exports import erasure as exported
 from millrace.exports import reconcile
 from millrace.exports.writer import Exporter
+from millrace.rules import replay
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import postgres
-from millrace.usecases import prove_rollups
+from millrace.stores.errors import first_line
+from millrace.usecases import prove_rollups, restore_outlook
 
 SECONDS_FOR_THE_LAST = 15.0
 """How long what was committed last may take to reach the archive before its server is stopped."""
@@ -72,7 +77,10 @@ def run(request: Request, say: Say) -> None:
     if request.only != "warehouse":
         base = metadata.choose(client, request.to)
         say(f"PostgreSQL: {base.backup_id}, then the log to {request.to or 'its end'}")
-        if not request.is_dry_run:
+        if request.is_dry_run:
+            for line in restore_outlook.of_metadata(stack.settings, request.to):
+                say(line)
+        else:
             lost = _restore_metadata(stack, base, request, orders, say)
     if request.only != "metadata":
         _ensure_serving(stack, "clickhouse")
@@ -80,7 +88,10 @@ def run(request: Request, say: Say) -> None:
     elif lost:
         _ensure_serving(stack, "clickhouse")
         erasure.carry_out_in_postgres(stack.settings, lost)
-    if request.data is None and not request.is_dry_run:
+    if request.is_dry_run:
+        for line in restore_outlook.of_exports(stack.settings):
+            say(line)
+    elif request.data is None:
         _reconcile(stack.settings, lost, say)
 
 
@@ -95,7 +106,7 @@ def catch_up(settings: Settings, say: Say) -> None:
 
 
 def _reconcile(settings: Settings, lost: list[Order], say: Say) -> None:
-    """Bring the exports into line, and complete the erasures that PostgreSQL had lost."""
+    """Bring into line what is in neither store, and complete the erasures that were lost."""
     with Exporter(settings) as exporter:
         for line in reconcile.reconcile(exporter):
             say(f"exports: {line}")
@@ -103,6 +114,13 @@ def _reconcile(settings: Settings, lost: list[Order], say: Say) -> None:
         exported.erase(settings, [one.user_id for one in lost])
         receipts.keep(settings, [erasure.complete(settings, one, one.receipt) for one in lost])
         say(f"{len(lost)} people who had been erased since were erased again")
+    try:
+        replay.skip_numbers(settings)
+    except KafkaException as error:
+        say(
+            f"Kafka does not answer ({first_line(error)}), so the next replays could take numbers "
+            "that were given before; once it runs: ./millrace backups catch-up"
+        )
 
 
 def _restore_warehouse(
@@ -114,7 +132,10 @@ def _restore_warehouse(
     if again := receipts.since(orders, datetime.fromisoformat(entry.cut_at)):
         numbers = ", ".join(str(one.erasure_id) for one in again)
         say(f"erasures since that moment, which are carried out before anybody reads: {numbers}")
-    if not request.is_dry_run:
+    if request.is_dry_run:
+        for line in restore_outlook.of_kafka(stack.settings, entry.positions):
+            say(line)
+    else:
         half = entry.details.get("half_published", [])
         done = restore.restore(
             stack.settings,
@@ -176,6 +197,7 @@ def _restore_metadata(
     place = settings.home / "postgres" / "data"
     if place.exists() and any(place.iterdir()) and not request.is_replace:
         raise BackupError(f"{place} holds a cluster; --replace moves it aside")
+    told = _open_incidents(settings)
     with suppress(BackupError, psycopg.OperationalError):  # it may be gone, or the archiver
         wal.await_archived(settings, SECONDS_FOR_THE_LAST)
     stopped_at = datetime.now(UTC)
@@ -192,6 +214,7 @@ def _restore_metadata(
 
         def prepare(recovered: psycopg.Connection[DictRow]) -> None:
             lost.extend(receipts.put_back(recovered, orders))
+            _put_back_incidents(recovered, told, say)
 
         reached = metadata.recover(settings, fresh, free_port(), log, prepare)
         shutil.rmtree(metadata.wal_folder(fresh))
@@ -210,3 +233,23 @@ def _restore_metadata(
     early = "; the archived log ends before the moment asked for" if reached.is_short else ""
     say(f"PostgreSQL serves; the last transaction that was restored: {last}{early}")
     return lost
+
+
+def _open_incidents(settings: Settings) -> dict[tuple[str, str], Group]:
+    """Return the incidents whose receivers wait for their end, where PostgreSQL can still say."""
+    with suppress(psycopg.Error), postgres.connect(settings) as connection:
+        return alerts.open_incidents(connection)
+    return {}
+
+
+def _put_back_incidents(
+    recovered: psycopg.Connection[DictRow], told: dict[tuple[str, str], Group], say: Say
+) -> None:
+    try:
+        forgotten = alerts.put_back_incidents(recovered, told)
+    except psycopg.Error as error:  # of another version; no reason to restore nothing
+        say(f"the ends of open incidents will not be told: {first_line(error)}")
+        return
+    if forgotten:
+        names = ", ".join(sorted(group.dedup_key for group in forgotten))
+        say(f"incidents that were told since, whose ends will be told: {names}")

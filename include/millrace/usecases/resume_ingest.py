@@ -27,15 +27,15 @@ def resume(settings: Settings, seconds: float = 600) -> None:
     Turns grow from three to thirty seconds, so that what stands in the way of one is tried again
     soon. Raises ``BehindError`` when ``seconds`` are over.
     """
-    with postgres.connect(settings) as connection:
-        rows = connection.execute("SELECT topic, partition FROM ingest_positions").fetchall()
-    ends = kafka.ends(settings, [(row["topic"], row["partition"]) for row in rows])
     deadline = time.monotonic() + seconds
+    ends: dict[tuple[str, int], int] | None = None
     with ThreadPoolExecutor() as pool:
         for turn in itertools.count():
             run_id = f"resume/{turn}"
             shares = [Share.from_dict(share) for share in plan(settings, run_id)]
-            workers = [Worker(settings, share, run_id) for share in shares]
+            if ends is None:  # a plan adds the partitions that the ledger lacks
+                ends = _ends(settings)
+            workers = [_worker(settings, share, run_id, ends) for share in shares]
             length = min(SHORTEST_TURN_SECONDS * (turn + 1), LONGEST_TURN_SECONDS)
             trouble = "; ".join(filter(None, pool.map(partial(_load, seconds=length), workers)))
             behind = _behind(settings, ends)
@@ -45,6 +45,25 @@ def resume(settings: Settings, seconds: float = 600) -> None:
                 raise BehindError(
                     f"after {seconds:.0f} s ingest is still behind: {behind}. {trouble}"
                 )
+
+
+def _ends(settings: Settings) -> dict[tuple[str, int], int]:
+    with postgres.connect(settings) as connection:
+        rows = connection.execute("SELECT topic, partition FROM ingest_positions").fetchall()
+    return kafka.ends(settings, [(row["topic"], row["partition"]) for row in rows])
+
+
+def _worker(
+    settings: Settings, share: Share, run_id: str, ends: dict[tuple[str, int], int]
+) -> Worker:
+    """Return a worker that ends as soon as nobody is behind."""
+
+    def stop_at_end() -> None:
+        if not _behind(settings, ends):
+            worker.stop()
+
+    worker = Worker(settings, share, run_id, on_step=stop_at_end)
+    return worker
 
 
 def _load(worker: Worker, seconds: float) -> str:

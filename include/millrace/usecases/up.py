@@ -29,6 +29,9 @@ def steps(stack: Stack) -> list[Step]:
         create = lambda: postgres.ensure_databases(settings, secrets)  # noqa: E731
         plan.append(Step("databases", create, ("postgres",)))
     plan += prepare.steps(settings, started_here=[step.name for step in plan])
+    plan += [
+        Step(name, _serve(stack, name), ("ingest key", "topics")) for name in stack.names("apis")
+    ]
     if stack.names("airflow"):
         plan.append(prepare.models(settings, stack.child_environment))
         plan += _airflow_steps(stack)
@@ -60,10 +63,7 @@ def _airflow_steps(stack: Stack) -> list[Step]:
 
     return [
         Step("airflow schema", migrate, ("databases",)),
-        *(
-            Step(name, _serve(stack, name), ("buckets", "metadata schema"))
-            for name in stack.names("backups")
-        ),
+        *_backup_steps(stack),
         *(
             Step(name, _serve(stack, name), ready if name != "api-server" else ready[-1:])
             for name in stack.names("airflow")
@@ -71,6 +71,12 @@ def _airflow_steps(stack: Stack) -> list[Step]:
         Step("connections and pools", make_connections_and_pools, ("api-server",)),
         Step("model tasks", show_models, ("models", "api-server", "dag-processor")),
     ]
+
+
+def _backup_steps(stack: Stack) -> list[Step]:
+    names = stack.names("backups")  # the archiver ships through the gateway
+    ready = ("buckets", "metadata schema")
+    return [Step(name, _serve(stack, name), (*ready, *names[:at])) for at, name in enumerate(names)]
 
 
 def _serve(stack: Stack, name: str) -> Callable[[], None]:

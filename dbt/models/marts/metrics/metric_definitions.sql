@@ -14,7 +14,8 @@ select
     '{{ metric.kind }}' as kind,
     cast({{ metric.dimensions }} as Array(String)) as dimensions,
     toUInt32({{ metric.grain_seconds }}) as grain_seconds,
-    '{{ metric.model }}' as model
+    '{{ metric.model }}' as model,
+    toBool({{ metric.is_sampled | default(true) | lower }}) as is_sampled
 union all
 {% endfor -%}
 select
@@ -24,5 +25,6 @@ select
     kind,
     dimensions,
     grain_seconds,
-    model
+    model,
+    true as is_sampled
 from {{ source('millrace', 'rule_metric_definitions') }}

@@ -18,6 +18,11 @@ union all
     time='toStartOfMinute(started_at)'
 ) }}
 union all
+{{ metric(
+    'visitors', ref('sessions'), 'uniq(user_id)', ['country', 'device', 'entry_page'],
+    time='toStartOfFiveMinutes(started_at)'
+) }}
+union all
 select
     timestamp,
     metric_name,

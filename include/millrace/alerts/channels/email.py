@@ -52,7 +52,7 @@ def send(hook: Any, message: Message) -> dict[str, Any]:
 
     Raises ``DeliveryError`` with the mail server's answer.
     """
-    picture = message.chart() if message.event in ("trigger", "update") else None
+    picture = message.picture()
     with tempfile.TemporaryDirectory() as folder:
         files = []
         if picture is not None:

@@ -140,12 +140,10 @@ def _call(method: Any, **arguments: Any) -> Any:
 
 def _upload_chart(client: Any, message: Message) -> str | None:
     """Upload the chart; a message without it is better than none."""
-    if message.event not in ("trigger", "update"):
+    picture = message.picture()
+    if picture is None:
         return None
     try:
-        picture = message.chart()
-        if picture is None:
-            return None
         answer = client.files_upload_v2(
             file=picture, filename=f"{message.dedup_key}.png", title="The last hours"
         )

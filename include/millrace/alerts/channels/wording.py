@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.alerts.model import from_json
-from millrace.alerts.templates import in_unit
+from millrace.alerts.templates import in_unit, of_one
 
 COLOURS = {"info": "#2e86c1", "warning": "#f39c12", "error": "#e67e22", "critical": "#c0392b"}
 RESOLVED_COLOUR = "#27ae60"
@@ -20,16 +20,20 @@ def alerts(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def headline(event: str, content: dict[str, Any]) -> str:
-    """Return what happened in one line."""
+    """Return what happened in one line, whatever a label holds: it may be a mail's subject."""
     described = alerts(content)
     if not described:
-        return f"{event}: {content['group']}"[:SUMMARY_LIMIT]
+        return _line(f"{event}: {content['group']}")
     first = described[0]
     text = first["annotations"].get("summary") or first["rule"]
     more = max(content["firing_count"], content["resolved_count"]) - 1
     suffix = f" (and {more} more)" if more > 0 else ""
     prefix = {"resolve": "Resolved: ", "repeat": "Still firing: ", "acknowledge": "Acknowledged: "}
-    return f"{prefix.get(event, '')}{text}{suffix}"[:SUMMARY_LIMIT]
+    return _line(f"{prefix.get(event, '')}{text}{suffix}")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:SUMMARY_LIMIT]
 
 
 def colour(event: str, content: dict[str, Any]) -> str:
@@ -59,8 +63,12 @@ def condition(alert: dict[str, Any]) -> str:
     if alert["kind"] == "no_data":
         return "no data"
     unit = alert["annotations"].get("unit", "")
-    value = in_unit(from_json(alert["value"]), unit)
-    named = f"{value} {unit}" if unit and unit not in ("ratio", "seconds") else value
+    number = from_json(alert["value"])
+    value = in_unit(number, unit)
+    if unit and unit not in ("ratio", "seconds"):
+        named = f"{value} {of_one(unit) if number == 1 else unit}"
+    else:
+        named = value
     threshold = from_json(alert["threshold"])
     if threshold is None:
         return named

@@ -8,11 +8,12 @@ lookback, windows, extrapolation, matching. The tests hold them against Promethe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import promql_parser
 
@@ -31,34 +32,30 @@ from millrace.alerts.promql.nodes import (
     number,
     template,
 )
+from millrace.alerts.promql.selectors import LOOKBACK, Selector, collect, milliseconds
 from millrace.alerts.promql.shape import Query, Shape, is_of_one_metric, place, query, shape
-
-LOOKBACK = timedelta(minutes=5)
-"""How old a sample an instant selector may take (Prometheus' default)."""
 
 SUBQUERY_STEP = timedelta(minutes=1)
 """The step of a subquery that names none: the evaluation interval."""
 
-
-def milliseconds(delta: timedelta | None) -> int:
-    """Return a duration in ms; none is zero."""
-    return round((delta or timedelta()).total_seconds() * 1000)
+NO_OPERATION = re.compile(r"""(?s)"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|#[^\n]*""")
+OPERATION = re.compile(r"[-+*/%^<>=([]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
+MOST_OPERATIONS = 100
+"""In one expression: the parser's time grows with the cube of their depth, and ends in a crash."""
+LONGEST_STATEMENT = 1_000_000
+"""Characters of SQL: operands that a template names twice double with every step."""
 
 
 @dataclass(frozen=True)
-class Selector:
-    """A series selector inside an expression, with the samples that it looks at.
+class Compiled:
+    """What an expression gives, as Prometheus names it, and how ClickHouse finds it.
 
-    Those are ``window_ms`` long and end ``offset_ms`` before the evaluation time, everything around
-    the selector (ranges and offsets of subqueries) counted in.
+    ``text`` is the string itself, or a SELECT: of ``t``, ``labels`` and ``v`` (a number has no
+    labels); for a matrix, of ``t``, ``labels``, and the samples' arrays ``ts`` and ``vs``.
     """
 
-    text: str = field(compare=False)
-    query: Query
-    at: str
-    offset_ms: int
-    window_ms: int
-    tree: Any = field(compare=False, repr=False)
+    kind: Literal["vector", "matrix", "scalar", "string"]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -78,11 +75,7 @@ class Expression:
     tree: Any
 
     def statement(
-        self,
-        samples: Samples,
-        *,
-        lookback: timedelta = LOOKBACK,
-        is_left_open: bool = True,
+        self, samples: Samples, *, lookback: timedelta = LOOKBACK, is_left_open: bool = True
     ) -> str:
         """Return the SELECT of ``t``, ``labels`` and ``v`` over ``samples``.
 
@@ -91,6 +84,27 @@ class Expression:
         """
         batch = Batch([self], samples, lookback=lookback, is_left_open=is_left_open)
         return batch.statement()
+
+    def compiled(self, samples: Samples, *, lookback: timedelta = LOOKBACK) -> Compiled:
+        """Return what the expression gives, of whatever kind. Raises ``UnsupportedError``."""
+        return Batch([self], samples, lookback=lookback).compiled(is_of_many_steps=True)
+
+    def samples(self, samples: Samples, since: str, until: str) -> str:
+        """Return the SELECT of ``labels``, ``ts`` and ``value`` that a selector asks for.
+
+        ``since`` and ``until`` bound ``ts``, in ms. Raises ``UnsupportedError`` for what is no
+        instant selector.
+        """
+        if type(self.tree).__name__ != "VectorSelector":
+            raise UnsupportedError(f"a series selector is needed in place of {self.text}")
+        return selection.read(samples, [query(self.tree)], since, until)
+
+    @property
+    def order(self) -> str:
+        """How series of a result at one time are sorted by value, as SQL: DESC, ASC or not."""
+        tree = _bare(self.tree)
+        name = tree.func.name if type(tree).__name__ == "Call" else str(getattr(tree, "op", ""))
+        return {"sort": "ASC", "sort_desc": "DESC", "topk": "DESC", "bottomk": "ASC"}.get(name, "")
 
     @cached_property
     def shape(self) -> Shape:
@@ -105,7 +119,7 @@ class Expression:
         ``unless``, where having no samples is an answer.
         """
         found: list[Selector] = []
-        _collect(self.tree, 0, 0, found)
+        collect(self.tree, 0, 0, found)
         return list(dict.fromkeys(found))
 
     @cached_property
@@ -143,16 +157,23 @@ class Batch:
 
     def statement(self) -> str:
         """Return the SELECT of ``t``, ``labels`` and ``v``. See ``Expression.statement``."""
-        grid = self._compiler.grid
-        node = self._compiler.compile(self._expressions[0].shape.tree, grid)
-        if isinstance(node, Scalar):
-            node = constant_vector(node, grid)
-        if not isinstance(node, Vector):
-            kind = "a string" if isinstance(node, Text) else "a range of samples (…[5m])"
+        compiled = self.compiled()
+        if compiled.kind in ("string", "matrix"):
+            kind = "a string" if compiled.kind == "string" else "a range of samples (…[5m])"
             raise UnsupportedError(
                 f"the expression gives {kind}; a rule needs a vector or a number"
             )
-        return node.select
+        return compiled.text
+
+    def compiled(self, *, is_of_many_steps: bool = False) -> Compiled:
+        """Return what the expressions give. See ``Compiled``."""
+        grid = replace(self._compiler.grid, is_of_many_steps=is_of_many_steps)
+        node = self._compiler.compile(self._expressions[0].shape.tree, grid)
+        if isinstance(node, Text):
+            return Compiled("string", node.value)
+        if isinstance(node, Scalar):
+            return Compiled("scalar", constant_vector(node, grid).select)
+        return Compiled("matrix" if isinstance(node, Windows) else "vector", node.select)
 
     def presences(self) -> list[str]:
         """Return, for each of ``Expression.selectors``, the SELECT of the ``t`` that find any."""
@@ -162,10 +183,19 @@ class Batch:
 
 def parse(text: str) -> Expression:
     """Parse ``text``. Raises ``UnsupportedError`` with the reason when it is not PromQL."""
+    size = len(OPERATION.findall(NO_OPERATION.sub("", text)))
+    if size > MOST_OPERATIONS:
+        raise UnsupportedError(
+            f"an expression of {size} operators, brackets and calls; {MOST_OPERATIONS} are the most"
+        )
     try:
         tree = promql_parser.parse(text)
     except ValueError as error:
         raise UnsupportedError(f"not a valid PromQL expression: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of the parser's Rust; it has no other base
+            raise
+        raise UnsupportedError(f"not a valid PromQL expression: {text}") from error
     return Expression(text, tree)
 
 
@@ -173,40 +203,6 @@ def _bare(tree: Any) -> Any:
     while type(tree).__name__ == "ParenExpr":
         tree = tree.expr
     return tree
-
-
-def _collect(tree: Any, shift: int, width: int, found: list[Selector]) -> None:
-    """Add the selectors under ``tree`` to ``found``.
-
-    ``shift`` and ``width`` are the offset and the range around it, in ms.
-    """
-    kind = type(tree).__name__
-    if kind in ("VectorSelector", "MatrixSelector"):
-        selector = tree if kind == "VectorSelector" else tree.vector_selector
-        length = LOOKBACK if kind == "VectorSelector" else tree.range
-        found.append(
-            Selector(
-                tree.prettify(),
-                query(selector),
-                str(selector.at or ""),
-                shift + milliseconds(selector.offset),
-                width + milliseconds(length),
-                selector,
-            )
-        )
-    elif kind == "SubqueryExpr":
-        around = (shift + milliseconds(tree.offset), width + milliseconds(tree.range))
-        _collect(tree.expr, *around, found)
-    elif kind == "BinaryExpr" and str(tree.op) != "or":
-        _collect(tree.lhs, shift, width, found)
-        if str(tree.op) != "unless":
-            _collect(tree.rhs, shift, width, found)
-    elif kind == "Call":
-        if not tree.func.name.startswith("absent"):
-            for argument in tree.args:
-                _collect(argument, shift, width, found)
-    elif kind in ("AggregateExpr", "ParenExpr", "UnaryExpr"):
-        _collect(tree.expr, shift, width, found)
 
 
 class TreeCompiler:
@@ -229,6 +225,10 @@ class TreeCompiler:
         if visit is None:
             raise UnsupportedError(f"{kind} is not covered: {tree.prettify()}")
         node: Node = visit(tree, grid)
+        if len(getattr(node, "select", "")) > LONGEST_STATEMENT or (
+            isinstance(node, Scalar) and len(node.expression) > LONGEST_STATEMENT
+        ):
+            raise UnsupportedError(f"too much to compile: {tree.prettify()[:200]}")
         return node
 
     def vector(self, tree: Any, grid: Grid) -> Vector:
@@ -311,7 +311,10 @@ class TreeCompiler:
         if tree.at is None:
             return None
         if tree.at.type == promql_parser.AtModifierType.At:
-            return f"toInt64({round(tree.at.at.timestamp() * 1000)})"
+            try:
+                return f"toInt64({round(tree.at.at.timestamp() * 1000)})"
+            except (ValueError, OverflowError) as error:
+                raise UnsupportedError(f"the time after @ is out of range: {error}") from error
         is_start = tree.at.type == promql_parser.AtModifierType.Start
         return self.grid.start if is_start else self.grid.end
 

@@ -19,13 +19,15 @@ EMPTY_LABELS = "CAST(map(), 'Map(String, String)')"
 class Grid:
     """The evaluation times, as SQL: from ``start`` to ``end`` (inclusive) by ``step``, in ms.
 
-    They are the same on every lane.
+    They are the same on every lane. For many steps selectors are compiled to what saves rows, for
+    few to what is planned sooner.
     """
 
     start: str = "{start:Int64}"
     end: str = "{end:Int64}"
     step: str = "{step:Int64}"
     lanes: Lanes = field(default_factory=Lanes)
+    is_of_many_steps: bool = False
 
     @property
     def steps(self) -> str:

@@ -36,12 +36,13 @@ def connect(actor: str | None = None) -> Connection:
 
 def find_rule(connection: Connection, name: str) -> Rule:
     """Return a rule by its name; ends the command where there is none."""
-    from millrace.alerts import repository
+    from millrace.alerts import rules
+    from millrace.contract.errors import RuleError
 
-    rules = {rule.name: rule for rule in repository.load_rules(connection)}
-    if name not in rules:
-        raise fail(f"no rule is called {name} (there are: {', '.join(rules) or 'none'})")
-    return rules[name]
+    try:
+        return rules.find(connection, name)
+    except RuleError as error:
+        raise fail(error) from None
 
 
 def print_table(*columns: str, rows: list[list[Any]], title: str | None = None) -> None:

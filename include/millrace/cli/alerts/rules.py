@@ -120,10 +120,14 @@ def _warn_of_strangers(rule: Rule) -> None:
 @app.command()
 def remove(name: Name) -> None:
     """Remove a rule; what it fires resolves within a minute."""
-    with connect() as connection:
-        if find_rule(connection, name).seed_digest:
-            raise fail(f"{name} is built in and would come back; disable it instead")
-        connection.execute("DELETE FROM alert_rules WHERE name = %s", [name])
+    from millrace.alerts import rules
+    from millrace.contract.errors import RuleError
+
+    try:
+        with connect() as connection:
+            rules.remove(connection, name)
+    except RuleError as error:
+        raise fail(error) from None
     typer.echo(f"{name} removed")
 
 
@@ -140,9 +144,14 @@ def disable(name: Name) -> None:
 
 
 def _switch(name: str, *, on: bool) -> None:
-    with connect() as connection:
-        find_rule(connection, name)
-        connection.execute("UPDATE alert_rules SET is_active = %s WHERE name = %s", [on, name])
+    from millrace.alerts import rules
+    from millrace.contract.errors import RuleError
+
+    try:
+        with connect() as connection:
+            rules.switch(connection, name, on=on)
+    except RuleError as error:
+        raise fail(error) from None
     typer.echo(f"{name} is {'on' if on else 'off'}")
 
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from millrace.lab.chaos.crew import Crew
 from millrace.lab.chaos.faults import Action, AirflowInjector, WorkerInjector
+from millrace.lab.chaos.ingest_scheduler import IngestScheduler
 from millrace.lab.chaos.load import Load, StrangersLoad
 from millrace.lab.chaos.proxy import Proxy
 from millrace.lab.chaos.topic import RemadeTopic
@@ -117,8 +117,8 @@ def run(
 ) -> Outcome:
     """Strike a running stack ``count`` times under load, then ask the oracle.
 
-    A stack with Airflow is loaded by its DAGs; one without, by a crew of workers whose connections
-    to ClickHouse can be cut too. ``only`` names the kinds of fault; all of them by default. The
+    A stack with Airflow is loaded by its DAGs; one without, by an ingest scheduler. Its connections
+    to ClickHouse are cut, too. ``only`` names the kinds of fault; all of them by default. The
     seed fixes which faults come in which order, their pauses and the traffic; where exactly a
     process is when it is hit, only the moment knows. Raises ``UnknownFaultError``.
     """
@@ -134,13 +134,13 @@ def run(
     with_airflow = bool(stack.names("airflow"))
     proxy = Proxy(stack.settings.port("clickhouse"))
     proxy.start()
-    log_file = stack.supervisor.logs / "crew.log"
-    crew = Crew(_crew_environment(stack, proxy), log_file, RUN_SECONDS)
+    log_file = stack.supervisor.logs / "ingest-scheduler.log"
+    scheduler = IngestScheduler(_scheduler_environment(stack, proxy), log_file, RUN_SECONDS)
     injector: AirflowInjector | WorkerInjector
     if with_airflow:
         injector = AirflowInjector(stack, rng, remade)
     else:
-        injector = WorkerInjector(stack, rng, remade, crew, proxy)
+        injector = WorkerInjector(stack, rng, remade, scheduler, proxy)
     actions: dict[str, Action] = injector.actions()
     if unknown := sorted(set(only or ()) - actions.keys()):
         raise UnknownFaultError(
@@ -151,7 +151,7 @@ def run(
     if not with_airflow:
         dictionaries.ensure(stack.settings)
         injector.models.start()
-        crew.start()
+        scheduler.start()
     for load in loads:
         load.start()
     try:
@@ -187,13 +187,13 @@ def run(
         remade.stop()
         for load in loads:
             load.stopping.set()
-        crew.stop()
+        scheduler.stop()
         proxy.stop()
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _crew_environment(stack: Stack, proxy: Proxy) -> dict[str, str]:
+def _scheduler_environment(stack: Stack, proxy: Proxy) -> dict[str, str]:
     settings = stack.settings
     own = str(settings.port("clickhouse"))
     return {

@@ -15,7 +15,7 @@ import psutil
 
 from millrace import waiting
 from millrace.lab.chaos import campaign
-from millrace.lab.chaos.crew import Crew
+from millrace.lab.chaos.ingest_scheduler import IngestScheduler
 from millrace.lab.simulate import faults as traffic_faults
 from millrace.lab.simulate import send
 from millrace.lab.simulate.manifest import Manifest
@@ -31,7 +31,7 @@ LOST = {"clickhouse": "clickhouse", "postgres": "postgres/data"}
 
 @dataclass
 class Load:
-    """Simulated traffic, and the crew that loads it, until told to stop."""
+    """Simulated traffic, and the scheduler that loads it, until told to stop."""
 
     stack: Stack
     plan: send.Plan
@@ -87,17 +87,19 @@ def under_load(stack: Stack, rate: float, seed: int) -> Iterator[Load]:
         ["run", "--select", "metrics_1min"], project.environment(settings, project.PRODUCTION)
     )
     environment = {**stack.environment, **campaign.ENVIRONMENT}
-    crew = Crew(environment, stack.supervisor.logs / "crew.log", campaign.RUN_SECONDS)
+    scheduler = IngestScheduler(
+        environment, stack.supervisor.logs / "ingest-scheduler.log", campaign.RUN_SECONDS
+    )
     rates = traffic_faults.rates({"huge": 0.0})
     load = Load(stack, send.Plan(seed=seed, rates=rates, rate=rate, duration=86_400))
-    crew.start()
+    scheduler.start()
     load.sender.start()
     try:
         yield load
     finally:
         load.stopping.set()
         load.sender.join()
-        crew.stop()
+        scheduler.stop()
 
 
 def destroy(stack: Stack, *names: str) -> None:

@@ -19,7 +19,7 @@ import psutil
 import psycopg
 
 from millrace import waiting
-from millrace.lab.chaos.crew import Crew
+from millrace.lab.chaos.ingest_scheduler import IngestScheduler
 from millrace.lab.chaos.models import Models
 from millrace.lab.chaos.proxy import Proxy
 from millrace.lab.chaos.topic import RemadeTopic
@@ -33,12 +33,35 @@ Action = Callable[[], str]
 """Injects a fault and says in a few words what it did."""
 
 
-class Injector:
+class ServerInjector:
+    """What can be done to the servers of a stack."""
+
+    def __init__(self, stack: Stack, rng: random.Random) -> None:
+        self.stack = stack
+        self.rng = rng
+
+    def kill_server(self, name: str) -> str:
+        """Kill -9 a server; its supervisor starts it again."""
+        pid = self.stack.pid(name)
+        self.stack.kill(name)
+        self.stack.wait_gone(pid)
+        self.stack.wait_healthy(name)
+        return f"killed pid {pid}, serving again"
+
+    def pause_server(self, name: str) -> str:
+        """Freeze a server for a moment, as a machine out of memory does."""
+        seconds = self.rng.uniform(1, 3)
+        self.stack.pause(name)
+        time.sleep(seconds)
+        self.stack.resume(name)
+        return f"frozen for {seconds:.1f} s"
+
+
+class Injector(ServerInjector):
     """Everything that can be done to a stack and whoever loads it."""
 
     def __init__(self, stack: Stack, rng: random.Random, remade: RemadeTopic) -> None:
-        self.stack = stack
-        self.rng = rng
+        super().__init__(stack, rng)
         self.remade = remade
         self.models = Models(stack.settings)
 
@@ -60,22 +83,6 @@ class Injector:
             waiting.poll(lambda: self.loaded() >= 0, seconds=seconds)
             before = self.loaded()
         return waiting.poll(lambda: self.loaded() >= before + batches, seconds=seconds)
-
-    def kill_server(self, name: str) -> str:
-        """Kill -9 a server; its supervisor starts it again."""
-        pid = self.stack.pid(name)
-        self.stack.kill(name)
-        self.stack.wait_gone(pid)
-        self.stack.wait_healthy(name)
-        return f"killed pid {pid}, serving again"
-
-    def pause_server(self, name: str) -> str:
-        """Freeze a server for a moment, as a machine out of memory does."""
-        seconds = self.rng.uniform(1, 3)
-        self.stack.pause(name)
-        time.sleep(seconds)
-        self.stack.resume(name)
-        return f"frozen for {seconds:.1f} s"
 
     def restore(self, name: str, folder: Path) -> str:
         """Set a server back to an older state: copy its files, let it go on, put the copy back."""
@@ -125,23 +132,23 @@ class Injector:
 
 
 class WorkerInjector(Injector):
-    """Faults of workers that a crew runs, and of their connections to ClickHouse."""
+    """Faults of workers that a scheduler runs, and of their connections to ClickHouse."""
 
     def __init__(
         self,
         stack: Stack,
         rng: random.Random,
         remade: RemadeTopic,
-        crew: Crew,
+        scheduler: IngestScheduler,
         proxy: Proxy,
     ) -> None:
         super().__init__(stack, rng, remade)
-        self.crew = crew
+        self.scheduler = scheduler
         self.proxy = proxy
 
     def kill_worker(self) -> str:
         """Kill -9 one worker; its next attempt begins at once."""
-        loads = waiting.poll(self.crew.loading, seconds=30)
+        loads = waiting.poll(self.scheduler.loading, seconds=30)
         if not loads:
             return "no worker ran"
         load = self.rng.choice(loads)
@@ -150,33 +157,33 @@ class WorkerInjector(Injector):
 
     def kill_every_worker(self) -> str:
         """Kill -9 all of them in one moment."""
-        loads = self.crew.loading()
+        loads = self.scheduler.loading()
         for load in loads:
             load.send(signal.SIGKILL)
         return f"killed {len(loads)}"
 
     def kill_plan(self) -> str:
         """Kill -9 the next plan at some moment of its work."""
-        runs = self.crew.runs
+        runs = self.scheduler.runs
         if not waiting.poll(
-            lambda: self.crew.runs > runs and self.crew.planning is not None, seconds=30
+            lambda: self.scheduler.runs > runs and self.scheduler.planning is not None, seconds=30
         ):
             return "no plan was made"
         time.sleep(self.rng.uniform(0.0, 1.0))
-        planning = self.crew.planning
+        planning = self.scheduler.planning
         if planning is None or not planning.process.is_alive():
             return "the plan was quicker"
         planning.process.kill()
-        return f"killed the plan of run {self.crew.runs}"
+        return f"killed the plan of run {self.scheduler.runs}"
 
     def pause_worker(self) -> str:
         """Freeze a worker past its lease, start its successor, and wake it beside that."""
-        loads = waiting.poll(self.crew.loading, seconds=30)
+        loads = waiting.poll(self.scheduler.loading, seconds=30)
         if not loads:
             return "no worker ran"
         load = self.rng.choice(loads)
         load.send(signal.SIGSTOP)
-        self.crew.abandon(load)
+        self.scheduler.abandon(load)
         time.sleep(self.stack.settings.ingest_lease_seconds * self.rng.uniform(0.5, 1.5))
         successor = self.await_progress(1)
         load.send(signal.SIGCONT)

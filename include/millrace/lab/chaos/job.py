@@ -70,6 +70,8 @@ def start_load(
 
 def _prepare(environment: dict[str, str], log: Path) -> None:
     os.environ.update(environment)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)  # librdkafka tells every attempt to reconnect
     form = "%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, filename=log, force=True)
 

@@ -1,8 +1,9 @@
 """A TCP proxy that cuts a connection at the worst moment.
 
-It sits between the loader and ClickHouse. Armed, it lets the next insert through to the server,
-waits until the server answers, and closes the connection without passing the answer on: applied,
-and nobody knows. Or it cuts the request in its middle.
+It sits between the loader and ClickHouse, or between a sender and the ingestion API. Armed, it lets
+the next request that matters through to the server, waits until the server answers, and closes the
+connection without passing the answer on: applied, and nobody knows. Or it cuts the request in its
+middle.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ CHUNK = 1 << 16
 
 
 class Proxy:
-    """Listens on a port of its own choosing and forwards to ``port`` on loopback."""
+    """Listens on a port of its own choosing and forwards to ``port`` on loopback.
 
-    def __init__(self, port: int) -> None:
+    ``mark`` is what the requests that matter have in their first line, and nothing else has.
+    """
+
+    def __init__(self, port: int, mark: bytes = MARK) -> None:
         self.target = port
+        self.mark = mark
         self.port = 0
         self.cuts = 0
         self._armed = ""
@@ -42,7 +47,7 @@ class Proxy:
         self._thread.join()
 
     def arm(self, where: str) -> None:
-        """Cut the next insert at its ``"reply"`` or in its ``"request"``."""
+        """Cut the next request at its ``"reply"`` or in its ``"request"``."""
         self._armed = where
 
     def disarm(self) -> None:
@@ -76,7 +81,7 @@ class Proxy:
 
         def on_request(data: bytes) -> bytes:
             nonlocal doomed
-            if MARK not in data or not self._armed:
+            if self.mark not in data or not self._armed:
                 return data
             where, self._armed = self._armed, ""
             self.cuts += 1

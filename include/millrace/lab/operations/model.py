@@ -74,6 +74,13 @@ class Model:
             if message.time.astimezone(UTC).date() == day and message.verdict is not Verdict.QUEUED:
                 message.verdict = self.judge(message)
 
+    def replay(self) -> None:
+        """Every message that was rejected is sent, and judged, again."""
+        for message in self.messages:
+            is_event = self.judge(message) is Verdict.EVENT
+            if is_event and message.verdict in (Verdict.REJECTED, Verdict.EITHER):
+                message.verdict = Verdict.EVENT
+
     def erase(self, user_id: int) -> None:
         """Nothing of a user is left."""
         self.erased.add(user_id)

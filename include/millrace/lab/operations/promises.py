@@ -26,7 +26,15 @@ def broken(world: World) -> list[str]:
     """Return each promise that does not hold, in a sentence; load, build, judge, export before."""
     return [
         said
-        for check in (_conserved, _verdicts, _erased, _published, _exported, _left_behind)
+        for check in (
+            _conserved,
+            _verdicts,
+            _erased,
+            _published,
+            _exported,
+            _ends_told,
+            _left_behind,
+        )
         for said in check(world)
     ]
 
@@ -156,6 +164,12 @@ def _manifests(world: World) -> dict[datetime, dict[str, Any]]:
         if name.endswith("/manifest.json")
     ]
     return {datetime.fromisoformat(one["window_start"]): one for one in found}
+
+
+def _ends_told(world: World) -> Iterator[str]:
+    """No incident is open where it was told of, since none goes on."""
+    for key in sorted(world.incidents.open()):
+        yield f"the end of incident {key} was not told"
 
 
 def _left_behind(world: World) -> Iterator[str]:

@@ -9,6 +9,8 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +30,14 @@ from millrace.transform import deploy
 
 STEPS = 8
 USERS = 3
-HELPERS = ("backup_gateway", "wal_archiver")
+CHANGES: tuple[dict[str, str], ...] = (
+    {},
+    {"MILLRACE_TOPIC_PARTITIONS": "8"},
+    {"MILLRACE_INGEST_TASKS": "1"},
+    {"MILLRACE_RAW_RETENTION_DAYS": "30"},
+    {"MILLRACE_EVENTS_RETENTION_DAYS": "100"},
+)
+"""Settings that a stack with data may be given."""
 
 Say = Callable[[str], None]
 
@@ -39,25 +48,32 @@ class BrokenPromise(AssertionError):  # noqa: N818  what the campaign looks for,
 
 @dataclass
 class Campaign:
-    """What was tried; ``typed`` is the shortest sequence that broke a promise, and ``said`` how."""
+    """What was tried; ``typed`` is the shortest sequence that broke a promise, and ``said`` how.
+
+    ``seconds`` are what each kind of operation took together.
+    """
 
     sequences: int = 0
     operations: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     typed: list[str] = field(default_factory=list)
     said: str = ""
 
 
-def run(count: int, seed: int, say: Say, *, steps: int = STEPS) -> Campaign:
+def run(count: int, seed: int, say: Say, *, steps: int = STEPS, is_shrunk: bool = True) -> Campaign:
     """Try ``count`` sequences, each on a stack of its own; stop at one that breaks a promise.
 
-    ``say`` is told of every sequence. Every stack begins as a copy of one with deployed models.
+    It is shrunk, which takes minutes, unless ``is_shrunk`` says otherwise. ``say`` is told of every
+    sequence. Every stack begins as a copy of one with deployed models.
     """
     done = Campaign()
     with tempfile.TemporaryDirectory(prefix="millrace-operations-") as folder:
         template = Path(folder) / "template"
         Path(folder).chmod(0o755)  # PostgreSQL runs as a user of its own
         template.mkdir()
-        with stacks.running(template, with_airflow=False, **campaign.ENVIRONMENT) as stack:
+        with stacks.running(
+            template, with_airflow=False, with_apis=False, **campaign.ENVIRONMENT
+        ) as stack:
             deploy.deploy(stack.settings)
         machine = hypothesis.seed(seed)(_machine(template, done, say))
         try:
@@ -68,7 +84,7 @@ def run(count: int, seed: int, say: Say, *, steps: int = STEPS) -> Campaign:
                     stateful_step_count=steps,
                     deadline=None,
                     database=None,
-                    phases=(Phase.generate, Phase.shrink),
+                    phases=(Phase.generate, *([Phase.shrink] if is_shrunk else [])),
                     verbosity=Verbosity.quiet,
                     suppress_health_check=list(HealthCheck),
                     print_blob=False,
@@ -76,6 +92,8 @@ def run(count: int, seed: int, say: Say, *, steps: int = STEPS) -> Campaign:
             )
         except BrokenPromise as error:
             done.said = str(error)
+        except hypothesis.errors.Flaky:
+            done.said = f"{done.said}\n(but it held when the sequence was tried again)"
     return done
 
 
@@ -87,19 +105,14 @@ def _machine(template: Path, done: Campaign, say: Say) -> type[stateful.RuleBase
 
         def __init__(self) -> None:
             super().__init__()
+            self.began = time.monotonic()
             self.resources = ExitStack()
             home = Path(self.resources.enter_context(_folder())) / "home"
             subprocess.run(["cp", "-a", str(template), str(home)], check=True)
-            stack = self.resources.enter_context(
-                stacks.running(home, with_airflow=False, **campaign.ENVIRONMENT)
-            )
-            # A restore finds its stack as the command does.
-            self.resources.enter_context(stacks.variables(stack.environment))
-            for name in HELPERS:
-                stack.start(name)
-                stack.wait_healthy(name)
             done.sequences += 1
-            self.world = World(stack, random.Random(done.sequences))
+            rng = random.Random(done.sequences)
+            self.world = World(home, dict(campaign.ENVIRONMENT), self.resources, rng)
+            done.seconds["start"] += time.monotonic() - self.began
 
         @stateful.rule(
             user=st.integers(0, USERS - 1),
@@ -126,6 +139,18 @@ def _machine(template: Path, done: Campaign, say: Say) -> type[stateful.RuleBase
         @stateful.rule(how=st.sampled_from(("well", "broken", "killed")))
         def deploy(self, how: str) -> None:
             self._do(self.world.deploy, how)
+
+        @stateful.rule()
+        def replay(self) -> None:
+            self._do(self.world.replay)
+
+        @stateful.rule(is_high=st.booleans())
+        def judge_alerts(self, is_high: bool) -> None:
+            self._do(self.world.judge_alerts, is_high=is_high)
+
+        @stateful.rule(is_active=st.booleans())
+        def switch_route(self, is_active: bool) -> None:
+            self._do(self.world.switch_route, is_active=is_active)
 
         @stateful.rule()
         def build(self) -> None:
@@ -160,12 +185,20 @@ def _machine(template: Path, done: Campaign, say: Say) -> type[stateful.RuleBase
         def restart(self) -> None:
             self._do(self.world.restart)
 
+        @stateful.rule(changes=st.sampled_from(CHANGES))
+        def change_settings(self, changes: dict[str, str]) -> None:
+            self._do(self.world.change_settings, changes)
+
         def _do(self, operation: Callable[..., None], *arguments: Any, **named: Any) -> None:
+            began = time.monotonic()
             try:
                 operation(*arguments, **named)
             except Exception as error:  # whatever it is, it is what is looked for
                 done.typed = [*self.world.typed, f"# {operation.__name__}{arguments or named}"]
-                raise BrokenPromise(f"{operation.__name__}: {error!r}") from error
+                done.said = f"{operation.__name__}: {error!r}"
+                raise BrokenPromise(done.said) from error
+            finally:
+                done.seconds[operation.__name__] += time.monotonic() - began
 
         def teardown(self) -> None:
             is_over = sys.exc_info()[0] is None
@@ -173,17 +206,24 @@ def _machine(template: Path, done: Campaign, say: Say) -> type[stateful.RuleBase
                 if is_over:
                     self._judge()
             finally:
+                began = time.monotonic()
                 self.resources.close()
+                done.seconds["stop"] += time.monotonic() - began
+                seconds = time.monotonic() - self.began
+                say(f"{done.sequences:>4}  {len(self.world.typed) - 1} operations, {seconds:.0f} s")
 
         def _judge(self) -> None:
             world = self.world
             done.operations += len(world.typed) - 1
-            say(f"{done.sequences:>4}  {len(world.typed) - 1} operations")
+            self._do(world.judge_alerts, is_high=False)
             for operation in (world.load, world.build, world.audit, world.export):
                 self._do(operation)
-            if found := promises.broken(world):
-                done.typed = list(world.typed)
-                raise BrokenPromise("\n".join(found))
+            began = time.monotonic()
+            found = promises.broken(world)
+            done.seconds["judge"] += time.monotonic() - began
+            if found:
+                done.typed, done.said = list(world.typed), "\n".join(found)
+                raise BrokenPromise(done.said)
 
     return Operations
 

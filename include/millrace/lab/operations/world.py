@@ -5,26 +5,32 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from millrace import steps
 from millrace.backups import metadata, warehouse
+from millrace.contract import sources
 from millrace.exports import service
 from millrace.exports.definitions import ExportError
 from millrace.ingest import rebuild
-from millrace.lab import topics
+from millrace.lab import stacks, topics
+from millrace.lab.operations.incidents import Incidents
 from millrace.lab.operations.model import FIRST_USER, OPEN, Message, Model
 from millrace.quality import audit
-from millrace.rules import store
+from millrace.rules import replay, store
 from millrace.rules.model import Rule
 from millrace.stack.stack import Stack
-from millrace.stores import kafka
+from millrace.stores import kafka, postgres
 from millrace.transform import deploy, project, watermark
-from millrace.usecases import erase_person, gates, restore, resume_ingest
+from millrace.usecases import erase_person, gates, restore, resume_ingest, up
 
 LOAD_SECONDS = 90.0
+HELPERS = ("backup_gateway", "wal_archiver")
 NAME = "campaign_open_pages"
 RULE = Rule(
     name=NAME,
@@ -47,17 +53,38 @@ def _deploy(stack_environment: dict[str, str], source: Path) -> None:
 
 @dataclass
 class World:
-    """A stack and the model of it. ``typed`` is what a person would type to get there."""
+    """A stack in ``home`` and the model of it. ``typed`` is what a person would type to get there.
 
-    stack: Stack
+    ``environment`` is the stack's own; ``resources`` hold it, and are the caller's to close.
+    """
+
+    home: Path
+    environment: dict[str, str]
+    resources: ExitStack
     rng: random.Random
     model: Model = field(default_factory=Model)
+    incidents: Incidents = field(default_factory=Incidents)
     typed: list[str] = field(default_factory=list)
     deployments: int = 0
 
     def __post_init__(self) -> None:
-        self.settings = self.stack.settings
+        self._up()
+        self.incidents.watch(self.settings, is_route_active=True)
         self.note("./millrace up")
+
+    def _up(self) -> None:
+        """Bring a stack up in ``home``, on ports that are free now, with ``environment``."""
+        base = self.resources.enter_context(stacks.port_base())
+        named = {"MILLRACE_HOME": str(self.home), "MILLRACE_PORT_BASE": str(base)}
+        # They stay set: a restore finds its stack as the command does.
+        self.resources.enter_context(stacks.variables({**self.environment, **named}))
+        self.stack = Stack(with_airflow=False, with_apis=False)
+        self.settings = self.stack.settings
+        self.resources.callback(self.stack.shutdown)
+        steps.run(up.steps(self.stack))
+        for name in HELPERS:
+            self.stack.start(name)
+            self.stack.wait_healthy(name)
 
     def note(self, typed: str) -> None:
         """Remember what was done, and that the stack can be restored to this moment."""
@@ -123,6 +150,34 @@ class World:
         else:
             self.model.rebuild(day)
         self.note(f"./millrace airflow backfill create --dag-id rebuild_events  # {day}")
+
+    def replay(self) -> None:
+        """Replay every rejected event as it is, and load what was sent."""
+        until = f"{datetime.now(UTC) + timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
+        with postgres.connect(self.settings) as connection:
+            source = sources.default(connection, self.settings).source_id
+        number = replay.preview(self.settings, replay.Criteria(source, until=until), [])[
+            "replay_id"
+        ]
+        self.load()
+        if number is not None:
+            replay.send(self.settings, number)
+            self.load()
+            outcomes = replay.settle(self.settings, number)
+            if outcomes.get("pending"):
+                raise AssertionError(f"replay {number} was sent and loaded: {outcomes}")
+        self.model.replay()
+        self.note("./millrace airflow dags trigger replay_rejected_events")
+
+    def judge_alerts(self, *, is_high: bool) -> None:
+        """Judge a minute in which the campaign's alert fires, or does not."""
+        self.incidents.judge(self.settings, is_high=is_high)
+        self.note(f"# {'an' if is_high else 'no'} alert fires")
+
+    def switch_route(self, *, is_active: bool) -> None:
+        """Switch the route of the campaign's alert on or off."""
+        self.incidents.watch(self.settings, is_route_active=is_active)
+        self.note(f"./millrace alerts {'enable' if is_active else 'disable'} campaign --route")
 
     def deploy(self, how: str) -> None:
         """Deploy the models with a change: ``well``, ``broken`` (it fails) or ``killed``."""
@@ -219,3 +274,16 @@ class World:
                 self.stack.wait_gone(pid)
             self.stack.wait_healthy(name)
         self.note("./millrace down; ./millrace up")
+
+    def change_settings(self, changes: Mapping[str, str]) -> None:
+        """Take the stack down, and bring it up in another folder, on other ports, with changes."""
+        self.stack.shutdown()
+        moved = self.home.with_name(f"home-{len(self.typed)}")
+        self.home = self.home.rename(moved)
+        self.environment |= changes
+        self._up()
+        said = " ".join(f"{name}={value}" for name, value in changes.items())
+        self.note(
+            f"./millrace down; mv $MILLRACE_HOME {moved.name}; "
+            f"{said} MILLRACE_HOME={moved.name} MILLRACE_PORT_BASE=… ./millrace up"
+        )

@@ -168,7 +168,7 @@ class FileSink:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[float]]:
+def interrupts() -> Iterator[list[float]]:
     """Collect interrupts instead of dying from them, where signals may be handled at all."""
     seen: list[float] = []
     if threading.current_thread() is not threading.main_thread():
@@ -250,20 +250,20 @@ def run(
     )
     first = time.monotonic()
     reported_at = first
-    with _interrupts() as interrupts:
+    with interrupts() as seen:
         for chunk in schedule(plan, traffic, began):
-            if interrupts or (stop is not None and stop.is_set()):
+            if seen or (stop is not None and stop.is_set()):
                 break
             if plan.rate:
                 due = first + (tally.handed_over + len(chunk.values)) / plan.rate
-                while (ahead := due - time.monotonic()) > 0 and not interrupts and not file:
+                while (ahead := due - time.monotonic()) > 0 and not seen and not file:
                     sink.wait(min(ahead, 0.2))
             sink.send(chunk)
             tally.add(chunk)
             if time.monotonic() - reported_at > 0.5:
                 reported_at = time.monotonic()
                 on_progress(tally)
-        sink.close(lambda: len(interrupts) > 1)
+        sink.close(lambda: len(seen) > 1)
     manifest.finished_at = iso(datetime.now(UTC))
     tally.fill(manifest)
     on_progress(tally)

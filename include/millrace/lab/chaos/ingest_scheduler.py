@@ -1,4 +1,4 @@
-"""The crew: plans and loads, run after run, and starts again whatever died.
+"""An ingest scheduler without Airflow: plans and loads, run after run, and restarts what died.
 
 It stands in for Airflow where a campaign is about workers and servers, with the same contract: a
 plan, mapped loads, a new attempt for one that failed or was not heard of any more; and the next run
@@ -37,7 +37,7 @@ class Load:
             os.kill(self.process.pid, number)
 
 
-class Crew:
+class IngestScheduler:
     """Keeps ingest going in processes until told to stop.
 
     ``environment`` is what the processes see, ``log`` the file they write to, and ``run_seconds``
@@ -54,14 +54,14 @@ class Crew:
         self._abandoned: list[Load] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="crew", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="ingest-scheduler", daemon=True)
 
     def start(self) -> None:
         """Begin the first run."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Kill what still runs and reap it; whatever it left open is the next crew's."""
+        """Kill what still runs and reap it; whatever it left open is the next one's."""
         self._stopping.set()
         with self._lock:
             planning = self.planning
