@@ -34,6 +34,7 @@ generate: ## Write the documents that follow from the code
 lock: env ## Lock the dependencies of pyproject.toml anew; what is locked stays unless it must move
 	$(lock) --group dev -o requirements.txt
 	$(lock) -o requirements-runtime.txt
+	$(subst pyproject.toml,--group clients,$(lock)) -o tests/conformance/requirements.txt
 
 hooks: env ## Have git lint before each commit
 	$(uv) tool run pre-commit install

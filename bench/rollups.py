@@ -35,9 +35,9 @@ MODELS = [
     "stg_events", "metrics_1min", "metrics_5min", "metrics_1h", "page_views_1min", "page_views_1h",
     "page_views_1d", "top_pages",
     "int_session_versions", "int_user_activity_versions", "int_user_day_versions",
-    "int_unique_user_versions_5min", "int_unique_user_versions_1h", "purchase_funnel_daily",
+    "int_unique_user_versions_5min", "int_unique_user_versions_1h", "int_funnel_versions",
 ]  # fmt: skip
-INCREMENTAL = [name for name in MODELS if name.startswith("int_") or "funnel" in name]
+INCREMENTAL = [name for name in MODELS if name.startswith("int_")]
 
 COUNTRIES = {
     "US": 30, "DE": 9, "GB": 8, "FR": 6, "IN": 10, "BR": 7, "JP": 6, "CA": 4, "AU": 3, "ES": 3,

@@ -119,7 +119,7 @@ class Watch:
         try:
             answer = urlopen(
                 pool, "POST", address, body=explain.encode(), headers=kept, retries=False,
-                timeout=10, redirect=False,
+                timeout=200, redirect=False,
             )  # fmt: skip
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.unread.append(f"{error}: {query}")

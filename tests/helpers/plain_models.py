@@ -68,6 +68,11 @@ def active_users(events: Iterable[Event]) -> dict[date, int]:
     return {day: len(found) for day, found in users.items()}
 
 
+def in_order(event: Event) -> tuple[datetime, int, int]:
+    """Return what events are ordered by; ClickHouse compares a UUID's second half first."""
+    return event.event_time, event.event_id.int % 2**64, event.event_id.int >> 64
+
+
 def sessions(events: Iterable[Event], gap: timedelta) -> set[tuple[object, ...]]:
     """Return sessions as (user, start, end, events, page views, entry, exit, country, device)."""
     by_user: dict[int, list[Event]] = defaultdict(list)
@@ -75,8 +80,7 @@ def sessions(events: Iterable[Event], gap: timedelta) -> set[tuple[object, ...]]
         by_user[e.user_id].append(e)
     found = set()
     for user_id, mine in by_user.items():
-        # ClickHouse orders a UUID by its second half first
-        mine.sort(key=lambda e: (e.event_time, e.event_id.int % 2**64, e.event_id.int >> 64))
+        mine.sort(key=in_order)
         start = 0
         for index in range(1, len(mine) + 1):
             ends = index == len(mine)
@@ -92,13 +96,27 @@ def sessions(events: Iterable[Event], gap: timedelta) -> set[tuple[object, ...]]
     return found
 
 
-def funnel(events: Iterable[Event], steps: list[str]) -> Counter[tuple[date, int]]:
-    """Count users by day and step reached, where steps follow each other in time."""
+def visitors(
+    events: Iterable[Event], gap: timedelta, window: timedelta
+) -> Counter[tuple[datetime, str, str, str]]:
+    """Count the users who began a session, by window, country, device and entry page."""
+    users = {
+        (floor(started_at, window), country, device, entry_page, user)
+        for user, started_at, _end, _events, _views, entry_page, _exit, country, device in sessions(
+            events, gap
+        )
+    }
+    return Counter(key[:4] for key in users)  # type: ignore[misc]
+
+
+def funnel(events: Iterable[Event], steps: list[str]) -> Counter[tuple[date, int, str, str]]:
+    """Count users by day, step reached, and where they were at the day's first event of a step."""
     by_user: dict[tuple[date, int], list[Event]] = defaultdict(list)
     for e in events:
         by_user[e.event_time.date(), e.user_id].append(e)
-    reached: Counter[tuple[date, int]] = Counter()
+    reached: Counter[tuple[date, int, str, str]] = Counter()
     for (day, _user), mine in by_user.items():
+        first = min((e for e in mine if e.event_type in steps), key=in_order, default=mine[0])
         depth, after = 0, datetime.min.replace(tzinfo=mine[0].event_time.tzinfo)
         for step in steps:
             times = [e.event_time for e in mine if e.event_type == step and e.event_time >= after]
@@ -106,7 +124,7 @@ def funnel(events: Iterable[Event], steps: list[str]) -> Counter[tuple[date, int
                 break
             depth, after = depth + 1, min(times)
         for step_number in range(1, depth + 1):
-            reached[day, step_number] += 1
+            reached[day, step_number, first.country, first.device] += 1
     return reached
 
 
@@ -126,6 +144,14 @@ def retention(events: Iterable[Event]) -> Counter[tuple[date, int]]:
     return Counter(
         (min(mine), (week - min(mine)).days // 7) for mine in weeks.values() for week in mine
     )
+
+
+def daily_retention(events: Iterable[Event]) -> Counter[tuple[date, int]]:
+    """Count users by the day they first came, and by days since on which they came."""
+    days: dict[int, set[date]] = defaultdict(set)
+    for e in events:
+        days[e.user_id].add(e.event_time.date())
+    return Counter((min(mine), (day - min(mine)).days) for mine in days.values() for day in mine)
 
 
 def monday(day: date) -> date:

@@ -9,16 +9,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from tests.helpers import comparisons, own_warehouse
 from tests.integration.exports_bed import exporting
 from tests.integration.quality_bed import Warehouse
-from tests.integration.transform_bed import TODAY, Bench
+from tests.integration.transform_bed import TODAY, Bench, deploy_untested
 
+from millrace import waiting
+from millrace.access import tokens
+from millrace.api.query.app import create
 from millrace.exports.writer import Exporter
 from millrace.lab import engines
 from millrace.lab.engines import Engine
 from millrace.settings import PORTS, Settings
-from millrace.transform import deploy, project
+from millrace.stores import postgres
+from millrace.transform import project
 
 FAULTY = ("test_ingest_outages", "test_ingest_recovery", "test_ingest_handover", "test_disasters")
 """Modules whose servers are frozen, killed and lied about: nothing may be asked of them besides."""
@@ -88,9 +93,21 @@ def bench(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with own_warehouse.own(settings, home, "transform_test") as own:
         bench = Bench(own)
         bench.publish(bench.make(2_000, TODAY - timedelta(days=2), TODAY - timedelta(days=1)))
-        deploy.deploy(own)
+        deploy_untested(own)
         yield bench
         bench.client.close()
+
+
+@pytest.fixture(scope="module")
+def api(bench: Bench) -> Iterator[TestClient]:
+    """The query API on the bench's warehouse, asked by an analyst."""
+    with postgres.connect(bench.settings) as connection:
+        token = tokens.add(connection, tokens.NewToken("numbers", "analyst"))
+    headers = {"authorization": f"Bearer {token}"}
+    with TestClient(create(bench.settings), headers=headers) as client:
+        ready = lambda: client.get("/v1/metrics?name=events").is_success  # noqa: E731
+        waiting.until(ready, "the API to know its metrics", seconds=20)
+        yield client
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def metrics(settings: Settings) -> Iterator[None]:
         )
         client.command(
             "CREATE VIEW analytics.metric_definitions AS "
-            "SELECT 'events' AS metric_name, toUInt32(60) AS grain_seconds"
+            "SELECT 'events' AS metric_name, toUInt32(60) AS grain_seconds, true AS is_sampled"
         )
     yield
     if not is_built:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from millrace.alerts import repository, routing
 from millrace.alerts.model import Rule
 from millrace.cli.main import app
+from millrace.contract.errors import RuleError
 from millrace.lab.channels import Channels, serving
 from millrace.settings import Settings
 
@@ -128,6 +129,26 @@ def test_a_route_that_is_tried_hears_of_a_test_and_its_end(
             ("trigger", "sent"), ("resolve", "sent"),
         ]  # fmt: skip
         assert "This is a test of the route" in str(channels.slack_messages)
+
+
+def test_a_notification_is_sent_again_and_a_channels_refusal_is_told(settings: Settings) -> None:
+    with serving() as channels:
+        world = World(settings, channels)
+        tried = ["trigger to chat: sent", "resolve to chat: sent"]
+        assert routing.send_now(settings, world.senders(), "chat") == tried
+        first = world.connection.execute(
+            "SELECT min(notification_id) AS id FROM alert_notifications WHERE route = 'chat'"
+        ).fetchall()[0]["id"]
+        before = len(channels.slack_messages)
+        assert routing.send_now(settings, world.senders(), None, first) == tried
+        assert len(channels.slack_messages) == before + 1
+        for wrong in ((None, None), ("chat", first)):
+            with pytest.raises(RuleError, match="name a route to try out, or a notification"):
+                routing.send_now(settings, world.senders(), *wrong)
+        with pytest.raises(RuleError, match="no notification 999999999"):
+            routing.send_now(settings, world.senders(), None, 999_999_999)
+    with pytest.raises(RuleError, match="chat did not take it: DeliveryError: Slack"):
+        routing.send_now(settings, world.senders(), "chat")
 
 
 @pytest.mark.parametrize(

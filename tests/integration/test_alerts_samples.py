@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.integration.promql.published import Metric, published
 
 from millrace.alerts import pipeline
 from millrace.alerts.evaluation import Evaluator, batches
 from millrace.alerts.model import Rule
 from millrace.settings import Settings
-from millrace.stores import clickhouse
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
@@ -22,38 +22,16 @@ GRAINS = {"orders": 60, "by_1min": 60, "by_5min": 300, "by_1h": 3600, "by_1d": 8
 
 @pytest.fixture
 def metrics(settings: Settings) -> Iterator[None]:
-    """Put views of our own where dbt's are, and one sample a minute for ten minutes in them."""
-    client = clickhouse.connect(settings)
-    client.command("CREATE DATABASE IF NOT EXISTS analytics")
-    is_built = client.command("EXISTS TABLE analytics.metrics")
-    if is_built:
-        for view in ("metrics", "metric_definitions"):
-            client.command(f"RENAME TABLE analytics.{view} TO analytics.{view}_of_dbt")
-    definitions = ", ".join(f"('{name}', {grain})" for name, grain in GRAINS.items())
-    client.command(
-        "CREATE VIEW analytics.metric_definitions AS SELECT * FROM "
-        f"VALUES('metric_name String, grain_seconds UInt32', {definitions})"
-    )
-    client.command(
-        "CREATE VIEW analytics.metrics AS SELECT timestamp, value, dimensions, "
-        "replaceOne(p.metric_name, 'published_', '') AS metric_name "
-        "FROM pipeline_metrics AS p WHERE startsWith(p.metric_name, 'published_')"
-    )
-    client.command("TRUNCATE TABLE pipeline_metrics")
-    for minute in range(10):
-        rows = [
-            ("published_orders", 1.0, {"country": "DE"}),
-            ("published_orders", 2.0, {"country": "US", "device": ""}),
-            ("millrace_load", 5.0 + minute, {"host": "a"}),
-        ]
-        pipeline.write(settings, NOON + minute * MINUTE, rows)
-    yield
-    client.command("TRUNCATE TABLE pipeline_metrics")
-    for view in ("metrics", "metric_definitions"):
-        client.command(f"DROP VIEW analytics.{view}")
-        if is_built:
-            client.command(f"RENAME TABLE analytics.{view}_of_dbt TO analytics.{view}")
-    client.close()
+    """One sample a minute for ten minutes."""
+    with published([Metric(name, seconds) for name, seconds in GRAINS.items()], settings):
+        for minute in range(10):
+            rows = [
+                ("published_orders", 1.0, {"country": "DE"}),
+                ("published_orders", 2.0, {"country": "US", "device": ""}),
+                ("millrace_load", 5.0 + minute, {"host": "a"}),
+            ]
+            pipeline.write(settings, NOON + minute * MINUTE, rows)
+        yield
 
 
 def test_every_kind_of_sample_in_one_batch(settings: Settings, metrics: None) -> None:

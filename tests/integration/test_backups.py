@@ -22,7 +22,7 @@ from tests.helpers import full_store, wait
 
 from millrace.backups import catalogue, gateway, metadata, restore, retention, wal, warehouse
 from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
-from millrace.lab import stacks
+from millrace.lab import engines, stacks
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres
@@ -75,10 +75,8 @@ def gateway_of(stack: Stack, **changes: str) -> Iterator[Settings]:
     variables = {f"MILLRACE_{name.upper()}": value for name, value in changes.items()}
     with stacks.variables({"MILLRACE_HOME": str(stack.settings.home), **variables}):
         settings = Settings(port_base=stack.settings.port_base)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "millrace.cli", "backups", "gateway"],
-            env={**os.environ, **stack.environment, **variables},
-        )
+        command = [sys.executable, "-m", "millrace.cli", "backups", "gateway"]
+        process = subprocess.Popen(command, env={**os.environ, **stack.environment, **variables})
 
     def serves() -> bool:
         with socket.socket() as probe:
@@ -337,7 +335,7 @@ def test_metadata_survives_up_to_the_last_archived_second(stack: Stack, tmp_path
     def types(data: Path, to: datetime | None) -> set[str]:
         data.parent.chmod(0o755)
         metadata.restore(settings, data, base, to)
-        port = stacks.free_port_base()
+        port = engines.free_port()
         with metadata.running(data, port, data.parent / f"{data.name}.log"):
             dsn = postgres.dsn(settings).replace(f":{settings.port('postgres')}/", f":{port}/")
             with psycopg.connect(dsn) as restored:
@@ -364,6 +362,12 @@ def test_a_damaged_base_backup_is_refused(stack: Stack, tmp_path: Path) -> None:
 
 def test_the_archiver_goes_on_after_a_kill(stack: Stack) -> None:
     settings = stack.settings
+    stack.wait_healthy("wal_archiver")
+    stack.stop("wal_archiver")
+    with pytest.raises(BackupError, match="not received"):
+        stack.check("wal_archiver")
+    stack.start("wal_archiver")
+    stack.wait_healthy("wal_archiver")
     os.kill(stack.pid("wal_archiver"), signal.SIGKILL)
     with postgres.connect(settings) as connection:
         connection.execute("SELECT pg_switch_wal()")

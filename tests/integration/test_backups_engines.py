@@ -68,7 +68,7 @@ def test_rollups_that_lack_events_at_the_cut_are_made_good_by_the_restore(
 
     said = disaster.millrace(settings, "restore", "--only", "warehouse", "--replace")
 
-    assert "rollups of events were computed anew" in said
+    assert "rollups of events were recomputed" in said
     with clickhouse.connect(settings) as client:
         assert client.command("SELECT sum(events) FROM analytics.per_hour") == 1000
         client.command("DROP TABLE analytics.per_hour_mv")

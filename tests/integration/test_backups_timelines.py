@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
 
+import psycopg
 import pytest
+from confluent_kafka import TopicPartition
+from psycopg.rows import DictRow
 
+from millrace.alerts import repository as alerts
+from millrace.alerts.grouping import Group
 from millrace.backups import gateway, metadata, wal
 from millrace.backups.gateway import BackupError
+from millrace.contract import sources
+from millrace.ingest import topics
 from millrace.lab import stacks
 from millrace.lab.chaos import disaster
+from millrace.rules import replay
+from millrace.settings import Settings
 from millrace.stack.stack import Stack
-from millrace.stores import postgres
+from millrace.stores import objects, postgres
+from millrace.stores.transactions import BY_KEY, Item, Stream
+from millrace.usecases import restore_outlook
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +54,11 @@ def written(stack: Stack) -> list[str]:
         return [row["event_type"] for row in connection.execute(query)]
 
 
-def restore(stack: Stack, moment: datetime | None = None) -> str:
+def restore(stack: Stack, moment: datetime | None = None, *options: str) -> str:
     """Restore with the documented command, and return what it said."""
     to = ["--to", moment.isoformat()] if moment else []
-    return disaster.millrace(stack.settings, "restore", "--only", "metadata", "--replace", *to)
+    command = ["restore", "--only", "metadata", "--replace", *to, *options]
+    return disaster.millrace(stack.settings, *command)
 
 
 @pytest.mark.timeout(400)
@@ -72,6 +87,75 @@ def test_each_moment_has_the_state_of_its_own_time(stack: Stack) -> None:
     write(stack, "f")
     restore(stack)
     assert written(stack) == ["a", "e", "f"]
+
+
+@pytest.mark.timeout(300)
+def test_what_others_know_is_said_beforehand_and_not_forgotten(stack: Stack) -> None:
+    settings = stack.settings
+    metadata.back_up(settings, "a test")
+    moment = write(stack, "before")
+    opened = datetime.now(UTC)
+    group = Group("pager", {"alertname": "load"}, opened, opened_at=opened, notified_at=opened)
+    with postgres.connect(settings) as connection:
+        alerts.save_groups(connection, {}, {group.key: group})
+        number = put_replay(settings, connection)
+    send(settings, f"{replay.STREAM}{number}")
+    objects.connect(settings).put_object(
+        settings.s3_bucket, "exports/events/hour=7/run=41/part.parquet", BytesIO(b"rows"), 4
+    )
+    wal.await_archived(settings)
+
+    said = restore(stack, moment, "--dry-run")
+    assert f"replay {number} (sent): forgotten" in said
+    assert 'incident {"alertname": "load"} on route pager opened since' in said
+    assert "exports: exports/events/hour=7/run=41/: no run is known that wrote it" in said
+
+    assert group.dedup_key in restore(stack, moment)
+    with postgres.connect(settings) as connection:
+        assert alerts.open_incidents(connection) == {group.key: group}
+        assert put_replay(settings, connection) > number
+
+
+def put_replay(settings: Settings, connection: psycopg.Connection[DictRow]) -> int:
+    """Enter a replay that was sent, and return its number."""
+    source = sources.default(connection, settings).source_id
+    row = connection.execute(
+        "INSERT INTO replays (source_id, criteria, preview, state) "
+        "VALUES (%s, '{}', '{}', 'sent') RETURNING replay_id",
+        [source],
+    ).fetchall()[0]
+    return int(row["replay_id"])
+
+
+def send(settings: Settings, name: str) -> None:
+    """Send a message in a stream of that name."""
+    topic = settings.events_topic
+    item = Item(topic, BY_KEY, None, b"{}", [], TopicPartition(topic, 0, 1))
+    with closing(Stream(settings, name)) as stream:
+        assert stream.send([item], lambda _item, reason: pytest.fail(reason)) == 1
+
+
+def test_what_kafka_still_has_is_said_beforehand(stack: Stack) -> None:
+    settings = stack.settings
+    send(settings, "a test")
+    found = topics.describe(settings, settings.events_topic)
+    assert found is not None
+    kept = topics.offsets(settings, found.name, found.partitions)
+
+    def said(**changes: Any) -> list[str]:
+        positions = [
+            {"topic": found.name, "topic_id": found.topic_id, "partition": p, "next_offset": low}
+            for p, (low, _) in kept.items()
+        ]
+        return list(
+            restore_outlook.of_kafka(settings, [position | changes for position in positions])
+        )
+
+    total = sum(high - low for low, high in kept.values())
+    assert total > 0
+    assert said() == [f"events: {total} offsets that Kafka has since the backup are loaded again"]
+    assert "was recreated since" in said(topic_id="another")[0]
+    assert "Kafka has no topic gone" in said(topic="gone")[0]
 
 
 @pytest.mark.timeout(300)

@@ -34,16 +34,22 @@ ELSEWHERE = {
     "chaos": "tests/chaos/test_campaign.py",
     "bench": "tests/unit/test_tools.py",
     "generate": "tests/unit/test_documentation.py",
-    "airflow": "tests/integration/test_airflow.py",
+    "airflow": "tests/integration/whole/test_airflow.py",
     "restore": "tests/integration/test_disasters.py",
     "backups": "tests/integration/test_backups.py",
+    "keys": "tests/integration/test_ingest_keys.py",
+    "tokens": "tests/integration/test_query_identity.py",
+    "users change": "tests/integration/test_query_logins.py",
+    "users password": "tests/integration/test_query_logins.py",
+    "users disable": "tests/integration/test_query_logins.py",
+    "users enable": "tests/integration/test_query_logins.py",
     "quality metrics": "tests/integration/test_quality.py",
     "quality audit": "tests/integration/test_quality.py",
     "dbt": "tests/integration/test_transform.py",
     "alerts routes test": "tests/integration/test_alerts_cli.py",
     "alerts test": "tests/integration/test_alerts_cli.py",
 }
-"""Commands that stop, replace or measure a whole stack, or take minutes: who runs them."""
+"""Commands that stop, replace or measure a stack, take minutes, or need an order: who runs them."""
 
 STANDS_FOR = {
     "rules": {"NAME": "country_code", "FILE": "rules.yaml"},

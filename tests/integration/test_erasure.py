@@ -19,6 +19,7 @@ from millrace.ingest import rebuild as rebuilding
 from millrace.ingest.warehouse import Warehouse
 from millrace.lab import stacks
 from millrace.lab.chaos import disaster
+from millrace.quality import docs
 from millrace.rules import drift, hits, replay
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
@@ -133,6 +134,57 @@ def test_copies_that_features_keep_are_found(bed: Bed) -> None:
     assert bed.query(f"SELECT count() FROM events WHERE user_id = {OTHER}") == others
     (drifted,) = bed.ask("SELECT examples FROM schema_drifts WHERE field = 'newer'")
     assert drifted["examples"] == ["theirs"]
+
+
+def test_a_text_is_erased_with_its_reports_and_files_for_people_are_named(bed: Bed) -> None:
+    settings, text = bed.settings, "ada@example.org"
+    user = erase_person.user_id_of(settings, text)
+    bed.send([event(user), event(OTHER)])
+    bed.load()
+    now = datetime.now(UTC)
+    quoted = {"quoted": user, "shown": OTHER, "theirs": OTHER}
+    pages = {name: f"reports/{now:%Y-%m-%d}/{name}.html" for name in quoted}
+    for name, page in pages.items():
+        path = docs.site(settings) / page
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"user_id = {user if name == 'shown' else OTHER}")
+        found = json.dumps({"examples": [{"user_id": quoted[name]}]})
+        with clickhouse.connect(settings) as client:
+            client.insert(
+                "quality_results",
+                [["events", "1h", now, now, False, True, found, page, now]],
+                column_names=[
+                    *("dataset", "window_kind", "window_start", "window_end", "is_success"),
+                    *("is_checked", "observed", "report", "checked_at"),
+                ],
+            )
+    docs.upload(settings, [docs.site(settings) / page for page in pages.values()])
+    files = [
+        settings.home / "imports" / "a.bad_rows.csv",
+        settings.home / "ingestion" / "spool" / "refused.jsonl",
+    ]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"id,user\n1,{text}\n")
+    (settings.home / "imports" / "b.bad_rows.csv").write_text(f"id,user\n1,not-{text}\n")
+
+    said = disaster.millrace(settings, "backups", "erase", text, "--reason", "a test", "--yes")
+
+    receipt = json.loads(said)
+    assert receipt["user_id"] == user
+    assert receipt["deleted_rows"]["`millrace`.`events`"] == 1
+    assert bed.query(f"SELECT count() FROM events WHERE user_id = {user}") == [(0,)]
+    assert receipt["deleted_reports"] == [pages["quoted"], pages["shown"]]
+    assert [(docs.site(settings) / page).exists() for page in pages.values()] == [
+        False,
+        False,
+        True,
+    ]
+    kept = objects.connect(settings).list_objects(
+        settings.s3_bucket, f"{docs.PREFIX}/reports/", True
+    )
+    assert [one.object_name for one in kept] == [f"{docs.PREFIX}/{pages['theirs']}"]
+    assert receipt["to_look_at"] == [str(file) for file in files]
 
 
 def test_exports_in_any_state_lose_the_person_and_nobody_else(settings: Settings) -> None:

@@ -174,7 +174,7 @@ def test_a_claimed_batch_that_kafka_lost_is_taken_from_raw_events(bed: Bed, was_
         bed.assert_conserved(messages=0, events=0)
 
 
-def test_a_topic_made_anew_is_read_from_its_beginning(bed: Bed) -> None:
+def test_a_topic_recreated_is_read_from_its_beginning(bed: Bed) -> None:
     bed.send(messages(range(1, 101)))
     bed.load()
     bed.recreate_topic(partitions=3)

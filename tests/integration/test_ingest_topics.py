@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from tests.helpers import wait
 from tests.integration.ingest_bed import Bed, event, killed_at
 
 from millrace.ingest import topics
 from millrace.ingest.plan import plan
+from millrace.ingest.prefetch import Prefetcher
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import Worker
 from millrace.lab.verify import conservation
@@ -43,7 +45,7 @@ def kept(bed: Bed) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("was_kept", [True, False], ids=["kept", "not kept"])
 @pytest.mark.parametrize("partitions", [1, 3, 5])
-def test_open_micro_batches_of_a_topic_made_anew_are_settled(
+def test_open_micro_batches_of_a_topic_recreated_are_settled(
     bed: Bed, partitions: int, was_kept: bool
 ) -> None:
     bed.send(event(user) for user in range(1, 101))
@@ -110,7 +112,7 @@ def test_what_a_deactivated_source_left_open_is_completed(bed: Bed, is_deleted: 
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 5])
-def test_a_topic_made_anew_while_ingest_is_stopped_is_read_from_its_beginning(
+def test_a_topic_recreated_while_ingest_is_stopped_is_read_from_its_beginning(
     bed: Bed, partitions: int
 ) -> None:
     bed.send(event(user) for user in range(1, 101))
@@ -128,7 +130,7 @@ def test_a_topic_made_anew_while_ingest_is_stopped_is_read_from_its_beginning(
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 5])
-def test_a_topic_made_anew_under_running_workers_is_read_from_its_beginning(
+def test_a_topic_recreated_under_running_workers_is_read_from_its_beginning(
     bed: Bed, partitions: int
 ) -> None:
     bed.send(event(user) for user in range(1, 101))
@@ -145,6 +147,44 @@ def test_a_topic_made_anew_under_running_workers_is_read_from_its_beginning(
     bed.assert_conserved_verdicts(messages=400, events=400)
     assert kept(bed) == [(0, 100), (1, 300)]
     assert differences(bed) == []
+
+
+def test_trouble_of_one_source_stops_no_other(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a partition without a leader, of which nobody can say where it ends."""
+    other = Bed(bed.settings, partitions=1)
+    bed.ask("UPDATE data_sources SET is_active = true WHERE source_id = %s", bed.name)
+    offsets = topics.offsets
+
+    def without_leader(settings: Settings, topic: str, *rest: Any, **options: Any) -> Any:
+        if topic == bed.name:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return offsets(settings, topic, *rest, **options)
+
+    monkeypatch.setattr(topics, "offsets", without_leader)
+    assert [share.source.source_id for share in other.shares()] == [other.name]
+    bed.ask("UPDATE data_sources SET is_active = false WHERE source_id = %s", other.name)
+    with pytest.raises(KafkaException):
+        bed.shares()
+
+
+def test_what_was_gathered_as_the_topic_was_recreated_is_not_claimed(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a client makes of a topic that changes under it: its offsets are of neither."""
+    bed.send([event(user) for user in range(1, 101)])
+    finish = Prefetcher.finish
+
+    def finish_late(prefetcher: Prefetcher) -> bool:
+        is_any = finish(prefetcher)
+        if is_any and kept(bed) == []:
+            bed.recreate_topic(3)
+        return is_any
+
+    monkeypatch.setattr(Prefetcher, "finish", finish_late)
+    (share, *_) = bed.shares()
+    assert Worker(bed.settings, share, bed.run_id).run(30).is_outdated
+    assert kept(bed) == []
+    assert bed.ask("SELECT * FROM ingest_batches WHERE source_id = %s", bed.name) == []
 
 
 def test_the_gaps_of_an_earlier_topic_are_none_of_the_new_ones(bed: Bed) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.integration.quality_bed import HOUR, NOW, Warehouse, minutes, verdicts
 
-from millrace.quality import anomalies, audit, hours, publication, suites
+from millrace.quality import anomalies, audit, docs, hours, publication, suites
 from millrace.quality.suites import load_suites
-from millrace.quality.windows import window_at
+from millrace.quality.windows import window_at, windows_between
 from millrace.settings import Settings
 from millrace.stores import postgres
 
@@ -33,7 +33,10 @@ time_column: ingested_at
 publishes: false
 windows: [5m]
 expectations:
-  - {expect: %s, query: "SELECT 1 FROM {batch} WHERE 0"}
+  - expect: %s
+    description: It holds.
+    otherwise: It fails.
+    query: "SELECT 1 FROM {batch} WHERE 0"
 """
 
 
@@ -44,6 +47,8 @@ expectations:
         ("dataset: mine", "relation"),
         ("- just\n- a list", "no suite"),
         ("dataset: mine\nrelatoin: events", "relatoin"),
+        (SUITE.replace("It fails.", "It holds.") % "ExpectNoRows", "what is so when it does not"),
+        (SUITE.replace("    otherwise: It fails.\n", "") % "ExpectNoRows", "otherwise"),
     ],
 )
 def test_a_file_that_is_broken_stops_no_other(
@@ -80,6 +85,33 @@ def test_an_expectation_that_can_not_be_checked_fails_alone(
     assert verdicts(own_settings, window)["events"] == ("published", "")
     (failure,) = audits["raw_events"].failures
     assert said in failure.observed["error"]
+    assert not failure.is_checked
+    page = docs.read(own_settings, audits["raw_events"].report)[0].decode()
+    assert "Nothing says that the data is wrong" in page
+    assert "It fails." not in page
+    for table, column, value in (("audits", "unchecked", 1), ("results", "is_checked", False)):
+        kept = warehouse.client.query(
+            f"SELECT DISTINCT {column} FROM quality_{table} WHERE dataset = 'raw_events'"
+            " AND checked_at = (SELECT max(checked_at) FROM quality_audits"
+            " WHERE dataset = 'raw_events')"
+        )
+        assert kept.result_rows == [(value,)]
+
+
+def test_a_range_keeps_what_it_had_settled_when_it_is_cut_short(
+    folder: Path, warehouse: Warehouse, own_settings: Settings
+) -> None:
+    warehouse.load(minutes(0, 5, 10))
+    windows = windows_between("5m", HOUR.start + timedelta(minutes=2), minutes(15)[0])
+    assert [window.start for window in windows] == minutes(0, 5, 10)
+    settled = audit.audit_range(own_settings, windows, "events")
+    window, (one,) = next(settled)
+    assert (window, one.failures) == (windows[2], [])
+    settled.close()
+    assert verdicts(own_settings, windows[2])["events"] == ("published", "")
+    assert verdicts(own_settings, windows[0]) == {}
+    list(audit.audit_range(own_settings, windows[:2], "events"))
+    assert verdicts(own_settings, windows[0])["events"] == ("published", "")
 
 
 def ledger_covers(settings: Settings, moment: datetime) -> None:

@@ -232,6 +232,19 @@ def test_a_shadow_rule_is_tried_on_the_past_and_counted(bed: Bed, settings: Sett
         assert (found.judged, found.hits) == (32, 2)
         assert {one["user_id"] for one in found.examples} == {31, 32}
         assert found.examples[0]["failure"] == "missing_field|sku|sku_wanted"
+        assert (found.examples[0]["field"], found.examples[0]["value"]) == ("sku", None)
+        only_b = {"check": "allowed_values", "field": "sku", "values": ["b"]}
+        unknown = trial.dry_run(
+            client,
+            store.rules_of(connection, bed.name),
+            Rule("sku_known", "validation", only_b, mode="shadow"),
+            gate.surroundings(connection, settings, bed.name),
+            bed.name,
+            now - timedelta(hours=1),
+            now + timedelta(minutes=1),
+        )
+        assert unknown.hits == 30
+        assert {(one["field"], one["value"]) for one in unknown.examples} == {("sku", "a")}
 
         with store.change(connection):
             store.put_rule(connection, rule)

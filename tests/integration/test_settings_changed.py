@@ -9,10 +9,10 @@ import pytest
 
 from millrace import steps
 from millrace.lab import stacks
-from millrace.quality import publication
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
-from millrace.stores import clickhouse, dictionaries, postgres
+from millrace.stores import clickhouse, postgres
+from millrace.usecases import prepare
 from millrace.usecases import up as bring_up
 
 
@@ -26,10 +26,7 @@ def write(settings: Settings, country: str) -> None:
 
 
 def read(settings: Settings) -> str:
-    """Return what ClickHouse has of the profile, after everything was seen to as on each run."""
-    dictionaries.ensure(settings)
-    with clickhouse.connect(settings, "quality") as client:
-        publication.show(settings, client, [])
+    """Return what ClickHouse has of the profile."""
     with clickhouse.connect(settings) as client:
         client.command("SYSTEM RELOAD DICTIONARY user_profiles")
         client.command("SYSTEM RELOAD DICTIONARY published_ranges")
@@ -44,19 +41,21 @@ def test_other_ports_another_folder_and_another_password(tmp_path: Path) -> None
         assert read(stack.settings) == "DE"
     moved = tmp_path / "moved"
     shutil.move(home, moved)
-    variables = {"MILLRACE_HOME": str(moved), "MILLRACE_PORT_BASE": str(stacks.free_port_base())}
-    with stacks.variables(variables):
-        stack = Stack(with_airflow=False)
-    try:
-        steps.run(bring_up.steps(stack))
-        write(stack.settings, "GB")
-        assert read(stack.settings) == "GB"
+    with stacks.port_base() as base:
+        variables = {"MILLRACE_HOME": str(moved), "MILLRACE_PORT_BASE": str(base)}
+        with stacks.variables(variables):
+            stack = Stack(with_airflow=False)
+        try:
+            steps.run(bring_up.steps(stack))
+            write(stack.settings, "GB")
+            assert read(stack.settings) == "GB"
 
-        with postgres.connect(stack.settings) as connection:
-            connection.execute("ALTER ROLE millrace PASSWORD 'another'")
-        with stacks.variables({**variables, "MILLRACE_POSTGRES_PASSWORD": "another"}):
-            changed = Settings()
-            write(changed, "FR")
-            assert read(changed) == "FR"
-    finally:
-        stack.shutdown()
+            with postgres.connect(stack.settings) as connection:
+                connection.execute("ALTER ROLE millrace PASSWORD 'another'")
+            with stacks.variables({**variables, "MILLRACE_POSTGRES_PASSWORD": "another"}):
+                changed = Settings()
+                prepare.show_metadata(changed)
+                write(changed, "FR")
+                assert read(changed) == "FR"
+        finally:
+            stack.shutdown()

@@ -14,6 +14,7 @@ import pytest
 from tests.integration.ingest_bed import Bed, event
 from tests.unit.rules import fuzz
 
+from millrace.ingest.ledger import Ledger
 from millrace.lab.simulate.manifest import Manifest
 from millrace.lab.simulate.record_batches import Connection, Record, batch, crc32c
 from millrace.lab.simulate.strangers import Strangers, digest, take_any_time
@@ -251,5 +252,25 @@ def test_a_batch_that_cannot_be_decoded_is_told_and_passed(
     ]
     assert told == [(0, 10, 20), (0, 20, 30), (0, 40, 50)]
     assert all("can't be decoded" in row["detail"] for row in bed.incidents("data_loss"))
+    report = conservation.verify(bed.settings, topics=[bed.name], wait_seconds=10)
+    assert [c.name for c in report.checks if c.differences] == []
+
+
+def test_a_batch_that_spoils_after_it_was_claimed_holds_nothing_back(
+    bed: Bed, broker: Connection
+) -> None:
+    for number in range(5):
+        records = [Record(encoded(event(n + 1)), None, (), now()) for n in range(10)]
+        broker.produce(bed.name, number % 2, batch(records, "gzip"))
+    shares = bed.kill_at(Ledger, "claim", after=True)
+    spoil_batch(bed, 0, 1, pack_badly)
+
+    for share in shares:
+        bed.drain(share, attempt=2)
+
+    bed.assert_conserved(messages=40, events=40)
+    (told,) = bed.incidents("data_loss")
+    assert (told["partition"], told["first_offset"], told["next_offset"]) == (0, 10, 20)
+    assert "was claimed, but the record batch at offset 10 can't be decoded" in told["detail"]
     report = conservation.verify(bed.settings, topics=[bed.name], wait_seconds=10)
     assert [c.name for c in report.checks if c.differences] == []

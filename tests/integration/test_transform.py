@@ -93,7 +93,7 @@ def test_a_day_that_lost_all_its_events_loses_its_rows(bench: Bench) -> None:
     bench.build()
     check_rollups(bench)
     check_models(bench)
-    for model in ("purchase_funnel_daily FINAL", "active_users_daily"):
+    for model in ("funnels_daily", "active_users_daily"):
         assert day not in {row[0] for row in bench.rows(f"SELECT day FROM analytics.{model}")}
 
 
@@ -220,7 +220,7 @@ def test_models_have_nothing_to_do_until_something_arrives(bench: Bench) -> None
 def test_an_analysts_changes_are_tried_on_a_sample(bench: Bench) -> None:
     sandbox.sample(bench.settings)
     try:
-        select = ["--select", "metrics_1min+", "sessions+", "purchase_funnel_daily"]
+        select = ["--select", "metrics_1min+", "sessions+", "int_funnel_versions+"]
         assert project.pass_through(bench.settings, ["build", *select], project.SANDBOX) == 0
         database = project.sandbox_database()
         assert bench.rows(f"SELECT sum(events) FROM {database}.metrics_1h") == bench.rows(

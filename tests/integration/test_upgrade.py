@@ -42,8 +42,11 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("upgraded")
     with tarfile.open(RELEASE / "kafka.tar.xz") as archive:
         archive.extractall(home, filter="data")
-    place = {"MILLRACE_HOME": str(home), "MILLRACE_PORT_BASE": str(stacks.free_port_base())}
-    with stacks.variables(place | LASTING):
+    place = {"MILLRACE_HOME": str(home)}
+    with (
+        stacks.port_base() as base,
+        stacks.variables(place | {"MILLRACE_PORT_BASE": str(base)} | LASTING),
+    ):
         stack = Stack(with_airflow=False)
         try:
             todo = up.steps(stack)

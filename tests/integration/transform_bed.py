@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -15,9 +16,10 @@ from tests.helpers import plain_models
 from tests.helpers.plain_models import Event
 
 from millrace.contract import publication
+from millrace.lab import stacks
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
-from millrace.transform import project
+from millrace.transform import deploy, project
 
 MINUTE, FIVE_MINUTES = timedelta(minutes=1), timedelta(minutes=5)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -28,6 +30,16 @@ COLUMNS = [
     "device_info", "geo_location", "warnings", "received_at", "ingested_at", "source_id", "topic",
     "topic_incarnation", "partition", "offset", "batch_id",
 ]  # fmt: skip
+
+
+def deploy_untested(settings: Settings, source: Path = project.SOURCE) -> deploy.Deployment:
+    """Deploy a project without running its unit tests, which take longer than all the rest.
+
+    Their rows are their own, so that they hold in every warehouse if they hold in one:
+    ``test_transform`` and ``./millrace up`` in ``whole`` deploy the project with them.
+    """
+    with stacks.variables({"DBT_EXCLUDE_RESOURCE_TYPES": "unit_test"}):  # dbt's own
+        return deploy.deploy(settings, source)
 
 
 class Bench:
@@ -246,6 +258,8 @@ def check_models(bench: Bench) -> None:
     assert {row[0]: row[1:] for row in found} == plain_models.active_users_weekly(bench.events)
     found = bench.rows("SELECT cohort_week, weeks_later, users FROM analytics.retention_weekly")
     assert {row[:2]: row[2] for row in found} == plain_models.retention(bench.events)
+    found = bench.rows("SELECT cohort_day, days_later, users FROM analytics.retention_daily")
+    assert {row[:2]: row[2] for row in found} == plain_models.daily_retention(bench.events)
     found = bench.rows("SELECT user_id, sessions, events FROM analytics.user_profiles_latest")
     sessions = plain_models.sessions(bench.events, GAP)
     sessions_of = Counter(session[0] for session in sessions)
@@ -260,8 +274,11 @@ def check_models(bench: Bench) -> None:
     starts = {(s[0], s[1]) for s in sessions}
     users = {e.event_id: e.user_id for e in bench.events}
     assert {(users[UUID(str(row[0]))], *utc(row[1:])) for row in found} == starts
-    found = bench.rows("SELECT day, step, users FROM analytics.purchase_funnel_daily FINAL")
-    assert {row[:2]: row[2] for row in found if row[2]} == plain_models.funnel(
+    found = bench.rows(
+        "SELECT day, step, country, device, users FROM analytics.funnels_daily"
+        " WHERE funnel = 'purchase'"
+    )
+    assert {row[:4]: row[4] for row in found} == plain_models.funnel(
         bench.events, ["page_view", "add_to_cart", "purchase"]
     )
 
@@ -289,9 +306,13 @@ def check_operations(
         "rejected_events": sum(rejected.values()),
         "unique_users": sum(plain_models.unique_users(bench.events, FIVE_MINUTES).values()),
         "sessions": len(plain_models.sessions(bench.events, GAP)),
+        "visitors": sum(plain_models.visitors(bench.events, GAP, FIVE_MINUTES).values()),
     }
     assert dict(found) == expected
-    defined = bench.rows("SELECT metric_name FROM analytics.metric_definitions")
+    every = "SELECT DISTINCT metric_name FROM analytics.{} ORDER BY metric_name"
+    of_rollups = bench.rows(every.format("metric_rollups"))
+    assert of_rollups == bench.rows(every.format("metric_definitions"))
+    defined = bench.rows("SELECT metric_name FROM analytics.metric_definitions WHERE is_sampled")
     assert {name for (name,) in defined} == expected.keys()
 
 

@@ -187,8 +187,8 @@ def test_a_string_cannot_leave_its_literal(text: str) -> None:
         (1234.0, "1,234"),
         (12345.0, "12.35 k"),
         (0.0123, "0.0123"),
-        (math.inf, "inf"),
-        (math.nan, "nan"),
+        (math.inf, "infinite"),
+        (math.nan, "no value"),
     ],
 )
 def test_numbers_for_people(value: float | None, text: str) -> None:
@@ -204,7 +204,7 @@ def test_numbers_for_people(value: float | None, text: str) -> None:
         (7200.0, "seconds", "2 h"),
         (7500.0, "seconds", "2 h 5 min"),
         (1e6, "seconds", "11.6 days"),
-        (math.inf, "seconds", "inf s"),
+        (math.inf, "seconds", "infinite"),
         (1234.0, "events a minute", "1,234"),
     ],
 )
@@ -218,6 +218,11 @@ def test_a_value_comes_back_from_json(value: float | None) -> None:
     assert from_json(held) == value
 
 
+def test_a_template_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ValueError, match="recursion"):
+        templates.check("{{ " + "(" * 1900 + "1" + ")" * 1900 + " }}")
+
+
 def test_a_template_that_fails_says_so_instead_of_stopping_the_alert() -> None:
     text = templates.render("{{ labels.a.b.c }}", rule="r", labels={}, value=1.0, threshold=None)
-    assert "template failed" in text
+    assert "could not be made" in text

@@ -11,6 +11,7 @@ from millrace.alerts.evaluation import BATCH_LIMIT, BATCH_MINUTES, batches, stat
 from millrace.alerts.model import Rule
 from millrace.alerts.promql import lanes
 from millrace.alerts.promql.shape import Query
+from millrace.alerts.samples import StoredSamples
 
 NAMES = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(
     lambda name: name not in ("inf", "nan", "by", "on", "and", "or", "bool", "atan", "offset")
@@ -71,3 +72,15 @@ def test_a_metric_may_be_named_in_two_ways() -> None:
 @given(st.integers(0, 1000), st.integers(-lanes.WIDTH // 2, lanes.WIDTH // 2 - 1))
 def test_a_row_tells_its_rule_and_its_time(lane: int, at: int) -> None:
     assert lanes.split(lane * lanes.WIDTH + at) == (lane, at)
+
+
+@pytest.mark.parametrize("text", ["a offset nan", "sum(", "a and offset nan b", "\0"])
+def test_what_is_no_expression_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(promql.UnsupportedError, match="not a valid PromQL expression"):
+        promql.parse(text)
+
+
+def test_a_time_that_nothing_holds_is_refused() -> None:
+    expression = promql.parse("up @ 1e300")
+    with pytest.raises(promql.UnsupportedError, match="the time after @ is out of range"):
+        expression.statement(StoredSamples())

@@ -20,5 +20,5 @@ def test_an_interrupted_command_says_so(
         run(["rules", "list"])
     assert ended.value.code == 130
     assert capsys.readouterr().err == (
-        "\nInterrupted. What was done stays; run the same command to go on or begin anew.\n"
+        "\nInterrupted. What was done stays; run the same command to go on or start over.\n"
     )

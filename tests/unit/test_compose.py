@@ -162,7 +162,7 @@ def test_airflow_is_set_as_in_the_embedded_stack(tmp_path: Path) -> None:
 def test_addresses_name_services_and_their_ports() -> None:
     environment = SERVICES["airflow-setup"]["environment"]
     listening = {"kafka": 9092, "clickhouse": 8123, "postgres": 5432, "redis": 6379, "minio": 9000}
-    listening |= {"airflow-api-server": 8080, "backup-gateway": 9010}
+    listening |= {"airflow-api-server": 8080, "backup-gateway": 9010, "query-api": 18091}
     for name, value in environment.items():
         for host, port in re.findall(r"(?:@|//|^)([a-z-]+):(\d+)", value):
             assert listening[host] == int(port), f"{name}: {value}"

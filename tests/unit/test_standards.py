@@ -26,15 +26,11 @@ def test_a_python_file_can_be_read_in_one_go(path: str) -> None:
     assert lines <= LONGEST, f"{path} has {lines} lines; split it"
 
 
-STILL_INLINE = ("backups", "exports", "imports", "usecases")
-"""Packages whose SQL is to follow into files."""
-
 IN_FILES = [
     path
     for folder in ("dags", "plugins", "include/millrace")
     for path in tracked(f"{folder}/*.py")
-    if not path.startswith(tuple(f"include/millrace/{name}/" for name in STILL_INLINE))
-    and "/promql/" not in path  # a compiler, whose work is SQL in pieces
+    if "/promql/" not in path  # a compiler, whose work is SQL in pieces
 ]
 
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP)\s")
@@ -81,3 +77,10 @@ def test_every_file_of_sql_that_is_named_is_there() -> None:
         if not (ROOT / "include/sql" / name).exists()
     }
     assert missing == set()
+
+
+def test_ci_runs_every_folder_of_tests() -> None:
+    told = (ROOT / ".ci" / "run").read_text().split()
+    assert {name for name in told if name.startswith("tests/")} == {
+        "/".join(Path(path).parts[:2]) for path in tracked("tests/**/test_*.py")
+    }

@@ -24,8 +24,8 @@ class PrometheusError(Exception):
 class Prometheus:
     """A client of Prometheus' HTTP API (https://prometheus.io/docs/prometheus/latest/querying/api)."""
 
-    def __init__(self, address: str) -> None:
-        self._client = httpx.Client(base_url=address, timeout=30)
+    def __init__(self, client: httpx.Client) -> None:
+        self.client = client
 
     def evaluate(self, query: str, start: int, end: int, step: int) -> dict[Key, float]:
         """Return values by time (ms) and labels. Raises ``PrometheusError``."""
@@ -43,7 +43,7 @@ class Prometheus:
         }
 
     def _get(self, path: str, **parameters: Any) -> Any:
-        body = self._client.get(f"/api/v1/{path}", params=parameters).json()
+        body = self.client.get(f"/api/v1/{path}", params=parameters).json()
         if body["status"] != "success":
             raise PrometheusError(body["error"])
         return body["data"]
@@ -94,7 +94,8 @@ def serving(openmetrics: str, folder: Path) -> Iterator[Prometheus]:
             for _ in range(READY_SECONDS):
                 if client.get("/-/ready").is_success:
                     break
-        yield Prometheus(f"http://{address}")
+        with httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+            yield Prometheus(client)
     finally:
         process.terminate()
         process.wait(30)

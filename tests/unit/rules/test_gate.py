@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from millrace.api.ingestion import devices
 from tests.unit.rules.conftest import AROUND, rule
 
 
@@ -271,35 +272,50 @@ def test_user_agent_becomes_device(judge, event):
 
 
 CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0"
-
-
-@pytest.mark.parametrize(
-    ("device", "agent"),
-    [
-        ("tablet", f"Mozilla/5.0 (Linux; Android 13; SM-X900) {CHROME} Safari/537.36"),
-        ("tablet", "Mozilla/5.0 (Android 13; Tablet; rv:109.0) Gecko/118.0 Firefox/118.0"),
-        (
-            "tablet",
-            "Mozilla/5.0 (iPad; CPU OS 16_5 like Mac OS X) Version/16.5 Mobile Safari/604.1",
-        ),
-        ("mobile", f"Mozilla/5.0 (Linux; Android 11; CUBOT NOTE 20) {CHROME} Mobile Safari/537.36"),
-        ("mobile", f"Mozilla/5.0 (Linux; Android 9; Cubot_P30) {CHROME} Mobile Safari/537.36"),
-        ("bot", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"),
-        ("bot", f"Mozilla/5.0 (Linux; Android 6.0.1) {CHROME} Mobile (compatible; Googlebot/2.1)"),
-        ("bot", "Bot/1.0"),
-        ("bot", "facebot"),
-        ("tv", "Mozilla/5.0 (SMART-TV; LINUX; Tizen 6.0) Version/6.0 TV Safari/537.36"),
-        ("tv", f"Mozilla/5.0 (Linux; Android 9; AFTMM) {CHROME} Safari/537.36"),
-        ("tv", f"Mozilla/5.0 (Linux; Android 12) {CHROME} CrKey/1.56 DeviceType/AndroidTV"),
-        ("desktop", f"Mozilla/5.0 (X11; Linux x86_64) {CHROME} Safari/537.36"),
-        ("desktop", "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Tablet PC 2.0)"),
-        ("desktop", f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {CHROME} Safari/537.36"),
-    ],
+AGENTS = (
+    ("tablet", f"Mozilla/5.0 (Linux; Android 13; SM-X900) {CHROME} Safari/537.36"),
+    ("tablet", "Mozilla/5.0 (Android 13; Tablet; rv:109.0) Gecko/118.0 Firefox/118.0"),
+    ("tablet", "Mozilla/5.0 (iPad; CPU OS 16_5 like Mac OS X) Version/16.5 Mobile Safari/604.1"),
+    ("tablet", "Mozilla/5.0 (Linux; Android 9; KFMAWI) Silk/118.3 like Chrome/118 Safari/537.36"),
+    ("mobile", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"),
+    ("mobile", f"Mozilla/5.0 (Linux; Android 16; Pixel 9) {CHROME} Mobile Safari/537.36"),
+    ("mobile", f"Mozilla/5.0 (Linux; Android 11; CUBOT NOTE 20) {CHROME} Mobile Safari/537.36"),
+    ("mobile", f"Mozilla/5.0 (Linux; Android 9; Cubot_P30) {CHROME} Mobile Safari/537.36"),
+    ("mobile", "Opera/9.80 (Android; Opera Mini/36.2/191.249; U; en) Presto/2.12 Version/12.16"),
+    ("mobile", "Dalvik/2.1.0 (Linux; U; Android 13; Pixel 7 Build/TQ3A.230805.001)"),
+    ("mobile", "Bottega/7.2 (iPhone; iOS 17.4; Scale/3.00)"),
+    ("bot", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"),
+    ("bot", f"Mozilla/5.0 (Linux; Android 6.0.1) {CHROME} Mobile (compatible; Googlebot/2.1)"),
+    (
+        "bot",
+        f"Mozilla/5.0 (X11; Linux x86_64) {CHROME.replace('Chr', 'HeadlessChr')} Safari/537.36",
+    ),
+    ("bot", "Googlebot-Image/1.0"),
+    ("bot", "Bot/1.0"),
+    ("bot", "facebot"),
+    ("tv", "Mozilla/5.0 (SMART-TV; LINUX; Tizen 6.0) Version/6.0 TV Safari/537.36"),
+    ("tv", f"Mozilla/5.0 (Linux; Android 9; AFTMM) {CHROME} Safari/537.36"),
+    ("tv", f"Mozilla/5.0 (Linux; Android 9; AFTMM Build/PS7) Silk/118 {CHROME} Mobile Safari/537"),
+    ("tv", f"Mozilla/5.0 (Linux; Android 12) {CHROME} CrKey/1.56 DeviceType/AndroidTV"),
+    ("desktop", f"Mozilla/5.0 (X11; Linux x86_64) {CHROME} Safari/537.36"),
+    ("desktop", "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Tablet PC 2.0)"),
+    ("desktop", f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {CHROME} Safari/537.36"),
+    ("", "analytics-python/2.4.0"),
+    ("", "Go-http-client/2.0 (Linux)"),
 )
-def test_devices_are_told_by_their_agents(judge, event, device, agent):
+
+
+def test_devices_are_told_by_their_agents(judge, event):
     del event["device"]
-    (row,) = judge(event | {"ua": agent}, rules=[rule(transform="user_agent", field="ua")])
-    assert row["device"] == device
+    sent = [event | {"ua": agent} for _, agent in AGENTS]
+    rows = judge(*sent, rules=[rule(transform="user_agent", field="ua")])
+    assert [(row["device"], agent) for row, (_, agent) in zip(rows, AGENTS, strict=True)] == [
+        *AGENTS
+    ]
+
+
+def test_the_ingestion_api_tells_devices_as_the_gate_does():
+    assert [(devices.kind_by_agent(agent), agent) for _, agent in AGENTS] == [*AGENTS]
 
 
 def test_a_validation_sees_what_transformations_made(judge, event):

@@ -99,9 +99,14 @@ def test_no_text_of_a_rule_splits_a_file_of_statements(engine):
         on_cluster="",
         numbers="SELECT 1",
         meanings=meanings,
+        rollups=sql.render(
+            "clickhouse/rules/metric_rollups.sql",
+            aggregations=[aggregations.compile_aggregation(rule)],
+            literal=literal,
+        ),
         mark="",
     )
-    assert len(statements) == 2
+    assert len(statements) == 3
 
 
 @pytest.mark.parametrize(

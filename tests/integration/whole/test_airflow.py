@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers import documentation, wait
+from tests.integration.whole.airflow_bed import run_only
 
 from millrace.lab import stacks
 from millrace.lab.simulate import faults, send
@@ -19,15 +20,6 @@ from millrace.lab.verify import simulation
 from millrace.stack import airflow, connections
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse
-
-
-@pytest.fixture(scope="module")
-def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A whole stack with Airflow; taken down at once, so that other tests have the machine."""
-    home = tmp_path_factory.mktemp("airflow")
-    short = {"MILLRACE_INGEST_RUN_SECONDS": "15"}  # so that runs of ingest_events end
-    with stacks.running(home, with_airflow=True, **short) as started:
-        yield started
 
 
 def outcome(stack: Stack, dag_id: str, since: datetime, seconds: float = 240) -> dict[str, str]:
@@ -47,15 +39,6 @@ def outcome(stack: Stack, dag_id: str, since: datetime, seconds: float = 240) ->
 
     wait.until(has_ended, seconds)
     return runs[0]
-
-
-def run_only(stack: Stack, *wanted: str) -> None:
-    """Leave the machine to the DAGs that a test is about; the others are paused."""
-    with airflow.api(stack.settings, stack.secrets) as api:
-        dags = api.get("/dags", params={"limit": 100}).raise_for_status().json()["dags"]
-        for dag in dags:
-            change = {"is_paused": dag["dag_id"] not in wanted}
-            api.patch(f"/dags/{dag['dag_id']}", json=change).raise_for_status()
 
 
 def has_succeeded(stack: Stack, dag_id: str, task_id: str, since: datetime) -> bool:

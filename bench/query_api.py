@@ -1,0 +1,370 @@
+"""How soon the query API answers, and what an answer costs: ``./millrace bench query_api``.
+
+Starts a stack of its own with rollups of 100 million events of seven days, which are drawn and
+counted, not stored, and 1,000 events/s arriving meanwhile. Misses are questions that were never
+asked; beside each, the same statement is sent to ClickHouse directly. Hits are asked again: of the
+process, of Redis after the process restarted, and with the ETag (304). A Zipf mix of 1,000
+dashboards of 12 panels is asked 50 times a second, and 10,000 connections are held that ask every
+ten seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+from urllib.parse import urlencode, urlsplit
+
+import psutil
+import typer
+
+from bench import bed, rollups
+from millrace.access import tokens
+from millrace.stack.stack import Stack
+from millrace.stores import clickhouse, postgres
+from millrace.transform import deploy
+
+MILLION = 1_000_000
+PAGES = """
+INSERT INTO analytics.page_views_1min
+SELECT toStartOfMinute(event_time), page, country, device, count()
+FROM ({traffic}) WHERE event_type = 'page_view' GROUP BY ALL
+"""
+MINUTES = """
+INSERT INTO analytics.metrics_1min
+SELECT toStartOfMinute(event_time), event_type, country, device, count()
+FROM ({traffic}) GROUP BY ALL
+"""
+DASHBOARDS, PANELS = 1_000, 12
+ARRIVING = 1_000
+
+app = typer.Typer(help=__doc__)
+
+
+@app.command()
+def query_api(
+    events: Annotated[int, typer.Option(help="Events that the rollups are of, in millions.")] = 100,
+    seconds: Annotated[int, typer.Option(help="How long the mix is asked.")] = 60,
+    connections: Annotated[int, typer.Option(help="Connections that are held.")] = 10_000,
+) -> None:
+    """Ask in every way, one after another."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with bed.running(MILLRACE_QUERY_REQUESTS_PER_MINUTE="100000000") as stack:
+        fill(stack, events * MILLION)
+        with serving(stack) as server, arriving(stack):
+            result = asyncio.run(measure(stack, server, seconds, connections))
+    bed.write("query_api", {"events": events * MILLION} | result)
+
+
+def fill(stack: Stack, events: int) -> None:
+    """Deploy the models, and count so many events into the rollups."""
+    deploy.deploy(stack.settings)
+    step = 10 * MILLION
+    with clickhouse.connect(stack.settings) as client:
+        for first in range(0, events, step):
+            rows = min(step, events - first)
+            parameters = {
+                "start": rollups.START, "first": first, "rows": rows, "users": events // 20,
+                "step_ms": rollups.DAYS * 86_400_000 / events,
+                "visit": max(events // (rollups.DAYS * 144), 8),
+            }  # fmt: skip
+            for statement in (MINUTES, PAGES):
+                client.command(
+                    statement.replace("{traffic}", rollups.TRAFFIC), parameters=parameters
+                )
+        bed.settle(client)
+
+
+class Server:
+    """The API that is asked, and its process."""
+
+    def __init__(self, stack: Stack, token: str) -> None:
+        self._stack = stack
+        self.url = stack.servers["query-api"].addresses["http"]
+        self.token = token
+
+    def restart(self) -> None:
+        """Start over, with nothing kept in the process."""
+        self._stack.stop("query-api")
+        self._stack.start("query-api")
+        self._stack.wait_healthy("query-api", 60)
+
+    def cpu(self) -> float:
+        """Return the processor seconds that it has used."""
+        main = psutil.Process(self._stack.pid("query-api"))
+        return sum(sum(one.cpu_times()[:2]) for one in [main, *main.children(recursive=True)])
+
+
+@contextmanager
+def serving(stack: Stack) -> Iterator[Server]:
+    """Run the API on the stack."""
+    with_apis = Stack(with_airflow=False, with_apis=True)
+    with_apis.configure()
+    with_apis.start("query-api")
+    with_apis.wait_healthy("query-api", 60)
+    with postgres.connect(stack.settings) as connection:
+        token = tokens.add(connection, tokens.NewToken("bench", "admin"))
+    server = Server(with_apis, token)
+    yield server
+    with_apis.stop("query-api")
+
+
+@contextmanager
+def arriving(stack: Stack) -> Iterator[None]:
+    """Have 1,000 events a second arrive and be loaded."""
+    command = [sys.executable, "-m", "millrace.cli", "simulate", "--rate", str(ARRIVING)]
+    with bed.loading(stack.settings):
+        sender = subprocess.Popen(
+            [*command, "--duration", "36000", "--to", "kafka"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            sender.send_signal(signal.SIGINT)
+            sender.wait()
+
+
+def questions(count: int, seed: int) -> list[dict[str, str]]:
+    """Return different questions, as dashboards ask them."""
+    draw = random.Random(seed)
+    countries, devices = list(rollups.COUNTRIES), list(rollups.DEVICES)
+    kinds = list(rollups.TYPES)
+    found: dict[str, dict[str, str]] = {}
+    while len(found) < count:
+        asked = {"name": draw.choice(["events", "page_views"])}
+        asked |= draw.choice(
+            [
+                {"range": "7d", "interval": "1h"}, {"range": "24h", "interval": "15min"},
+                {"range": "24h", "interval": "1h"}, {"range": "7d", "interval": "1d"},
+                {"range": "7d", "group_by": "country"}, {"range": "6h", "interval": "5min"},
+            ]
+        )  # fmt: skip
+        conditions = [f"country:{draw.choice(countries)}"] * draw.randint(0, 1)
+        conditions += [f"device:{draw.choice(devices)}"] * draw.randint(0, 1)
+        if asked["name"] == "events" and draw.random() < 0.7:
+            conditions.append(f"event_type:{draw.choice(kinds)}")
+        if asked["name"] == "page_views" and draw.random() < 0.7:
+            conditions.append(f"page:/product/{draw.randint(2, 399)}")
+        if conditions and not (asked.get("group_by") and conditions[0].startswith("country")):
+            asked["filter"] = ",".join(conditions)
+        found[urlencode(asked)] = asked
+    return list(found.values())
+
+
+class Connection:
+    """One connection that asks and waits for the answer."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._place = urlsplit(server.url)
+
+    async def open(self) -> None:
+        """Connect."""
+        self._reader, self._writer = await asyncio.open_connection(
+            self._place.hostname, self._place.port
+        )
+
+    async def ask(self, asked: dict[str, str], etag: str = "") -> tuple[float, str, bytes, str]:
+        """Return seconds, what the cache said, the body, and the ETag."""
+        extra = f"if-none-match: {etag}\r\n" if etag else ""
+        request = (
+            f"GET /v1/metrics?{urlencode(asked)} HTTP/1.1\r\nhost: bench\r\n"
+            f"authorization: Bearer {self._server.token}\r\n{extra}\r\n"
+        )
+        began = time.perf_counter()
+        self._writer.write(request.encode())
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        status = head.split(" ", 2)[1]
+        headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+        length = int(headers.get("content-length", 0)) if status != "304" else 0
+        body = await self._reader.readexactly(length)
+        took = time.perf_counter() - began
+        if status not in ("200", "304"):
+            raise RuntimeError(f"{asked}: {head}{body.decode()}")
+        return took, headers.get("x-cache", status), body, headers.get("etag", "")
+
+    def close(self) -> None:
+        """Go."""
+        self._writer.close()
+
+
+async def measure(stack: Stack, server: Server, seconds: int, connections: int) -> dict[str, Any]:
+    """Return every measurement; each is shown as soon as it is there."""
+    asked = questions(300, 1)
+    result: dict[str, Any] = {}
+
+    def note(name: str, found: Any) -> None:
+        result[name] = found
+        typer.echo(f"{name}: {found}")
+
+    note("miss_ms", await in_turn(server, asked))
+    note("direct_ms", spread(await asyncio.to_thread(plain_statements, stack, 300)))
+    note("hit_in_process_ms", await in_turn(server, asked))
+    note("not_modified_ms", await in_turn(server, asked, with_etag=True))
+    server.restart()
+    note("hit_in_redis_ms", await in_turn(server, asked))
+    note("hits_per_cpu_second", await throughput(server, asked[:50]))
+    note("stampede", await stampede(stack, server))
+    note("mix", await mix(server, seconds))
+    note("connections", await many(server, connections, seconds))
+    return result
+
+
+async def in_turn(
+    server: Server, asked: Sequence[dict[str, str]], *, with_etag: bool = False
+) -> dict[str, Any]:
+    """Ask one question after another; return milliseconds, and which layer answered."""
+    connection = Connection(server)
+    await connection.open()
+    took, layers = [], Counter[str]()
+    for one in asked:
+        etag = (await connection.ask(one))[3] if with_etag else ""
+        spent, layer, _, _ = await connection.ask(one, etag)
+        took.append(spent)
+        layers[layer] += 1
+    connection.close()
+    return spread(took) | {"layers": dict(layers)}
+
+
+def plain_statements(stack: Stack, count: int) -> list[float]:
+    """Ask ClickHouse itself for what a panel shows; return how long each took."""
+    took = []
+    with clickhouse.connect(stack.settings, "query") as client:
+        for number in range(count):
+            country = list(rollups.COUNTRIES)[number % len(rollups.COUNTRIES)]
+            began = time.perf_counter()
+            client.query(
+                "SELECT window_start AS k, sum(events) FROM analytics.metrics_1h"
+                f" WHERE {rollups.HOURS}"
+                " AND country = {country:String} GROUP BY k ORDER BY k",
+                parameters={
+                    "since": rollups.START, "until": rollups.MIDNIGHT, "country": country,
+                },
+            )  # fmt: skip
+            took.append(time.perf_counter() - began)
+    return took
+
+
+async def throughput(server: Server, asked: Sequence[dict[str, str]]) -> int:
+    """Return how many answers that are kept a second of the server's processor gives."""
+    numbers = itertools.count()
+    until = time.monotonic() + 8
+    before = server.cpu()
+    done = 0
+
+    async def client() -> None:
+        nonlocal done
+        connection = Connection(server)
+        await connection.open()
+        while time.monotonic() < until:
+            await connection.ask({**asked[next(numbers) % len(asked)], "max_age": "60"})
+            done += 1
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(16)))
+    return round(done / (server.cpu() - before))
+
+
+async def stampede(stack: Stack, server: Server) -> dict[str, Any]:
+    """Ask what nobody asked before 1,000 times at once; return statements and times."""
+    connections = [Connection(server) for _ in range(1_000)]
+    await asyncio.gather(*(one.open() for one in connections))
+    asked = {"name": "page_views", "range": "7d", "interval": "1h", "filter": "country:NZ"}
+    took = [one[0] for one in await asyncio.gather(*(one.ask(asked) for one in connections))]
+    for one in connections:
+        one.close()
+    with clickhouse.connect(stack.settings) as client:
+        client.command("SYSTEM FLUSH LOGS")
+        statements = client.query(
+            "SELECT count() FROM system.query_log WHERE type = 'QueryFinish'"
+            " AND user = 'query' AND query LIKE '%page_views%' AND query LIKE '%country%'"
+            " AND query LIKE '%GROUP BY bucket%' AND event_time > now() - 60"
+        ).result_rows[0][0]
+    return spread(took) | {"statements": statements}
+
+
+async def mix(server: Server, seconds: int) -> dict[str, Any]:
+    """Ask panels of dashboards, few of them often, 50 times a second."""
+    panels = questions(DASHBOARDS * PANELS // 4, 2)  # a panel is on several dashboards
+    draw = random.Random(3)
+    boards = [draw.sample(panels, PANELS) for _ in range(DASHBOARDS)]
+    weights = [1 / (rank + 1) for rank in range(DASHBOARDS)]
+    idle = asyncio.Queue[Connection]()
+    for _ in range(32):
+        connection = Connection(server)
+        await connection.open()
+        idle.put_nowait(connection)
+    layers, took = Counter[str](), []
+
+    async def one(asked: dict[str, str]) -> None:
+        connection = await idle.get()
+        spent, layer, _, _ = await connection.ask({**asked, "max_age": "60"})
+        idle.put_nowait(connection)
+        layers[layer] += 1
+        took.append(spent)
+
+    began, running = time.monotonic(), []
+    for number in range(seconds * 50):
+        board = draw.choices(boards, weights)[0]
+        running.append(asyncio.create_task(one(board[number % PANELS])))
+        await asyncio.sleep(max(0.0, began + (number + 1) / 50 - time.monotonic()))
+    await asyncio.gather(*running)
+    hits = sum(count for layer, count in layers.items() if layer != "computed")
+    return spread(took) | {
+        "layers": dict(layers),
+        "hits_percent": round(100 * hits / layers.total(), 1),
+    }
+
+
+async def many(server: Server, count: int, seconds: int) -> dict[str, Any]:
+    """Hold connections, each of which asks, thinks for ten seconds, and asks again."""
+    asked = questions(2_000, 4)
+    weights = [1 / (rank + 1) for rank in range(len(asked))]
+    draw = random.Random(5)
+    took: list[float] = []
+    until = time.monotonic() + seconds + 10
+
+    async def user(number: int) -> None:
+        await asyncio.sleep(10 * number / count)
+        connection = Connection(server)
+        await connection.open()
+        while time.monotonic() < until:
+            choice = draw.choices(asked, weights)[0]
+            took.append((await connection.ask({**choice, "max_age": "60"}))[0])
+            await asyncio.sleep(10)
+        connection.close()
+
+    before, began = server.cpu(), time.monotonic()
+    await asyncio.gather(*(user(number) for number in range(count)))
+    elapsed = time.monotonic() - began
+    return spread(took) | {
+        "connections": count,
+        "requests_per_second": round(len(took) / elapsed),
+        "server_cpu_share": round((server.cpu() - before) / elapsed, 2),
+    }
+
+
+def spread(took: Sequence[float]) -> dict[str, Any]:
+    """Return milliseconds."""
+    ordered = sorted(took)
+    return {
+        "p50": round(statistics.median(ordered) * 1000, 2),
+        "p99": round(ordered[int(len(ordered) * 0.99)] * 1000, 2),
+    }
+
+
+if __name__ == "__main__":
+    app()
