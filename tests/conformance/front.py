@@ -17,7 +17,7 @@ from tests.helpers.proxy import Reply, Sent
 from millrace.api.http import ProblemError, Request, Response
 from millrace.api.ingestion import bodies, credentials, families
 from millrace.api.ingestion.batches import Outcome, Rejection
-from millrace.api.ingestion.families.family import Account
+from millrace.api.ingestion.families.family import Account, Family
 
 KEY = "mr_conforms_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 GOOD, BAD = "conformance_purchase", "conformance_unregistered"
@@ -26,6 +26,27 @@ LIMIT = 20 << 20
 
 CUT = "cut"
 """In place of a problem: the events are taken, and the answer is lost."""
+
+
+def route(sent: Sent) -> tuple[Request, Family]:
+    """Return a request as the API reads it, and whose it is."""
+    path, _, query = sent.path.partition("?")
+    body = bodies.unpack(sent.raw, sent.headers.get("content-encoding", ""), LIMIT)
+    request = Request(
+        sent.method, unquote(path), query.encode(), sent.headers, body, "request",
+        int(time.time() * 1000), "127.0.0.1",
+    )  # fmt: skip
+    family = families.find(sent.method, request.path)
+    assert family is not None, f"{sent.method} {sent.path} is nobody's"
+    return request, family
+
+
+def translated(request: Request, family: Family) -> list[Any]:
+    """Return the events of a request as the topic gets them."""
+    return [
+        one if isinstance(one, Mapping) else msgspec.json.decode(one)
+        for one in family.read(request, ACCOUNT).events
+    ]
 
 
 class Front:
@@ -39,16 +60,9 @@ class Front:
 
     def answer(self, sent: Sent) -> Reply:
         """Answer as the API does."""
-        path, _, query = sent.path.partition("?")
-        request = Request(
-            sent.method, unquote(path), query.encode(), sent.headers, b"", "request",
-            int(time.time() * 1000), "127.0.0.1",
-        )  # fmt: skip
         if sent.method == "OPTIONS":
             return Reply(204)
-        family = families.find(sent.method, request.path)
-        assert family is not None, f"{sent.method} {sent.path} is nobody's"
-        request.body = bodies.unpack(sent.raw, sent.headers.get("content-encoding", ""), LIMIT)
+        request, family = route(sent)
         known = family.discovery(request)
         if known is not None:
             return _reply(known)
@@ -58,11 +72,7 @@ class Front:
                 raise problem
             if credentials.find(request, family) != KEY:
                 raise ProblemError(401, "unknown_key", "No key of that text is known")
-            batch = family.read(request, ACCOUNT)
-            events = [
-                one if isinstance(one, Mapping) else msgspec.json.decode(one)
-                for one in batch.events
-            ]
+            events = translated(request, family)
             rejections = self._take(events)
             answer = family.answer(request, Outcome(len(events), rejections))
         except ProblemError as error:

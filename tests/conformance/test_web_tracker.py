@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance import front
 from tests.helpers import browser, proxy, toolchains
 from tests.helpers.browser import Browser, Page
 from tests.helpers.proxy import Proxy, Reply, Sent
@@ -20,7 +21,8 @@ from tests.helpers.proxy import Proxy, Reply, Sent
 from millrace import waiting
 
 SCRIPT = toolchains.ROOT / "include" / "millrace" / "api" / "ingestion" / "static" / "m.js"
-FILES = {".js": "text/javascript", "": "text/html"}
+MOZILLA = "Mozilla/5.0"
+CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0"
 
 
 def test_the_script_is_what_its_source_builds(tmp_path: Path) -> None:
@@ -68,12 +70,12 @@ def test_the_package_that_npm_packs_can_be_imported(tmp_path: Path) -> None:
 
 
 def events(api: Proxy) -> list[dict[str, Any]]:
-    """Return what was acknowledged."""
+    """Return what was acknowledged, as the topic gets it."""
     return [
-        json.loads(line)
+        event
         for sent, status in list(api.answers)
         if status == 200 and sent.method == "POST"
-        for line in sent.body.splitlines()
+        for event in front.translated(*front.route(sent))
     ]
 
 
@@ -134,7 +136,6 @@ def test_a_page_view_says_who_where_and_with_what(api: Proxy, shop: Proxy, page:
     assert uuid.UUID(event["event_id"]).version == 4
     assert event["event"] == "page_view"
     assert event["page"] == "/hats"
-    assert event["device"] == "desktop"
     assert (event["title"], event["utm_source"]) == ("Shop", "mail")
     assert "secret" not in json.dumps(event)
     assert 2**52 <= event["user_id"] < 2**53
@@ -143,6 +144,27 @@ def test_a_page_view_says_who_where_and_with_what(api: Proxy, shop: Proxy, page:
     assert sent.path == "/v1/events?key=mk"
     assert sent.headers["content-type"].startswith("text/plain")
     assert not [s for s in api.sent if s.method == "OPTIONS"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "device"),
+    [
+        (f"{MOZILLA} (X11; Linux x86_64) {CHROME} Safari/537.36", "desktop"),
+        (f"{MOZILLA} (Linux; Android 10; K) {CHROME} Mobile Safari/537.36", "mobile"),
+        (f"{MOZILLA} (Linux; Android 10; K) {CHROME} Safari/537.36", "tablet"),
+        (f"{MOZILLA} (Linux; Android 12; BRAVIA 4K VH2) {CHROME} Safari/537.36", "tv"),
+    ],
+)
+def test_the_api_tells_the_device_by_the_browsers_agent(
+    api: Proxy, shop: Proxy, chromium: Browser, agent: str, device: str
+) -> None:
+    page = chromium.open(agent=agent)
+    page.goto(f"{shop.url}/hats")
+    page.run("millrace.track('own', {device: 'bot'}); millrace.flush()")
+    viewed, own = wait_for(api, 2)
+    assert (viewed["device"], own["device"]) == (device, "bot")
+    assert not [sent for sent in api.posts("/v1/events") if device in sent.text]
+    chromium.close(page)
 
 
 def test_pages_of_one_and_of_many_documents(api: Proxy, shop: Proxy, page: Page) -> None:

@@ -53,10 +53,14 @@ class Browser:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def open(self, init: str = "", beside: Page | None = None) -> Page:
-        """Open a page; ``init`` runs in every page of its profile before anything else."""
+    def open(self, init: str = "", beside: Page | None = None, agent: str = "") -> Page:
+        """Open a page; ``init`` runs in every page of its profile before anything else.
+
+        ``agent`` is the profile's user agent, in place of Chromium's own.
+        """
         sibling = {} if beside is None else {"sibling": beside.number}
-        return Page(self, self.ask("open", init=init, **sibling))
+        own = {"userAgent": agent} if agent else {}
+        return Page(self, self.ask("open", init=init, profile=own, **sibling))
 
     def close(self, page: Page) -> None:
         """Close a page's profile."""

@@ -60,19 +60,16 @@ export function identity(): object {
   };
 }
 
-/** Returns the fields that say with what, and from where, the page is looked at. */
+/**
+ * Returns the fields that say with what, and from where, the page is looked at. The kind of device
+ * is not among them: the API tells it by the user agent that comes with the request.
+ */
 export function surroundings(): object {
   const campaign: Record<string, string> = {};
   new URLSearchParams(location.search).forEach((value, name) => {
     if (name.startsWith("utm_")) campaign[name] = value;
   });
-  const agent = navigator.userAgent;
   return {
-    device: /ipad|tablet|android(?!.*mobile)/i.test(agent)
-      ? "tablet"
-      : /mobi/i.test(agent)
-        ? "mobile"
-        : "desktop",
     device_info: {
       language: navigator.language,
       screen: screen.width + "x" + screen.height,

@@ -19,8 +19,9 @@ const PATIENCE = 60_000; // milliseconds; the machine may be busy
 const pages = [];
 
 const commands = {
-  async open({ init, sibling }) {
-    const context = sibling === undefined ? await browser.newContext() : pages[sibling].context();
+  async open({ init, profile, sibling }) {
+    const context =
+      sibling === undefined ? await browser.newContext(profile) : pages[sibling].context();
     context.setDefaultTimeout(PATIENCE);
     if (init) await context.addInitScript(init);
     pages.push(await context.newPage());

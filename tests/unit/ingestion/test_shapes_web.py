@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -137,3 +138,45 @@ def test_our_own_events_are_passed_on_untouched(
     batch = family.read(asked, Account("shop", {}, b"k"))
     assert list(batch.events) == expected
     assert not batch.names_are_foreign
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"a": 1}', [b'{"device":"desktop","a": 1}']),
+        (b" { }", [b'{"device":"desktop" }']),
+        (b'{"device": "tv"}', [b'{"device": "tv"}']),
+        (b'{"device": null}', [b'{"device": null}']),
+        (b'{"\\u0064evice": "tv"}', [b'{"\\u0064evice": "tv"}']),
+        (b'{"a": {"device": 1}}', [b'{"device":"desktop","a": {"device": 1}}']),
+        (b'[5, {"a": NaN}, {"a": 1}]', [b"5", b'{"a": NaN}', b'{"device":"desktop","a": 1}']),
+        (b'{"a": 1}\n{oops}', [b'{"device":"desktop","a": 1}', b"{oops}"]),
+    ],
+)
+def test_a_pages_events_get_the_device_that_they_lack(body: bytes, expected: list[bytes]) -> None:
+    headers = {"origin": "https://shop.example", "user-agent": CHROME}
+    assert sent_on(body, headers) == expected
+
+
+def test_the_device_is_called_as_the_source_calls_it() -> None:
+    headers = {"origin": "https://shop.example", "user-agent": CHROME}
+    account = Account("shop", {}, b"k", {"device": "kind"})
+    assert sent_on(b'{"a": 1}', headers, account) == [b'{"kind":"desktop","a": 1}']
+    assert sent_on(b'{"kind": "tv"}', headers, account) == [b'{"kind": "tv"}']
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"user-agent": CHROME}, {"origin": "https://shop.example", "user-agent": "shop/1.0"}],
+    ids=["no page's", "no browser's"],
+)
+def test_whose_device_is_not_told_get_none(headers: dict[str, str]) -> None:
+    assert sent_on(b'{"a": 1}', headers) == [b'{"a": 1}']
+
+
+def sent_on(body: bytes, headers: dict[str, str], account: Account = ACCOUNT) -> list[Any]:
+    family = families.find("POST", "/v1/events")
+    assert family is not None
+    return list(
+        family.read(request("POST", "/v1/events", body=body, headers=headers), account).events
+    )

@@ -113,7 +113,12 @@ class KeyRing:
             {key.digest: key for key in found if key.source_id in known},
             known,
             {
-                name: Account(name, source.config.get("ingestion", {}), self._hash_key)
+                name: Account(
+                    name,
+                    source.config.get("ingestion", {}),
+                    self._hash_key,
+                    source.field_names,
+                )
                 for name, source in known.items()
             },
         )

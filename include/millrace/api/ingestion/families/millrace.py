@@ -9,13 +9,14 @@ from urllib.parse import unquote
 import msgspec
 
 from millrace.api.http import ProblemError, Request, Response, parse
-from millrace.api.ingestion import bodies
+from millrace.api.ingestion import bodies, devices
 from millrace.api.ingestion.batches import Batch, Outcome
 from millrace.api.ingestion.families.answers import as_bytes, no_batch
 from millrace.api.ingestion.families.family import Account, Family
 from millrace.api.ingestion.translation import Translation, is_uuid
 
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _whole = msgspec.json.Decoder(msgspec.Raw).decode
 
 STRUCTURED = "application/cloudevents+json"
@@ -25,7 +26,11 @@ _CLOUD = frozenset({"specversion", "id", "type", "time", "subject", "data", "use
 
 
 class Millrace(Family):
-    """``POST /v1/events``. What is sent in the contract's words is passed on untouched."""
+    """``POST /v1/events``. What is sent in the contract's words is passed on untouched.
+
+    But a page's events get the ``device`` that they lack: a page knows no more of it than its
+    browser's user agent, which comes with the request.
+    """
 
     name: ClassVar[str] = "millrace"
     routes = (("POST", "/v1/events"), ("POST", "/events"))
@@ -35,21 +40,13 @@ class Millrace(Family):
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in {STRUCTURED, BATCHED} or "ce-specversion" in request.headers:
             return _cloud_events(request, account, kind)
-        body = request.body.strip()
-        if kind in _LINES:
-            return Batch(_lines(body))
-        if body[:1] == b"[":
-            return Batch(_array(body))
-        if body[:1] != b"{":
-            raise no_batch("one event, an array of events, or one a line")
-        try:
-            _whole(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            lines = _lines(body)
-            if len(lines) > 1 and all(one[:1] == b"{" and one[-1:] == b"}" for one in lines):
-                return Batch(lines)
-            raise ProblemError(400, "malformed_json", f"The body is no JSON: {error}") from None
-        return Batch((body,))
+        events = _events(request.body.strip(), kind)
+        if "origin" in request.headers:
+            device = devices.kind_by_agent(request.headers.get("user-agent", ""))
+            if device:
+                name = account.field_names.get("device", "device")
+                events = _with_member(events, name, device)
+        return Batch(events)
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Count what is durable, and name what the gate will reject."""
@@ -62,6 +59,43 @@ class Millrace(Family):
                 "rejected": [one.as_json() for one in outcome.rejections],
             },
         )
+
+
+def _events(body: bytes, kind: str) -> list[bytes]:
+    """Return the events of a body. Raises ``ProblemError`` (400) where it is none."""
+    if kind in _LINES:
+        return _lines(body)
+    if body[:1] == b"[":
+        return _array(body)
+    if body[:1] != b"{":
+        raise no_batch("one event, an array of events, or one a line")
+    try:
+        _whole(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        lines = _lines(body)
+        if len(lines) > 1 and all(one[:1] == b"{" and one[-1:] == b"}" for one in lines):
+            return lines
+        raise ProblemError(400, "malformed_json", f"The body is no JSON: {error}") from None
+    return [body]
+
+
+def _with_member(events: list[bytes], name: str, value: str) -> list[bytes]:
+    """Put a member in front of the others, in events that have none of its name.
+
+    What is no object stays as it came.
+    """
+    member = msgspec.json.encode({name: value})[:-1]
+
+    def put(event: bytes) -> bytes:
+        try:
+            members = _members(event)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return event
+        if name in members:
+            return event
+        return member + (b"," if members else b"") + event.lstrip()[1:]
+
+    return [put(event) for event in events]
 
 
 def _array(body: bytes) -> list[bytes]:
