@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+import millrace_pages
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -23,20 +25,10 @@ DBT_DOCS = "/dbt-docs"
 def _site(
     policy: str, read: Callable[[str], tuple[bytes, str]], missing: Callable[[str], str]
 ) -> FastAPI:
-    """Return an app that shows whoever is logged in the pages that ``read`` finds.
+    """Return an app that shows whoever is logged in the pages that ``read`` finds."""
+    from fastapi.responses import HTMLResponse, Response
 
-    A browser that is not logged in is led to Airflow's login, and back; a program with a token that
-    does not hold is told so.
-    """
-    from urllib.parse import urlencode
-
-    from airflow.api_fastapi.app import get_cookie_path
-    from airflow.api_fastapi.core_api.security import get_user
-    from fastapi import Depends, FastAPI, HTTPException, Request
-    from fastapi.exception_handlers import http_exception_handler
-    from fastapi.responses import HTMLResponse, RedirectResponse, Response
-
-    app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
+    app = millrace_pages.app_for_users()
     headers = {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
@@ -51,15 +43,6 @@ def _site(
         except FileNotFoundError:
             return HTMLResponse(missing(page), 404, headers)
         return Response(content, headers=headers, media_type=media_type)
-
-    @app.exception_handler(HTTPException)
-    async def refuse(request: Request, error: HTTPException) -> Response:
-        if error.status_code not in {401, 403} or "authorization" in request.headers:
-            return await http_exception_handler(request, error)
-        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(
-            f"{get_cookie_path()}api/v2/auth/login?{urlencode({'next': back})}", 303
-        )
 
     return app
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+import millrace_pages
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -23,15 +25,15 @@ def entrance() -> FastAPI:
     from urllib.parse import urlencode
 
     from airflow.api_fastapi.core_api.security import get_user
-    from fastapi import Depends, FastAPI, HTTPException
-    from fastapi.responses import RedirectResponse
+    from fastapi import Depends
+    from fastapi.responses import JSONResponse, RedirectResponse
 
     from millrace.access import tickets
     from millrace.access.keys import AccessError
     from millrace.access.signing import Seal
     from millrace.settings import Settings
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = millrace_pages.app_for_users()
     settings = Settings()
     seal = Seal(settings)
 
@@ -40,7 +42,7 @@ def entrance() -> FastAPI:
         try:
             ticket = tickets.issue(seal, user.get_name(), _roles(user))
         except AccessError as error:
-            raise HTTPException(403, f"{error}.") from None
+            return JSONResponse({"detail": f"{error}."}, 403)  # no other login would help
         query = urlencode({"ticket": ticket, "next": next})
         return RedirectResponse(f"{settings.query_url}/v1/airflow/session?{query}", 303)
 

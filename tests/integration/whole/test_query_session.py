@@ -16,6 +16,9 @@ def test_airflow_vouches_for_its_users(airflow_stack: Stack) -> None:
         token = api.headers["authorization"].removeprefix("Bearer ")
     entrance = f"{settings.airflow_url}/query-api/"
     assert httpx.get(entrance).status_code == 401
+    to_login = httpx.get(entrance, headers={"accept": "text/html"})
+    assert to_login.status_code == 303
+    assert httpx.URL(to_login.headers["location"]).params["next"] == "/query-api/"
     led = httpx.get(entrance, params={"next": "/v1/me"}, cookies={"_token": token})
     assert led.status_code == 303
     place = httpx.URL(led.headers["location"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -17,45 +18,92 @@ from millrace.settings import Settings
 REPORT = "reports/2026-11-28/events-5m.html"
 
 
+PAGES = [f"/data-docs/{REPORT}?a=b%20c", "/dbt-docs/", "/query-api/?next=%2Fv1%2Fme"]
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who is logged in to Airflow."""
+
+    role: str
+
+    def get_name(self) -> str:
+        """Return what they are called."""
+        return "marie"
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """The plugins that add pages."""
+
+    docs: ModuleType
+    session: ModuleType
+
+    def log_in(self, role: str) -> None:
+        """Have Airflow say that whoever asks is logged in."""
+        from airflow.api_fastapi.core_api.security import get_user
+
+        for app in (self.docs.data_docs(), self.docs.dbt_docs(), self.session.entrance()):
+            app.dependency_overrides[get_user] = lambda: User(role)
+
+
 @pytest.fixture
-def plugin(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def plugins(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Plugins:
     monkeypatch.syspath_prepend(str(repository / "plugins"))
-    for name in ("millrace_connections", "millrace_data_docs"):
-        sys.modules.pop(name, None)
+    monkeypatch.setenv("MILLRACE_QUERY_KEY", "a key that seals")
+    for name in ("connections", "data_docs", "query_session"):
+        sys.modules.pop(f"millrace_{name}", None)
     import millrace_connections
     import millrace_data_docs
+    import millrace_query_session
 
     monkeypatch.setattr(millrace_connections, "settings", Settings)  # nothing is asked of a server
-    return millrace_data_docs
+    return Plugins(millrace_data_docs, millrace_query_session)
 
 
 @pytest.fixture
-def browser(plugin: ModuleType) -> Iterator[TestClient]:
+def browser(plugins: Plugins) -> Iterator[TestClient]:
     """A browser that is not logged in, at a server that serves what Airflow's does."""
     server = FastAPI()
-    for one in plugin.DataDocs.fastapi_apps:
+    for one in (*plugins.docs.DataDocs.fastapi_apps, *plugins.session.QuerySession.fastapi_apps):
         server.mount(one["url_prefix"], one["app"])
-    with TestClient(server, follow_redirects=False) as client:
+    headers = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with TestClient(server, headers=headers, follow_redirects=False) as client:
         yield client
 
 
 @pytest.fixture
-def reader(browser: TestClient, plugin: ModuleType) -> TestClient:
+def reader(browser: TestClient, plugins: Plugins) -> TestClient:
     """The same browser, logged in."""
-    from airflow.api_fastapi.core_api.security import get_user
-
-    for app in (plugin.data_docs(), plugin.dbt_docs()):
-        app.dependency_overrides[get_user] = lambda: "somebody"
+    plugins.log_in("viewer")
     return browser
 
 
-@pytest.mark.parametrize("path", [f"/data-docs/{REPORT}?a=b%20c", "/dbt-docs/"])
+@pytest.mark.parametrize("path", PAGES)
 def test_who_is_not_logged_in_is_led_to_the_login_and_back(browser: TestClient, path: str) -> None:
     answer = browser.get(path)
     assert answer.status_code == 303
     login = answer.next_request
     assert login
     assert (login.url.path, login.url.params["next"]) == ("/api/v2/auth/login", path)
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+def test_a_program_that_is_not_logged_in_is_told(
+    browser: TestClient, path: str, accept: str
+) -> None:
+    answer = browser.get(path, headers={"accept": accept})
+    assert (answer.status_code, answer.json()) == (401, {"detail": "Not authenticated"})
+
+
+def test_who_has_no_role_that_counts_is_told_and_not_led_in_a_circle(
+    browser: TestClient, plugins: Plugins
+) -> None:
+    plugins.log_in("public")
+    answer = browser.get("/query-api/")
+    assert answer.status_code == 403
+    assert answer.json()["detail"].startswith("marie has none of Airflow's roles")
 
 
 def test_a_page_that_is_not_there_is_a_page_that_says_so(reader: TestClient) -> None:
