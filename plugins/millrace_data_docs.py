@@ -92,14 +92,14 @@ class DataDocs(AirflowPlugin):
     external_views: ClassVar[list[dict[str, Any]]] = [
         {
             "name": "Data quality",
-            "href": f"{DATA_DOCS}/index.html",
+            "href": millrace_pages.address(f"{DATA_DOCS}/index.html"),
             "destination": "nav",
             "category": "browse",
             "url_route": "data-quality",
         },
         {
             "name": "dbt docs",
-            "href": f"{DBT_DOCS}/index.html",
+            "href": millrace_pages.address(f"{DBT_DOCS}/index.html"),
             "destination": "nav",
             "category": "browse",
             "url_route": "dbt-docs-of-millrace",

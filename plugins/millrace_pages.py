@@ -1,12 +1,20 @@
-"""What the pages that plugins add to Airflow share: who may see them."""
+"""What the pages that plugins add to Airflow share: who may see them, and where they are."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+
+def address(path: str) -> str:
+    """Return where a page is for browsers: below the path of Airflow's ``[api] base_url``."""
+    from airflow.configuration import conf
+
+    base = urlsplit(conf.get("api", "base_url", fallback="") or "").path
+    return base.rstrip("/") + path
 
 
 def app_for_users() -> FastAPI:
@@ -15,7 +23,6 @@ def app_for_users() -> FastAPI:
     A browser that is not logged in is led to Airflow's login, and back. A program, which asks for
     no HTML or brings a token, is told.
     """
-    from airflow.api_fastapi.app import get_cookie_path
     from airflow.api_fastapi.core_api.security import get_user
     from fastapi import Depends, FastAPI, HTTPException, Request
     from fastapi.exception_handlers import http_exception_handler
@@ -30,7 +37,7 @@ def app_for_users() -> FastAPI:
         if is_program or error.status_code not in {401, 403}:
             return await http_exception_handler(request, error)
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        login = f"{get_cookie_path()}api/v2/auth/login"
+        login = address("/api/v2/auth/login")
         return RedirectResponse(f"{login}?{urlencode({'next': back})}", 303)
 
     return app

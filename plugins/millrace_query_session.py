@@ -71,7 +71,7 @@ class QuerySession(AirflowPlugin):
     external_views: ClassVar[list[dict[str, Any]]] = [
         {
             "name": "Query API",
-            "href": f"{SERVED_AT}/",
+            "href": millrace_pages.address(f"{SERVED_AT}/"),
             "destination": "nav",
             "category": "browse",
         }

@@ -106,6 +106,31 @@ def test_who_has_no_role_that_counts_is_told_and_not_led_in_a_circle(
     assert answer.json()["detail"].startswith("marie has none of Airflow's roles")
 
 
+@pytest.mark.parametrize(
+    ("base_url", "prefix"),
+    [("https://host/airflow/", "/airflow"), ("https://host/a/b", "/a/b"), ("https://host", "")],
+)
+def test_the_menu_leads_below_the_path_of_airflows_address(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, base_url: str, prefix: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    plugins: Plugins = request.getfixturevalue("plugins")
+    views = (
+        *plugins.docs.DataDocs.external_views,
+        *plugins.session.QuerySession.external_views,
+    )
+    assert [one["href"] for one in views] == [
+        f"{prefix}/data-docs/index.html", f"{prefix}/dbt-docs/index.html", f"{prefix}/query-api/",
+    ]  # fmt: skip
+    server = FastAPI(root_path=prefix)
+    server.mount("/dbt-docs", plugins.docs.dbt_docs())
+    with TestClient(server, follow_redirects=False) as client:
+        path = f"{prefix}/dbt-docs/index.html"
+        login = client.get(path, headers={"accept": "text/html"}).next_request
+    assert login
+    assert (login.url.path, login.url.params["next"]) == (f"{prefix}/api/v2/auth/login", path)
+
+
 def test_a_page_that_is_not_there_is_a_page_that_says_so(reader: TestClient) -> None:
     answer = reader.get("/data-docs/reports/..%2f..%2f<b>.html")
     assert answer.status_code == 404
