@@ -24,6 +24,44 @@ def test_every_reason_is_explained_or_left_to_the_load() -> None:
     assert not DETAILS.keys() & STATEFUL
 
 
+@pytest.mark.parametrize(
+    "doubts",
+    [
+        [Doubt(0, bytes(verdict.MOST_BYTES_AT_ONCE), 0)],
+        [Doubt(number, b"", 0) for number in range(verdict.MOST_WAITING // 4)],
+    ],
+    ids=["bytes", "events"],
+)
+def test_no_more_waits_than_there_is_room_for(
+    doubts: list[Doubt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 MiB or 20,000 events: what comes then is answered at once, without a verdict."""
+    is_asked, is_answering = Event(), Event()
+
+    def query(_: str, external_data: Any) -> Any:
+        messages = pa.ipc.open_stream(external_data.files[0].data).read_all()
+        is_asked.set()
+        is_answering.wait(60)
+        return SimpleNamespace(result_rows=[(0, str(UUID(int=0)), [])] * len(messages))
+
+    gate: Any = SimpleNamespace(statement=lambda *_, **__: "SELECT 1")
+    monkeypatch.setattr(clickhouse, "connect", lambda *_: SimpleNamespace(query=query))
+    monkeypatch.setattr(verdict, "PATIENCE_SECONDS", 60)
+
+    async def ask() -> None:
+        verdicts = Verdicts(Settings(home=tmp_path))
+        first = asyncio.create_task(verdicts.judge(gate, [Doubt(0, b"first", 0)]))
+        await asyncio.to_thread(is_asked.wait, 60)
+        waiting = [asyncio.create_task(verdicts.judge(gate, doubts)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert await verdicts.judge(gate, [Doubt(0, b"!", 0)]) is None
+        is_answering.set()
+        assert await asyncio.gather(first, *waiting) == [[]] * 5
+        await verdicts.close()
+
+    asyncio.run(ask())
+
+
 def test_what_nobody_waits_for_any_more_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

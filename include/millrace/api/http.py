@@ -18,6 +18,9 @@ PROBLEM_TYPE = "https://millrace.dev/problems/"
 MOST_FIELDS = 1_000
 """Of a form or a query."""
 
+MOST_VALUES = 1_000_000
+"""Of a document. Each may take a hundred bytes, where its text has three."""
+
 
 @dataclass
 class Request:
@@ -64,8 +67,13 @@ def parse(body: bytes | str) -> Any:
     """Read JSON, also what some SDKs write that is none, so that it spoils nothing beside it.
 
     ``NaN`` and numbers too large to be read become texts, half surrogates and bytes that are no
-    UTF-8 become U+FFFD. Raises ``ProblemError`` (400) saying where it ends to be JSON.
+    UTF-8 become U+FFFD. Raises ``ProblemError``: 400 saying where it ends to be JSON, 413 for so
+    many values that they would take far more memory than their text.
     """
+    if len(body) > MOST_VALUES and _has_many_values(body):
+        raise ProblemError(
+            413, "body_too_large", f"The body has more than {MOST_VALUES:,} values: send less"
+        )
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -78,6 +86,11 @@ def parse(body: bytes | str) -> Any:
             return msgspec.json.decode(halves.decode("utf-16", "replace"))
         except (ValueError, RecursionError):
             raise ProblemError(400, "malformed_json", f"The body is no JSON: {error}") from None
+
+
+def _has_many_values(body: bytes | str) -> bool:
+    marks = (b",", b"{", b"[") if isinstance(body, bytes) else (",", "{", "[")
+    return sum(map(body.count, marks)) > MOST_VALUES  # type: ignore[arg-type]
 
 
 def _finite(number: str) -> float | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ def check_count(count: int) -> None:
         raise ProblemError(
             413,
             "too_many_events",
-            f"{count} events in a request; {MOST_EVENTS} are the most. Send them in several.",
+            f"More than {MOST_EVENTS} events in a request: send them in several.",
         )
 
 
@@ -63,6 +63,14 @@ class Batch:
 
     events: Sequence[bytes | Mapping[str, Any]]
     names_are_foreign: bool = False
+
+    @classmethod
+    def translated(
+        cls, sent: Sequence[Any], translate: Callable[[Any], bytes | Mapping[str, Any]]
+    ) -> Batch:
+        """Translate what an SDK sent, unless it is too much. Raises ``ProblemError`` (413)."""
+        check_count(len(sent))
+        return cls([translate(one) for one in sent], names_are_foreign=True)
 
 
 @dataclass(frozen=True)

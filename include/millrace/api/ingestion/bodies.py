@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import brotli
+import msgspec
 from backports import zstd
 
 from millrace.api.http import ProblemError, Request, parse, parse_form
-from millrace.api.ingestion.batches import MOST_BYTES
+from millrace.api.ingestion.batches import MOST_BYTES, MOST_EVENTS, check_count
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -34,6 +36,23 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _MOST_TOKENS = 1_000_000
+
+MANY = 100_000
+"""An array with more commas is not taken apart before its elements are counted."""
+
+_LINE = re.compile(rb"\S[^\n]*")
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_first: Callable[[bytes], Any] = msgspec.json.Decoder(
+    # What is behind its fields is passed over, and takes no memory.
+    msgspec.defstruct(
+        "First",
+        [
+            *((f"element_{number}", msgspec.Raw, None) for number in range(MOST_EVENTS)),
+            ("last", msgspec.Raw, None),
+        ],
+        array_like=True,
+    )
+).decode
 
 
 def unpack(body: bytes, content_encoding: str, limit: int) -> bytes:
@@ -106,16 +125,43 @@ def document(request: Request, limit: int = MOST_BYTES) -> Any:
     return request.document
 
 
-def lines(body: bytes) -> list[Any]:
-    """Return the documents of NDJSON; a line that can't be read as the text it is."""
+def lines(body: bytes) -> Iterator[bytes]:
+    """Yield the lines of NDJSON that are not blank, one by one: there may be millions."""
+    return (match[0].rstrip() for match in _LINE.finditer(body))
+
+
+def documents(body: bytes) -> list[Any]:
+    """Return the documents of NDJSON; a line that can't be read as the text it is.
+
+    Raises ``ProblemError`` (413) for more than a request may have.
+    """
     found: list[Any] = []
-    for line in body.split(b"\n"):
-        if line.strip():
-            try:
-                found.append(parse(line))
-            except ProblemError:
-                found.append(line.decode("utf-8", "replace"))
+    for line in few(lines(body)):
+        try:
+            found.append(parse(line))
+        except ProblemError:
+            found.append(line.decode("utf-8", "replace"))
     return found
+
+
+def few(sent: Iterator[bytes]) -> list[bytes]:
+    """Return events, unless there are too many. Raises ``ProblemError`` (413)."""
+    found = list(itertools.islice(sent, MOST_EVENTS + 1))
+    check_count(len(found))
+    return found
+
+
+def elements(body: bytes) -> list[bytes]:
+    """Return the elements of a JSON array as the bytes they are.
+
+    Raises ``ProblemError``: 413 for more than a request may have, 400 where it does not close.
+    """
+    try:
+        if body.count(b",") > MANY and _first(body).last is not None:
+            check_count(MOST_EVENTS + 1)
+        return list(map(bytes, _elements(body)))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return split(body)
 
 
 def split(body: bytes) -> list[bytes]:
@@ -136,6 +182,7 @@ def split(body: bytes) -> list[bytes]:
         elif mark in "]}":
             depth -= 1
         if (mark == "," and depth == 1) or depth == 0:
+            check_count(len(elements))
             elements.append(text[start : token.start()].strip().encode("latin-1"))
             start = token.end()
             if depth == 0 or mark != ",":

@@ -84,12 +84,12 @@ class Verdicts:
         """Return which of the events the gate will reject; ``None`` where it can't be said now."""
         # Nobody waits any more for an answer that is done: it ran out of time.
         self._waiting = [question for question in self._waiting if not question.answer.done()]
-        count = sum(len(question.doubts) for question in self._waiting)
-        size = sum(question.size for question in self._waiting)
-        if count > MOST_WAITING or size > MOST_BYTES_WAITING:
-            return None
         question = _Question(gate, doubts, asyncio.get_running_loop().create_future())
-        self._waiting.append(question)
+        would_wait = [*self._waiting, question]
+        count = sum(len(one.doubts) for one in would_wait)
+        if count > MOST_WAITING or sum(one.size for one in would_wait) > MOST_BYTES_WAITING:
+            return None
+        self._waiting = would_wait
         if self._asker is None or self._asker.done():
             self._asker = asyncio.create_task(self._ask())
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from millrace.api.http import ProblemError, Request, Response
@@ -67,8 +68,7 @@ class Amplitude(Family):
             raise no_batch("an object with an array `events`")
         sent_at = document.get("client_upload_time")
         translation = Translation(request, account, sent_at, NAMES)
-        translated: list[bytes | Mapping[str, Any]] = [_event(translation, one) for one in events]
-        return Batch(translated, names_are_foreign=True)
+        return Batch.translated(events, partial(_event, translation))
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say ``code: 200`` and how many were ingested."""

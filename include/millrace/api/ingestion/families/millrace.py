@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -10,12 +12,11 @@ import msgspec
 
 from millrace.api.http import ProblemError, Request, Response, parse
 from millrace.api.ingestion import bodies, devices
-from millrace.api.ingestion.batches import Batch, Outcome
+from millrace.api.ingestion.batches import MOST_EVENTS, Batch, Outcome, check_count
 from millrace.api.ingestion.families.answers import as_bytes, no_batch
 from millrace.api.ingestion.families.family import Account, Family
 from millrace.api.ingestion.translation import Translation, is_uuid
 
-_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _whole = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -62,18 +63,19 @@ class Millrace(Family):
 
 
 def _events(body: bytes, kind: str) -> list[bytes]:
-    """Return the events of a body. Raises ``ProblemError`` (400) where it is none."""
+    """Return the events of a body. Raises ``ProblemError``: 400 where it is none, 413."""
     if kind in _LINES:
-        return _lines(body)
+        return bodies.few(bodies.lines(body))
     if body[:1] == b"[":
-        return _array(body)
+        return bodies.elements(body)
     if body[:1] != b"{":
         raise no_batch("one event, an array of events, or one a line")
     try:
         _whole(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        lines = _lines(body)
+        lines = list(itertools.islice(bodies.lines(body), MOST_EVENTS + 1))
         if len(lines) > 1 and all(one[:1] == b"{" and one[-1:] == b"}" for one in lines):
+            check_count(len(lines))
             return lines
         raise ProblemError(400, "malformed_json", f"The body is no JSON: {error}") from None
     return [body]
@@ -98,17 +100,6 @@ def _with_member(events: list[bytes], name: str, value: str) -> list[bytes]:
     return [put(event) for event in events]
 
 
-def _array(body: bytes) -> list[bytes]:
-    try:
-        return [bytes(one) for one in _elements(body)]
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return bodies.split(body)
-
-
-def _lines(body: bytes) -> list[bytes]:
-    return [line for one in body.split(b"\n") if (line := one.strip())]
-
-
 def _cloud_events(request: Request, account: Account, kind: str) -> Batch:
     events: list[Any]
     if kind == BATCHED:
@@ -120,8 +111,7 @@ def _cloud_events(request: Request, account: Account, kind: str) -> Batch:
         events = [request.document]
     else:
         events = [_binary(request)]
-    translation = Translation(request, account)
-    return Batch([_translate(translation, one) for one in events], names_are_foreign=True)
+    return Batch.translated(events, partial(_translate, Translation(request, account)))
 
 
 def _binary(request: Request) -> dict[str, Any]:

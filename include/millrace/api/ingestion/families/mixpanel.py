@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from millrace.api.http import ProblemError, Request, Response
@@ -69,11 +70,7 @@ class Mixpanel(Family):
         route = request.path.strip("/")
         translation = Translation(request, account, None, NAMES)
         translate = _profile if route in {"engage", "groups"} else _event
-        translated: list[bytes | Mapping[str, Any]] = [
-            translate(translation, one) if isinstance(one, dict) else as_bytes(one)
-            for one in _documents(request)
-        ]
-        return Batch(translated, names_are_foreign=True)
+        return Batch.translated(_documents(request), partial(translate, translation))
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say ``status: 1``; ``1`` alone to who asks for no more, an image to who asks for one."""
@@ -97,10 +94,10 @@ def _documents(request: Request) -> list[Any]:
     try:
         document = bodies.document(request)
     except ProblemError:
-        lines = bodies.lines(request.body)
-        if len(lines) < 2:
+        documents = bodies.documents(request.body)
+        if len(documents) < 2:
             raise
-        return lines
+        return documents
     if isinstance(document, list):
         return document
     if isinstance(document, Mapping) and document:
@@ -108,7 +105,9 @@ def _documents(request: Request) -> list[Any]:
     raise no_batch("an event, or an array of events")
 
 
-def _event(translation: Translation, raw: dict[str, Any]) -> dict[str, Any]:
+def _event(translation: Translation, raw: Any) -> bytes | dict[str, Any]:
+    if not isinstance(raw, dict):
+        return as_bytes(raw)
     given = raw.get("properties")
     sent: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     members = {name: value for name, value in sent.items() if name not in _READ}
@@ -145,8 +144,10 @@ def _event(translation: Translation, raw: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _profile(translation: Translation, raw: dict[str, Any]) -> dict[str, Any]:
+def _profile(translation: Translation, raw: Any) -> bytes | dict[str, Any]:
     """Translate what is said of a person (``/engage``) or a group (``/groups``)."""
+    if not isinstance(raw, dict):
+        return as_bytes(raw)
     members: dict[str, Any] = {}
     flatten(members, TRAIT, raw.get("$set"))
     for name, value in raw.items():

@@ -128,10 +128,8 @@ class PostHog(Family):
         )
         if shared.get("historical_migration") is True:
             sent_at = None
-        translation = Translation(request, account, sent_at, NAMES)
-        reader = _Reader(translation)
-        translated: list[bytes | Mapping[str, Any]] = [reader.event(one) for one in events]
-        return Batch(translated, names_are_foreign=True)
+        reader = _Reader(Translation(request, account, sent_at, NAMES))
+        return Batch.translated(events, reader.event)
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say 200; V1 hears of each event what became of it."""

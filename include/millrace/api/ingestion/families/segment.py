@@ -115,8 +115,7 @@ class Segment(Family):
         translation = Translation(request, account, document.get("sentAt"))
         shared = document.get("context") if given is not None else None
         reader = Reader(translation, SHORT.get(kind, kind), shared)
-        translated: list[bytes | Mapping[str, Any]] = [reader.event(one) for one in events]
-        return Batch(translated, names_are_foreign=True)
+        return Batch.translated(events, reader.event)
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say 200 with every member that these SDKs look for; a pixel gets one."""

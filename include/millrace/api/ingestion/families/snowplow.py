@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from millrace.api.http import ProblemError, Request, Response, parse
@@ -97,11 +98,7 @@ class Snowplow(Family):
     def read(self, request: Request, account: Account) -> Batch:
         """Translate the payloads of a post, or of a pixel's query."""
         translation = Translation(request, account)
-        translated: list[bytes | Mapping[str, Any]] = [
-            _event(translation, one) if isinstance(one, dict) else as_bytes(one)
-            for one in _events(request)
-        ]
-        return Batch(translated, names_are_foreign=True)
+        return Batch.translated(_events(request), partial(_event, translation))
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say 200; to a pixel, by the image."""
@@ -127,7 +124,9 @@ def _events(request: Request) -> list[Any]:
     return events
 
 
-def _event(translation: Translation, raw: dict[str, Any]) -> dict[str, Any]:
+def _event(translation: Translation, raw: Any) -> bytes | dict[str, Any]:
+    if not isinstance(raw, dict):
+        return as_bytes(raw)
     get = raw.get
     kind = get("e")
     name: Any = NAMES.get(kind, kind) if isinstance(kind, str) else kind
@@ -145,7 +144,7 @@ def _event(translation: Translation, raw: dict[str, Any]) -> dict[str, Any]:
         elif short in _PLACE:
             context.describe("geo_location", _PLACE[short] + "_", value)
         elif short not in _READ and not (short == "co" and context.rest):
-            members.setdefault(PARAMETERS.get(short, short), value)
+            members.setdefault(PARAMETERS.get(short) or short, value)
     if isinstance(get("url"), str):
         members.setdefault("url", raw["url"])
         context.put("page", devices.path(raw["url"]))

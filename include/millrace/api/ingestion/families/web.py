@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from millrace.api.http import ProblemError, Request, parse
@@ -106,8 +107,7 @@ class Umami(Family):
         if not isinstance(document, list):
             raise no_batch("an object with `type` and `payload`, or an array of those")
         translation = Translation(request, account)
-        events = [self._event(translation, one) for one in document]
-        return Batch(events, names_are_foreign=True)
+        return Batch.translated(document, partial(self._event, translation))
 
     def _event(self, translation: Translation, raw: Any) -> bytes | dict[str, Any]:
         payload = raw.get("payload") if isinstance(raw, Mapping) else None
