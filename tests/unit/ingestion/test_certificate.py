@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
+from typing import Any
+
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from millrace.api.ingestion.certificate import Certificate, is_plain
+from millrace.api.ingestion.certificate import FEW, Certificate, is_plain
+from tests.helpers.nearly_good import EXTRA, NOW, TYPES, good, message, seeds
 
 PIECES = st.sampled_from(
     [b"{", b'"a"', b"\\", b"u0041", b"\\u0041", "é".encode(), b"\xc3", b"\xa9"]
@@ -40,3 +46,26 @@ def test_events_are_plain_together_if_each_is(events: list[bytes]) -> None:
 def test_a_doubtful_event_is_keyed_as_the_gate_reads_its_user(event: bytes, user: str) -> None:
     certificate = Certificate([], (), message_max_bytes=1 << 20, retention_days=90)
     assert certificate.user_of(event) == user
+
+
+def test_events_are_certain_together_as_one_by_one() -> None:
+    rng = random.Random(7)
+    certificate = Certificate(
+        [*seeds(), *EXTRA], TYPES, message_max_bytes=1 << 20, retention_days=90
+    )
+    beside = [good(rng) for _ in range(FEW)]
+    as_bytes = [json.dumps(one).encode() for one in beside]
+    certain = 0
+    for _ in range(5_000):
+        event, raw = message(rng)
+        value = msgspec.json.encode(event)
+        at = rng.randrange(FEW)
+        both: Any = (([*as_bytes], raw), ([*beside], event))
+        for events, one in both:
+            events.insert(at, one)
+            values = [e if isinstance(e, bytes) else msgspec.json.encode(e) for e in events]
+            values[at] = raw if isinstance(one, bytes) else value
+            alone = certificate.users([one], [values[at]], NOW)
+            assert certificate.users(events, values, NOW)[at] == alone[0], values[at]
+            certain += bool(alone[0])
+    assert certain > 2_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 import time
@@ -50,6 +51,7 @@ class App:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._held = 0
+        self._begun, self._numbers = secrets.token_hex(4), itertools.count()
         self._pages: dict[tuple[str, str], Callable[[], Response]] = {
             ("GET", "/livez"): lambda: Response.json(200, {"status": "ok"}),
             ("GET", "/readyz"): self._readyz,
@@ -87,7 +89,7 @@ class App:
                 name.decode("latin-1").lower(): value.decode("latin-1")
                 for name, value in scope["headers"]
             },
-            request_id=secrets.token_hex(8),
+            request_id=f"{self._begun}{next(self._numbers):08x}",
             received_at=time.time_ns() // 1_000_000,
             client=(scope.get("client") or ("",))[0],
         )
@@ -129,7 +131,7 @@ class App:
         began = time.monotonic()
         response = await self._answered(family, request, receive)
         seconds = time.monotonic() - began
-        metrics.REQUESTS.labels(family.name, str(response.status)).observe(seconds)
+        metrics.requests(family.name, str(response.status)).observe(seconds)
         return response
 
     async def _answered(self, family: Family, request: Request, receive: Receive) -> Response:

@@ -12,17 +12,17 @@ there twice; and where this parser skips text that is no UTF-8, the body as a wh
 from __future__ import annotations
 
 import json
-import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import orjson
-import re2
+from msgspec import UNSET
 
+from millrace.api.ingestion.rule_tests import Test, holds, never, test_of
 from millrace.contract import people
 from millrace.contract.fields import REQUIRED
 from millrace.rules.model import Rule
@@ -36,17 +36,19 @@ MOST_USERS = 2**64
 MARGIN = timedelta(seconds=120)
 """An event so near a bound on time may be beyond it when it is received."""
 
+FEW = 8
+"""So many events are not worth being looked at together."""
+
+_HEXADECIMAL = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
+_ID_SHAPE = b"00000000-0000-0000-0000-000000000000"
+_DECIMAL = bytes.maketrans(b"123456789", b"0" * 9)
+_TIME_SHAPES = frozenset(
+    {b"0000-00-00T00:00:00Z"} | {b"0000-00-00T00:00:00.%sZ" % (b"0" * n) for n in range(1, 7)}
+)
+"""Ids and times of UTC, with each digit a zero: what a text has to look like, told of many."""
+
 STATEFUL = frozenset({"known_user", "outlier", "user_rate"})
 """Rules that ask what else is known when the message is loaded; no answer speaks for them."""
-
-LONGEST_KEPT = 1_000
-KEPT_VALUES = 10_000
-"""Texts of which is remembered whether a pattern takes them."""
-
-Test = Callable[[Any], bool]
-"""Whether a value, which may be ``None`` or UNSET, surely keeps a rule."""
-
-_absent = (None, msgspec.UNSET, "")
 
 
 class Certificate:
@@ -95,12 +97,13 @@ class Certificate:
         self._struct = msgspec.defstruct(
             "Event",
             [
-                (f"f{number}", Any, msgspec.field(default=msgspec.UNSET, name=name))
+                (f"f{number}", Any, msgspec.field(default=UNSET, name=name))
                 for number, name in enumerate(self._fields)
             ],
             gc=False,
         )
         self._decoder = msgspec.json.Decoder(self._struct)
+        self._all = operator.attrgetter(*(f"f{number}" for number in range(len(self._fields))))
         place = {name: f"f{number}" for number, name in enumerate(self._fields)}
         self._places = place
         self._user_key = self._names["user_id"]
@@ -135,7 +138,7 @@ class Certificate:
         else:
             field = str(config.get("field") or self._names["event"])
             key = names.get(field, field)
-            test = _never if field in self._changed else _test(kind, config)
+            test = never if field in self._changed else test_of(kind, config)
             self._tests.setdefault(rule.event_type, []).append((key, test))
 
     @property
@@ -158,6 +161,97 @@ class Certificate:
         if type(user) is float and people.is_exact(user):
             return str(int(user))
         return str(user) if type(user) in (int, str) else ""
+
+    def users(
+        self, events: Sequence[bytes | Mapping[str, Any]], values: Sequence[bytes], now: datetime
+    ) -> list[str]:
+        """Return the users of events, each as ``certify`` or ``certify_object`` says it.
+
+        Of many they are told together, which takes a third of the time, where all are certain.
+
+        Args:
+            events: The events as they were sent: bytes, or objects.
+            values: What Kafka gets of them.
+            now: When they were received.
+        """
+        count = len(values)
+        if count > FEW:
+            users = self._users_of_all(events, values, now)
+            if users is not None:
+                return users
+            half = count // 2  # some are not: the others may be
+            return [
+                *self.users(events[:half], values[:half], now),
+                *self.users(events[half:], values[half:], now),
+            ]
+        return [
+            self.certify(value, now, is_plain=is_plain(value))
+            if isinstance(event, bytes)
+            else self.certify_object(event, value, now)
+            for event, value in zip(events, values, strict=True)
+        ]
+
+    def _users_of_all(
+        self, events: Sequence[bytes | Mapping[str, Any]], values: Sequence[bytes], now: datetime
+    ) -> list[str] | None:
+        """Return the users of events, all of which the gate surely accepts, else nothing."""
+        if self._is_blind or max(map(len, values)) > self._largest:
+            return None
+        together = b"\n".join(values)
+        if not is_plain(together):
+            return None
+        columns: list[Sequence[Any]]
+        kinds = set(map(type, events))
+        if kinds == {dict}:
+            columns = [[event.get(name, UNSET) for event in events] for name in self._fields]  # type: ignore[union-attr]
+        elif kinds == {bytes}:
+            try:
+                columns = list(zip(*map(self._all, map(self._decoder.decode, values)), strict=True))
+            except (msgspec.DecodeError, RecursionError):
+                return None
+            for mark, column in zip(self._marks, columns, strict=True):
+                if together.count(mark) != len(column) - column.count(UNSET):
+                    return None  # it is somewhere twice, or within something else
+        else:
+            return None
+        return self._users_of(dict(zip(self._fields, columns, strict=True)), now)
+
+    def _users_of(self, columns: Mapping[str, Sequence[Any]], now: datetime) -> list[str] | None:
+        """Do so by the values of each field that matters."""
+        names = self._names
+        ids, types, times, users = (
+            columns[names[name]] for name in ("event_id", "event", "timestamp", "user_id")
+        )
+        if {*map(type, ids), *map(type, types), *map(type, times)} != {str}:
+            return None
+        met = set(types)
+        if "" in met or (self._asks_registered and not met <= self._known):
+            return None
+        if not _are_ids(ids) or not self._are_timely(times, now):
+            return None
+        for scope, tests in self._tests.items():
+            if scope is not None and scope not in met:
+                continue
+            for name, test in tests:
+                values = columns[name]
+                if scope is not None:
+                    values = [one for one, of in zip(values, types, strict=True) if of == scope]
+                if not holds(test, values):
+                    return None
+        return _as_texts(users)
+
+    def _are_timely(self, texts: Sequence[str], now: datetime) -> bool:
+        together = "\n".join(texts).encode("utf-8", "replace").replace(b"+00:00", b"Z")
+        shapes = together.translate(_DECIMAL).split(b"\n")
+        is_plain = len(shapes) == len(texts) and _TIME_SHAPES.issuperset(shapes)
+        if not is_plain and not all(map(PLAIN_TIME, texts)):
+            return False
+        self._learn_bounds(now)
+        try:
+            moments = list(map(datetime.fromisoformat, texts))
+        except ValueError:
+            return False
+        return self._from < min(moments) and max(moments) < self._until
 
     def certify(self, raw: bytes, now: datetime, *, is_plain: bool) -> str:
         """Return the user's id where the gate surely accepts the event, else nothing.
@@ -219,14 +313,30 @@ class Certificate:
     def _is_timely(self, text: Any, now: datetime) -> bool:
         if type(text) is not str or PLAIN_TIME(text) is None:
             return False
-        if now is not self._bounds_at:  # one moment for a batch
-            self._from = now - self._oldest + MARGIN
-            self._until = now + self._ahead - MARGIN
-            self._bounds_at = now
+        self._learn_bounds(now)
         try:
             return self._from < datetime.fromisoformat(text) < self._until
         except ValueError:
             return False
+
+    def _learn_bounds(self, now: datetime) -> None:
+        if now is not self._bounds_at:  # one moment for a batch
+            self._from = now - self._oldest + MARGIN
+            self._until = now + self._ahead - MARGIN
+            self._bounds_at = now
+
+
+def _are_ids(texts: Sequence[str]) -> bool:
+    shapes = "\n".join(texts).encode("utf-8", "replace").translate(_HEXADECIMAL)
+    return shapes == b"\n".join([_ID_SHAPE] * len(texts))
+
+
+def _as_texts(users: Sequence[Any]) -> list[str] | None:
+    """Return users as texts, if all are surely users."""
+    types = set(map(type, users))
+    if types == {int}:
+        return list(map(str, users)) if 0 < min(users) <= max(users) < MOST_USERS else None
+    return list(users) if types == {str} and all(map(DIGITS, users)) else None
 
 
 def _top_level(raw: bytes) -> list[tuple[str, Any]]:
@@ -273,76 +383,3 @@ def _written(rule: Rule) -> Iterable[str]:
         return ("device",)
     fields = [str(rule.config["field"])]
     return [*fields, str(rule.config["to"])] if rule.kind == "rename" else fields
-
-
-def _never(value: Any) -> bool:
-    return False
-
-
-def _test(kind: str, config: dict[str, Any]) -> Test:
-    """Return the test of a validation; one that is not understood passes nothing."""
-    make = {
-        "required": _required,
-        "length": _length,
-        "pattern": _pattern,
-        "allowed_values": _allowed_values,
-        "range": _range,
-        "type": _type,
-    }.get(kind)
-    return make(config) if make else _never
-
-
-def _required(_: dict[str, Any]) -> Test:
-    return lambda value: (type(value) is str and value != "") or type(value) is int
-
-
-def _length(config: dict[str, Any]) -> Test:
-    low, high = config.get("min") or 0, config.get("max", math.inf)
-    return lambda value: value in _absent or (type(value) is str and low <= len(value) <= high)
-
-
-def _pattern(config: dict[str, Any]) -> Test:
-    options = re2.Options()
-    options.dot_nl = True  # as ClickHouse's match() has it
-    options.log_errors = False
-    try:
-        pattern = re2.compile(config["pattern"], options)
-    except re2.error:
-        return _never
-    fits: dict[str, bool] = {}
-
-    def test(value: Any) -> bool:
-        if type(value) is not str:
-            return value is None or value is msgspec.UNSET
-        known = fits.get(value)
-        if known is None:
-            known = value == "" or pattern.search(value) is not None
-            if len(fits) < KEPT_VALUES and len(value) <= LONGEST_KEPT:
-                fits[value] = known
-        return known
-
-    return test
-
-
-def _allowed_values(config: dict[str, Any]) -> Test:
-    values = frozenset(value for value in config["values"] if type(value) is str)
-    return lambda value: value in _absent or (type(value) is str and value in values)
-
-
-def _range(config: dict[str, Any]) -> Test:
-    low, high = config.get("min", -math.inf), config.get("max", math.inf)
-
-    def test(value: Any) -> bool:
-        if type(value) is int:
-            return abs(value) < 2**53 and bool(low <= value <= high)
-        if type(value) is float:  # one that is written with more digits may lie beyond the limit
-            return bool(low < value < high)
-        return value is None or value is msgspec.UNSET
-
-    return test
-
-
-def _type(config: dict[str, Any]) -> Test:
-    wanted = {"string": (str,), "number": (int, float), "integer": (int,), "boolean": (bool,)}
-    types = wanted.get(config["type"], ())
-    return lambda value: value is None or value is msgspec.UNSET or type(value) in types

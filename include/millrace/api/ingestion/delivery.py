@@ -112,8 +112,9 @@ class Delivery:
         """
         if not records:
             return
-        size = sum(len(record[2]) for record in records)
-        if size > LARGEST_EVENT and max(len(record[2]) for record in records) > LARGEST_EVENT:
+        sizes = [len(record[2]) for record in records]
+        size = sum(sizes)
+        if size > LARGEST_EVENT and max(sizes) > LARGEST_EVENT:
             raise _too_large(f"{LARGEST_EVENT:,} bytes are the most")
         if self._move or not self._spool.is_empty or self._under_way + size > LARGEST_UNDER_WAY:
             await self._wait_for_turn(size)

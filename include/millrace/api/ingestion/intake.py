@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import msgspec
 
 from millrace.access.keys import Key
+from millrace.api.ingestion import metrics
 from millrace.api.ingestion.batches import Batch, Outcome
-from millrace.api.ingestion.certificate import Certificate, is_plain
+from millrace.api.ingestion.certificate import Certificate
 from millrace.api.ingestion.delivery import Delivery, Record, unavailable
 from millrace.api.ingestion.keyring import KeyRing
 from millrace.api.ingestion.limits import Limits
 from millrace.api.ingestion.live import Live
-from millrace.api.ingestion.metrics import EVENTS
 from millrace.api.ingestion.names import Names
 from millrace.api.ingestion.standing import Gates
 from millrace.api.ingestion.verdict import Doubt, Verdicts
@@ -28,6 +30,9 @@ PROVENANCE = "millrace"
 """The header of a message that came by the API: key's id, request's id, time of receipt (ms)."""
 
 _encode = msgspec.json.encode
+_record: Callable[[tuple[str, bytes, bytes, list[tuple[str, bytes]]]], Record] = partial(
+    tuple.__new__, Record
+)
 
 
 class Intake:
@@ -88,9 +93,9 @@ class Intake:
         except BaseException:
             self.limits.refund(key, count)
             raise
-        EVENTS.labels(key.source_id, "accepted").inc(outcome.accepted)
+        metrics.events(key.source_id, "accepted").inc(outcome.accepted)
         if outcome.rejections:
-            EVENTS.labels(key.source_id, "rejected").inc(len(outcome.rejections))
+            metrics.events(key.source_id, "rejected").inc(len(outcome.rejections))
         return outcome
 
     async def _keep(self, key: Key, topic: str, batch: Batch, request_id: str) -> Outcome:
@@ -106,10 +111,9 @@ class Intake:
             self.live.note(key.source_id, received_at, values, ())
             return Outcome(len(values))
         users, doubts = _sort(standing.certificate, events, values, received_at)
-        records = [
-            Record(topic, user.encode(), value, headers)
-            for user, value in zip(users, values, strict=True)
-        ]
+        records = list(
+            map(_record, zip(repeat(topic), map(str.encode, users), values, repeat(headers)))
+        )
         if not doubts:
             await self.delivery.deliver(records)
             self.live.note(key.source_id, received_at, values, ())
@@ -145,16 +149,11 @@ def _sort(
     received_at: int,
 ) -> tuple[list[str], list[Doubt]]:
     """Return each event's user, for its key, and the events that are not certain."""
-    now = datetime.fromtimestamp(received_at / 1000, UTC)
-    users, doubts = [], []
-    are_plain = is_plain(b"\n".join(values))  # at once, which nearly always settles it for each
-    for index, (event, value) in enumerate(zip(events, values, strict=True)):
-        if isinstance(event, bytes):
-            user = certificate.certify(value, now, is_plain=are_plain or is_plain(value))
-        else:
-            user = certificate.certify_object(event, value, now)
-        if not user:
-            user = certificate.user_of(value)
-            doubts.append(Doubt(index, value, received_at))
-        users.append(user)
+    users = certificate.users(events, values, datetime.fromtimestamp(received_at / 1000, UTC))
+    doubts = []
+    if not all(users):
+        for index, (user, value) in enumerate(zip(users, values, strict=True)):
+            if not user:
+                users[index] = certificate.user_of(value)
+                doubts.append(Doubt(index, value, received_at))
     return users, doubts

@@ -73,8 +73,9 @@ def as_utc(text: Any) -> str | None:
     """
     if not isinstance(text, str) or text[10:11] != "T":
         return None
-    if len(text) == 24 and text[23] == "Z":
+    size = len(text)
+    if size == 24 and text[23] == "Z":
         return text
-    if text[19:20] == "." and text[-6:] == "+00:00" and (text[23:-6] or "0").isdigit():
-        return text[:23] + "Z" if len(text) >= 29 else None
+    if size >= 29 and text[-6:] == "+00:00" and text[19] == "." and text[20:-6].isdigit():
+        return text[:23] + "Z"
     return None

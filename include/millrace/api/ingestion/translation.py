@@ -42,11 +42,14 @@ TRAIT = "trait_"
 
 _SCALARS = (str, int, float)
 _RESERVED = frozenset({*BY_NAME, *OURS})
-_UUID = re.compile(
-    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
-)
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://millrace.dev/sources")
+
+
+LONGEST_KNOWN = 200
+"""Characters of an id whose number is remembered: who sends events sends several."""
+
+_hashed = lru_cache(maxsize=16_384)(people.hashed)
 
 
 @lru_cache(maxsize=1024)
@@ -54,9 +57,10 @@ def _namespace(source_id: str) -> bytes:
     return uuid.uuid5(_NAMESPACE, source_id).bytes
 
 
-def is_uuid(text: str) -> bool:
-    """Say whether a text is a UUID as the gate reads it: hyphens where they belong, or none."""
-    return _UUID.fullmatch(text) is not None
+is_uuid = re.compile(
+    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
+).fullmatch
+"""Say whether a text is a UUID as the gate reads it: hyphens where they belong, or none."""
 
 
 def event_id_of(message_id: str, source_id: str) -> str:
@@ -167,26 +171,35 @@ class Translation:
         """
         event: dict[str, Any] = {}
         ours: dict[str, Any] = {}
-        event["event_id"] = self._event_id(message_id, moment, raw, ours)
-        self._name(name, event, ours)
-        self._time(moment, event, ours)
+        # What nearly every event has is seen to here: a call each would cost more than all of it.
+        if type(message_id) is str and len(message_id) == 36 and is_uuid(message_id):
+            event["event_id"] = message_id
+        else:
+            event["event_id"] = self._event_id(message_id, moment, raw, ours)
+        if type(name) is str and name not in self.aliases:
+            event["event"] = name
+        else:
+            self._name(name, event, ours)
+        if type(moment) is str and not self._shift and (text := moments.as_utc(moment)) is not None:
+            event["timestamp"] = text
+        else:
+            self._time(moment, event, ours)
         self._person(user, anonymous, event, ours)
         if context is not None:
             event.update(context.fields)
-        if self._browser and "device" not in event:
-            event["device"] = self._browser
-        if self._country and "country" not in event:
-            event["country"] = self._country
+        if self._browser:
+            self._of_browser(event)
         event.update(ours)
         if properties:
             self._add(event, properties)
         if context is not None and context.rest:
-            for key, value in context.rest.items():
-                if key not in event and key not in _RESERVED:
-                    event[key] = value
-                elif event.get(key) != value:
-                    event["context_" + key] = value
+            _add_rest(event, context.rest)
         return event
+
+    def _of_browser(self, event: dict[str, Any]) -> None:
+        event.setdefault("device", self._browser)
+        if self._country:
+            event.setdefault("country", self._country)
 
     def clock(self, sent_at: Any) -> None:
         """Say when what is translated next was sent, where events say so one by one."""
@@ -228,13 +241,10 @@ class Translation:
             event["event"] = name
 
     def _time(self, moment: Any, event: dict[str, Any], ours: dict[str, Any]) -> None:
-        shift = self._shift
         if moment is None or moment == "":
             event["timestamp"] = moments.iso(self.received_at)
             return
-        if not shift and (text := moments.as_utc(moment)) is not None:
-            event["timestamp"] = text
-            return
+        shift = self._shift
         at = moments.milliseconds(moment)
         if at is None or not moments.is_writable(at + shift):
             event["timestamp"] = moment
@@ -275,10 +285,11 @@ class Translation:
             return who
         else:
             text = str(int(who) if people.is_exact(who) else who)
-        number = people.canonical(text)
+        number = people.canonical(text) if text.isdigit() else None
         if number is None:
             ours[kept_as] = text
-            number = people.hashed(text, self.hash_key)
+            hashed = _hashed if len(text) <= LONGEST_KNOWN else people.hashed
+            number = hashed(text, self.hash_key)
         return number
 
     def _add(self, event: dict[str, Any], properties: Any) -> None:
@@ -292,6 +303,14 @@ class Translation:
                     event[name] = value
                 elif event.get(name) != value:
                     event["property_" + name] = value
+
+
+def _add_rest(event: dict[str, Any], rest: Mapping[str, Any]) -> None:
+    for key, value in rest.items():
+        if key not in event and key not in _RESERVED:
+            event[key] = value
+        elif event.get(key) != value:
+            event["context_" + key] = value
 
 
 def _fits(name: str, value: Any) -> bool:
