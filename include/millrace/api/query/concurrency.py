@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Header, Response
 from psycopg.sql import SQL, Identifier
 from pydantic import BaseModel
 
+from millrace.access.roles import Principal
 from millrace.api.http import JSON, ProblemError
-from millrace.api.query.service import Connection
+from millrace.api.query.service import Connection, ServiceOf
 
 Thing = TypeVar("Thing", bound=BaseModel)
 
@@ -102,3 +105,66 @@ def _expected(expected: IfMatchIfThere) -> Expected:
 
 IfMatch = Annotated[Expected, Depends(_expected)]
 """The state that a change is meant for, as an argument of a route."""
+
+
+Find = Callable[[Connection, Any, Principal], Thing]
+"""Returns the thing of a key that somebody may see. Raises ``ProblemError`` where there is none."""
+
+
+@dataclass(frozen=True)
+class Kept(Generic[Thing]):
+    """How a kind of thing is found, and the rows that are its state."""
+
+    table: str
+    column: str
+    find: Find[Thing]
+
+    def __call__(self, connection: Connection, key: Any, who: Principal) -> Thing:
+        """Return the thing of a key."""
+        return self.find(connection, key, who)
+
+
+def kept_in(table: str, column: str = "name") -> Callable[[Find[Thing]], Kept[Thing]]:
+    """Decorate what finds a thing with the table and the column of its key."""
+    return lambda find: Kept(table, column, find)
+
+
+@dataclass(frozen=True)
+class Edited(Generic[Thing]):
+    """A thing that nobody else changes now, ``found`` in the state that the change is meant for."""
+
+    connection: Connection
+    found: Thing
+    show: Callable[[], Thing]
+    """Returns it as it is by now, with its ETag in the answer."""
+
+
+@dataclass(frozen=True)
+class Editor:
+    """Changes one thing for one request."""
+
+    expected: Expected
+    service: ServiceOf
+    response: Response
+
+    @contextmanager
+    def of(self, kept: Kept[Thing], key: Any, who: Principal) -> Iterator[Edited[Thing]]:
+        """Hold the thing of a key until the change is made, or fails and leaves nothing.
+
+        Raises ``ProblemError``: as ``kept`` does, and 412 where the thing is in another state.
+        """
+        with self.service.change(who) as connection:
+            lock(connection, kept.table, kept.column, key)
+            found = kept(connection, key, who)
+            self.expected.check(found)
+            yield Edited(
+                connection, found, lambda: tagged(self.response, kept(connection, key, who))
+            )
+
+
+def _editor(expected: IfMatch, service: ServiceOf, response: Response) -> Editor:
+    return Editor(expected, service, response)
+
+
+Edit = Annotated[Editor, Depends(_editor)]
+"""Changes the thing that a request is about, as an argument of a route."""

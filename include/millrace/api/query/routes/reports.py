@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query.concurrency import IfMatch, IfMatchIfThere, demand, lock, tagged
+from millrace.api.query.concurrency import Edit, IfMatchIfThere, demand, kept_in, lock, tagged
 from millrace.api.query.identity import Analyst
 from millrace.api.query.problems import declared
 from millrace.api.query.service import Connection, ServiceOf
@@ -146,15 +146,11 @@ def save_report(
 
 
 @router.delete("/{name}", status_code=204, responses=declared(401, 403, 404, 412, 422, 428, 503))
-def delete_report(name: Name, service: ServiceOf, whose: Analyst, expected: IfMatch) -> None:
+def delete_report(name: Name, whose: Analyst, edit: Edit) -> None:
     """Delete a report of one's own, with the record of its runs; admins delete any."""
     _demand_all(whose)
-    with service.change(whose) as connection:
-        lock(connection, "reports", "name", name)
-        old = _found(connection, name)
-        _demand_own(old, whose)
-        expected.check(old)
-        store.remove(connection, name, whose.name)
+    with edit.of(_own, name, whose) as it:
+        store.remove(it.connection, name, whose.name)
 
 
 @router.get("/{name}/runs", responses=declared(401, 403, 404, 422, 503))
@@ -209,6 +205,13 @@ def _found(connection: Connection, name: str) -> ReportModel:
     found = _find(connection, name)
     if found is None:
         raise _unknown(name)
+    return found
+
+
+@kept_in("reports")
+def _own(connection: Connection, name: str, whose: Principal) -> ReportModel:
+    found = _found(connection, name)
+    _demand_own(found, whose)
     return found
 
 

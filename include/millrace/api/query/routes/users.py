@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field, SecretStr
 from millrace.access import passwords, users
 from millrace.access.keys import AccessError
 from millrace.access.rights import Rights
-from millrace.access.roles import Role
+from millrace.access.roles import Principal, Role
 from millrace.api.http import ProblemError
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Viewer, check_rights, refusal
 from millrace.api.query.pages import Page, PageOf
@@ -94,10 +94,10 @@ def list_users(_who: Admin, service: ServiceOf, asked: PageOf) -> Page[ListedUse
 
 
 @router.get("/users/{name}", responses=declared(401, 403, 404, 422))
-def show_user(name: Name, _who: Admin, service: ServiceOf, response: Response) -> UserState:
+def show_user(name: Name, who: Admin, service: ServiceOf, response: Response) -> UserState:
     """Show a user."""
     with service.connection() as connection:
-        return tagged(response, _state(_find(connection, name)))
+        return tagged(response, _find(connection, name, who))
 
 
 @router.post(
@@ -121,20 +121,10 @@ def add_user(body: NewUser, who: Admin, service: ServiceOf, once: DoneOnce) -> R
 
 
 @router.patch("/users/{name}", responses=declared(401, 403, 404, 409, 412, 422, 428))
-def change_user(
-    name: Name,
-    body: ChangedUser,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> UserState:
+def change_user(name: Name, body: ChangedUser, who: Admin, edit: Edit) -> UserState:
     """Give a user other rights, disable or enable them; it holds within 5 s."""
-    with service.change(who) as connection:
-        lock(connection, "users", "name", name)
-        user = _find(connection, name)
-        expected.check(_state(user))
-        given = body.model_fields_set
+    with edit.of(_find, name, who) as it:
+        user, given = it.found, body.model_fields_set
         rights = Rights(
             body.role or user.role,
             body.sources if "sources" in given else user.sources,
@@ -143,10 +133,10 @@ def change_user(
         check_rights(rights, who)
         is_active = user.is_active if body.is_active is None else body.is_active
         try:
-            users.change(connection, name, rights, is_active=is_active, actor=who.name)
+            users.change(it.connection, name, rights, is_active=is_active, actor=who.name)
         except AccessError as error:
             raise refusal(error) from None
-        return tagged(response, _state(_find(connection, name)))
+        return it.show()
 
 
 @router.put("/users/{name}/password", responses=declared(401, 403, 404, 409, 422))
@@ -154,7 +144,7 @@ def set_password(name: Name, body: NewPassword, who: Admin, service: ServiceOf) 
     """Give a user another password; they are signed out everywhere."""
     given = _text(body.password)
     with service.connection() as connection:
-        _find(connection, name)
+        _find(connection, name, who)
         try:
             password = users.set_password(connection, name, given, who.name)
         except AccessError as error:
@@ -179,15 +169,12 @@ def set_own_password(body: OwnPassword, who: Viewer, service: ServiceOf) -> None
             raise refusal(error) from None
 
 
-def _find(connection: Connection, name: str) -> users.User:
+@kept_in("users")
+def _find(connection: Connection, name: str, _who: Principal) -> UserState:
     try:
-        return users.find(connection, name)
+        return UserState.model_validate(vars(users.find(connection, name)))
     except AccessError as error:
         raise ProblemError(404, "not_found", f"{error}.") from None
-
-
-def _state(user: users.User) -> UserState:
-    return UserState.model_validate(vars(user))
 
 
 def _text(secret: SecretStr | None) -> str | None:

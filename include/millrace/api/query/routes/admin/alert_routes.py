@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from millrace.access.roles import Principal
 from millrace.alerts import repository, routing
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Operator
 from millrace.api.query.pages import Page, PageOf
@@ -78,33 +79,24 @@ def add_route(new: NewRoute, who: Admin, once: DoneOnce) -> Response:
             refuse("exists", detail, "/body/name", status=409)
         wanted = new.wanted()
         _change(connection, wanted.pop("name"), new, wanted)
-        return answer(_find(connection, new.name), 201, f"{router.prefix}/{new.name}")
+        return answer(_find(connection, new.name, who), 201, f"{router.prefix}/{new.name}")
 
     return once.run(who, work)
 
 
 @router.get("/{name}", responses=declared(401, 403, 404, 422))
-def show_route(name: Named, _who: Operator, service: ServiceOf, response: Response) -> Route:
+def show_route(name: Named, who: Operator, service: ServiceOf, response: Response) -> Route:
     """Show a channel."""
     with service.connection() as connection:
-        return tagged(response, _find(connection, name))
+        return tagged(response, _find(connection, name, who))
 
 
 @router.patch("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
-def change_route(
-    name: Named,
-    change: RouteChange,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> Route:
+def change_route(name: Named, change: RouteChange, who: Admin, edit: Edit) -> Route:
     """Send alerts elsewhere, or switch a channel on or off."""
-    with service.change(who) as connection:
-        lock(connection, "alert_routes", "name", name)
-        expected.check(_find(connection, name))
-        _change(connection, name, change, change.wanted())
-        return tagged(response, _find(connection, name))
+    with edit.of(_find, name, who) as it:
+        _change(it.connection, name, change, change.wanted())
+        return it.show()
 
 
 def _change(connection: Connection, name: str, body: RouteChange, wanted: dict[str, Any]) -> None:
@@ -112,7 +104,8 @@ def _change(connection: Connection, name: str, body: RouteChange, wanted: dict[s
         routing.change(connection, name, routing.Change(**wanted))
 
 
-def _find(connection: Connection, name: str) -> Route:
+@kept_in("alert_routes")
+def _find(connection: Connection, name: str, _who: Principal) -> Route:
     for route in repository.load_routes(connection):
         if route.name == name:
             return Route(**asdict(route))

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, NoReturn
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from millrace.access.roles import Principal
 from millrace.alerts import model, overview, replay, repository
 from millrace.alerts import rules as alert_rules
 from millrace.api.http import ProblemError
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Operator
 from millrace.api.query.pages import Page, PageOf
@@ -165,7 +166,7 @@ def add_alert_rule(new: NewAlertRule, who: Admin, service: ServiceOf, once: Done
             detail = f"there is an alert rule {new.name}; change it at its own address"
             refuse("exists", detail, "/body/name", status=409)
         _save(connection, service, new.name, new)
-        return answer(_find(connection, new.name), 201, f"{router.prefix}/{new.name}")
+        return answer(_find(connection, new.name, who), 201, f"{router.prefix}/{new.name}")
 
     return once.run(who, work)
 
@@ -182,7 +183,7 @@ def try_alert_rule(wanted: DryRun, who: Operator, service: ServiceOf) -> Trial:
         )
     if isinstance(wanted.rule, str):
         with service.connection() as connection:
-            _find(connection, wanted.rule)
+            _find(connection, wanted.rule, who)
             rule = alert_rules.find(connection, wanted.rule)
     else:
         with service.connection() as connection:
@@ -211,59 +212,38 @@ def try_alert_rule(wanted: DryRun, who: Operator, service: ServiceOf) -> Trial:
 
 @router.get("/{name}", responses=declared(401, 403, 404, 422))
 def show_alert_rule(
-    name: Named, _who: Operator, service: ServiceOf, response: Response
+    name: Named, who: Operator, service: ServiceOf, response: Response
 ) -> AlertRule:
     """Show a rule."""
     with service.connection() as connection:
-        return tagged(response, _find(connection, name))
+        return tagged(response, _find(connection, name, who))
 
 
 @router.put("/{name}", responses=declared(401, 403, 404, 412, 422, 428, 503))
-def replace_alert_rule(
-    name: Named,
-    body: AlertRuleBody,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> AlertRule:
+def replace_alert_rule(name: Named, body: AlertRuleBody, who: Admin, edit: Edit) -> AlertRule:
     """Have a rule say something else. An upgrade leaves a built-in rule as it is then."""
-    with service.change(who) as connection:
-        lock(connection, "alert_rules", "name", name)
-        expected.check(_find(connection, name))
-        _save(connection, service, name, body)
-        return tagged(response, _find(connection, name))
+    with edit.of(_find, name, who) as it:
+        _save(it.connection, edit.service, name, body)
+        return it.show()
 
 
 @router.patch("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
-def switch_alert_rule(
-    name: Named,
-    change: AlertRuleChange,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> AlertRule:
+def switch_alert_rule(name: Named, change: AlertRuleChange, who: Admin, edit: Edit) -> AlertRule:
     """Switch a rule on or off; what one that is off fires resolves within a minute."""
-    with service.change(who) as connection:
-        lock(connection, "alert_rules", "name", name)
-        expected.check(_find(connection, name))
+    with edit.of(_find, name, who) as it:
         if change.enabled is not None:
-            alert_rules.switch(connection, name, on=change.enabled)
-        return tagged(response, _find(connection, name))
+            alert_rules.switch(it.connection, name, on=change.enabled)
+        return it.show()
 
 
 @router.delete("/{name}", status_code=204, responses=declared(401, 403, 404, 409, 412, 422, 428))
-def remove_alert_rule(name: Named, who: Admin, expected: IfMatch, service: ServiceOf) -> None:
+def remove_alert_rule(name: Named, who: Admin, edit: Edit) -> None:
     """Remove a rule; one that is built in would come back, and is switched off instead."""
-    with service.change(who) as connection:
-        lock(connection, "alert_rules", "name", name)
-        found = _find(connection, name)
-        expected.check(found)
-        if found.is_built_in:
+    with edit.of(_find, name, who) as it:
+        if it.found.is_built_in:
             detail = f"{name} is built in and would come back; switch it off instead"
             refuse("built_in", detail, status=409)
-        alert_rules.remove(connection, name)
+        alert_rules.remove(it.connection, name)
 
 
 def _save(connection: Connection, service: ServiceOf, name: str, body: AlertRuleBody) -> None:
@@ -291,7 +271,8 @@ def _without_name(error: RuleError, name: str) -> NoReturn:
     raise RuleError(str(error).removeprefix(f"rule {name}: ")) from error
 
 
-def _find(connection: Connection, name: str) -> AlertRule:
+@kept_in("alert_rules")
+def _find(connection: Connection, name: str, _who: Principal) -> AlertRule:
     for rule in repository.load_rules(connection):
         if rule.name == name:
             return AlertRule(**_values(rule))

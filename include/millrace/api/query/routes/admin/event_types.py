@@ -8,7 +8,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.access.roles import Principal
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Viewer
 from millrace.api.query.pages import Page, PageOf
@@ -80,7 +81,7 @@ def add_event_type(new: NewEventType, who: Admin, service: ServiceOf, once: Done
         with refusing(RuleError, code="invalid_event_type", pointer="/body/event_type"):
             event_types.add(connection, new.event_type, new.description, new.owner)
             gate.compile_all(connection, service.settings)
-        made = _find(connection, new.event_type)
+        made = _find(connection, new.event_type, who)
         return answer(made, 201, f"{router.prefix}/{quote(made.event_type, safe='')}")
 
     return once.run(who, work)
@@ -88,33 +89,27 @@ def add_event_type(new: NewEventType, who: Admin, service: ServiceOf, once: Done
 
 @router.get("/{event_type:path}", responses=declared(401, 403, 404, 422))
 def show_event_type(
-    event_type: Named, _who: Viewer, service: ServiceOf, response: Response
+    event_type: Named, who: Viewer, service: ServiceOf, response: Response
 ) -> EventType:
     """Show an event type."""
     with service.connection() as connection:
-        return tagged(response, _find(connection, event_type))
+        return tagged(response, _find(connection, event_type, who))
 
 
 @router.patch("/{event_type:path}", responses=declared(401, 403, 404, 412, 422, 428, 503))
 def change_event_type(
-    event_type: Named,
-    change: EventTypeChange,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
+    event_type: Named, change: EventTypeChange, who: Admin, edit: Edit
 ) -> EventType:
     """Say something else of a type, retire it, or let its events pass again."""
-    with service.change(who) as connection:
-        lock(connection, "event_types", "event_type", event_type)
-        expected.check(_find(connection, event_type))
-        event_types.change(connection, event_type, change.wanted())
+    with edit.of(_find, event_type, who) as it:
+        event_types.change(it.connection, event_type, change.wanted())
         with refusing(RuleError, code="invalid_event_type"):
-            gate.compile_all(connection, service.settings)
-        return tagged(response, _find(connection, event_type))
+            gate.compile_all(it.connection, edit.service.settings)
+        return it.show()
 
 
-def _find(connection: Connection, name: str) -> EventType:
+@kept_in("event_types", "event_type")
+def _find(connection: Connection, name: str, _who: Principal) -> EventType:
     for row in event_types.every(connection):
         if row["event_type"] == name:
             return EventType(**row)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.access.roles import Principal
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Operator
 from millrace.api.query.pages import Page, PageOf
@@ -153,87 +154,65 @@ def add_export(new: NewExport, who: Admin, service: ServiceOf, once: DoneOnce) -
             detail = f"there is an export {new.name}; change it at its own address"
             refuse("exists", detail, "/body/name", status=409)
         _put(connection, service, new.name, new)
-        return answer(_find(connection, new.name), 201, f"{router.prefix}/{new.name}")
+        return answer(_find(connection, new.name, who), 201, f"{router.prefix}/{new.name}")
 
     return once.run(who, work)
 
 
 @router.get("/{name}", responses=declared(401, 403, 404, 422))
-def show_export(name: Named, _who: Operator, service: ServiceOf, response: Response) -> Export:
+def show_export(name: Named, who: Operator, service: ServiceOf, response: Response) -> Export:
     """Show what an export is."""
     with service.connection() as connection:
-        return tagged(response, _find(connection, name))
+        return tagged(response, _find(connection, name, who))
 
 
 @router.put("/{name}", responses=declared(401, 403, 404, 409, 412, 422, 428, 503))
-def replace_export(
-    name: Named,
-    body: ExportBody,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> Export:
+def replace_export(name: Named, body: ExportBody, who: Admin, edit: Edit) -> Export:
     """Export something else under a name; a change of its columns is announced beside its files."""
-    with service.change(who) as connection:
-        lock(connection, "export_definitions", "name", name)
-        found = _find(connection, name)
-        expected.check(found)
-        if found.is_built_in:
+    with edit.of(_find, name, who) as it:
+        if it.found.is_built_in:
             detail = f"{name} is built in and would come back as it was; make one of your own"
             refuse("built_in", detail, status=409)
-        _put(connection, service, name, body)
-        return tagged(response, _find(connection, name))
+        _put(it.connection, edit.service, name, body)
+        return it.show()
 
 
 @router.patch("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
-def switch_export(
-    name: Named,
-    change: ExportChange,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> Export:
+def switch_export(name: Named, change: ExportChange, who: Admin, edit: Edit) -> Export:
     """Have an export made, or not any more; windows that are out stay until they expire."""
-    with service.change(who) as connection:
-        lock(connection, "export_definitions", "name", name)
-        expected.check(_find(connection, name))
+    with edit.of(_find, name, who) as it:
         if change.is_active is not None:
-            definitions.switch(connection, name, on=change.is_active)
-        return tagged(response, _find(connection, name))
+            definitions.switch(it.connection, name, on=change.is_active)
+        return it.show()
 
 
 @router.delete("/{name}", status_code=204, responses=declared(401, 403, 404, 409, 412, 422, 428))
-def remove_export(name: Named, who: Admin, expected: IfMatch, service: ServiceOf) -> None:
+def remove_export(name: Named, who: Admin, edit: Edit) -> None:
     """Remove an export none of whose windows is out; the record of its runs stays.
 
     One that is built in would come back, and is switched off instead. So is one whose files are
     still to expire: without it nobody would know when.
     """
-    with service.change(who) as connection:
-        lock(connection, "export_definitions", "name", name)
-        found = _find(connection, name)
-        expected.check(found)
-        if found.is_built_in:
+    with edit.of(_find, name, who) as it:
+        if it.found.is_built_in:
             detail = f"{name} is built in and would come back; switch it off instead"
             refuse("built_in", detail, status=409)
-        if out := definitions.windows_out(connection, name):
+        if out := definitions.windows_out(it.connection, name):
             detail = (
                 f"{out} windows of {name} are out: switch it off, and remove it when the last has "
-                f"expired, in {found.retention_days} days at the latest"
+                f"expired, in {it.found.retention_days} days at the latest"
             )
             refuse("still_needed", detail, status=409)
-        definitions.remove(connection, name)
+        definitions.remove(it.connection, name)
 
 
 @router.get("/{name}/runs", responses=declared(401, 403, 404, 422))
-def list_runs(name: Named, _who: Operator, service: ServiceOf, asked: PageOf) -> Page[Run]:
+def list_runs(name: Named, who: Operator, service: ServiceOf, asked: PageOf) -> Page[Run]:
     """List the attempts to make an export's windows, the newest first."""
     after = asked.number
     before = _LAST if after is None else after
     with service.connection() as connection:
-        _find(connection, name)
+        _find(connection, name, who)
         rows = catalogue.runs(connection, name, before, asked.limit + 1)
     items, cursor = asked.cut(rows, lambda row: str(row["run_id"]))
     return Page(items=[Run(**row) for row in items], next=cursor)
@@ -246,7 +225,8 @@ def _put(connection: Connection, service: ServiceOf, name: str, body: ExportBody
     definitions.put(connection, definition)
 
 
-def _find(connection: Connection, name: str) -> Export:
+@kept_in("export_definitions")
+def _find(connection: Connection, name: str, _who: Principal) -> Export:
     for definition in definitions.every(connection):
         if definition.name == name:
             return Export(**_values(definition))

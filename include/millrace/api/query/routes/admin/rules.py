@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from millrace.access.roles import Principal
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Operator
 from millrace.api.query.pages import Page, PageOf
@@ -192,55 +192,35 @@ def show_rule(name: Named, who: Operator, service: ServiceOf, response: Response
 
 
 @router.put("/{name}", responses=declared(401, 403, 404, 412, 422, 428, 503))
-def replace_rule(
-    name: Named,
-    body: RuleBody,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> Rule:
+def replace_rule(name: Named, body: RuleBody, who: Admin, edit: Edit) -> Rule:
     """Have a rule say something else; it is as active as it was, and its version grows."""
-    with service.change(who) as connection:
-        lock(connection, "processing_rules", "name", name)
-        expected.check(_find(connection, name, who))
+    with edit.of(_find, name, who) as it:
         with refusing(RuleError, code="invalid_rule", body=body):
-            store.put_rule(connection, rule_model.Rule(name=name, **body.model_dump()))
-            gate.compile_all(connection, service.settings)
-        return tagged(response, _find(connection, name, who))
+            store.put_rule(it.connection, rule_model.Rule(name=name, **body.model_dump()))
+            gate.compile_all(it.connection, edit.service.settings)
+        return it.show()
 
 
 @router.patch("/{name}", responses=declared(401, 403, 404, 412, 422, 428, 503))
-def switch_rule(
-    name: Named,
-    change: RuleChange,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> Rule:
+def switch_rule(name: Named, change: RuleChange, who: Admin, edit: Edit) -> Rule:
     """Switch a rule on or off, from shadow to enforce, or to another place among the others."""
-    with service.change(who) as connection:
-        lock(connection, "processing_rules", "name", name)
-        expected.check(_find(connection, name, who))
+    with edit.of(_find, name, who) as it:
         with refusing(RuleError, code="invalid_rule", body=change):
             for column, value in change.wanted().items():
-                store.set_column(connection, name, column, value)  # type: ignore[arg-type]
-            gate.compile_all(connection, service.settings)
-        return tagged(response, _find(connection, name, who))
+                store.set_column(it.connection, name, column, value)  # type: ignore[arg-type]
+            gate.compile_all(it.connection, edit.service.settings)
+        return it.show()
 
 
 @router.delete("/{name}", status_code=204, responses=declared(401, 403, 404, 412, 422, 428, 503))
-def remove_rule(name: Named, who: Admin, expected: IfMatch, service: ServiceOf) -> None:
+def remove_rule(name: Named, who: Admin, edit: Edit) -> None:
     """Delete a rule; the audit log keeps it."""
-    with service.change(who) as connection:
-        lock(connection, "processing_rules", "name", name)
-        expected.check(_find(connection, name, who))
-        with refusing(RuleError, code="invalid_rule"):
-            store.remove_rule(connection, name)
-            gate.compile_all(connection, service.settings)
+    with edit.of(_find, name, who) as it, refusing(RuleError, code="invalid_rule"):
+        store.remove_rule(it.connection, name)
+        gate.compile_all(it.connection, edit.service.settings)
 
 
+@kept_in("processing_rules")
 def _find(connection: Connection, name: str, who: Principal) -> Rule:
     for rule, active in store.all_rules(connection):
         if rule.name == name and may_see(who, rule.source_id):

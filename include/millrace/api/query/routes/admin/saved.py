@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from pydantic import BaseModel, StringConstraints
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Analyst, Viewer
 from millrace.api.query.pages import Asked, Page, PageOf
@@ -110,7 +110,7 @@ def save_object(new: NewObject, who: Analyst, once: DoneOnce) -> Response:
     def work(connection: Connection) -> Response:
         with refusing(SavedError, code="invalid_object", body=new):
             object_id = objects.add(connection, objects.NewObject(**new.model_dump()), who)
-        made = _whole(_find(connection, object_id, who), who)
+        made = _find(connection, object_id, who)
         return answer(made, 201, f"{router.prefix}/{object_id}")
 
     return once.run(who, work)
@@ -122,50 +122,30 @@ def show_object(
 ) -> WholeObject:
     """Show something that was saved, with what is in it."""
     with service.connection() as connection:
-        return tagged(response, _whole(_find(connection, object_id, who), who))
+        return tagged(response, _find(connection, object_id, who))
 
 
 @router.patch("/{object_id}", responses=declared(401, 403, 404, 412, 422, 428))
-def change_object(
-    object_id: UUID,
-    change: ObjectChange,
-    who: Analyst,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> WholeObject:
+def change_object(object_id: UUID, change: ObjectChange, who: Analyst, edit: Edit) -> WholeObject:
     """Change what was saved, or how it is shared."""
-    with service.change(who) as connection:
-        row = _locked(connection, object_id, who)
-        expected.check(_whole(row, who))
+    with edit.of(_find, object_id, who) as it:
         with _theirs(), refusing(SavedError, code="invalid_object", body=change):
-            objects.change(connection, row, change.wanted(), who)
-        return tagged(response, _whole(_find(connection, object_id, who), who))
+            objects.change(it.connection, dict(it.found), change.wanted(), who)
+        return it.show()
 
 
 @router.delete("/{object_id}", status_code=204, responses=declared(401, 403, 404, 412, 422, 428))
-def delete_object(object_id: UUID, who: Analyst, expected: IfMatch, service: ServiceOf) -> None:
+def delete_object(object_id: UUID, who: Analyst, edit: Edit) -> None:
     """Delete what was saved; the audit log keeps it."""
-    with service.change(who) as connection:
-        row = _locked(connection, object_id, who)
-        expected.check(_whole(row, who))
-        with _theirs():
-            objects.remove(connection, row, who)
+    with edit.of(_find, object_id, who) as it, _theirs():
+        objects.remove(it.connection, dict(it.found), who)
 
 
-def _locked(connection: Connection, object_id: UUID, who: Principal) -> dict[str, Any]:
-    lock(connection, "saved_objects", "object_id", object_id)
-    return _find(connection, object_id, who)
-
-
-def _find(connection: Connection, object_id: UUID, who: Principal) -> dict[str, Any]:
+@kept_in("saved_objects", "object_id")
+def _find(connection: Connection, object_id: UUID, who: Principal) -> WholeObject:
     row = objects.find(connection, object_id, who)
     if row is None:
         raise missing("saved object", str(object_id))
-    return row
-
-
-def _whole(row: Mapping[str, Any], who: Principal) -> WholeObject:
     return WholeObject(**row, may_change=objects.may_change(row, who))
 
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
+from millrace.access.roles import Principal
 from millrace.alerts import overview, silences
 from millrace.alerts.silences import Mute
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Operator
 from millrace.api.query.pages import Page, PageOf
@@ -110,27 +111,25 @@ def add_silence(new: NewSilence, who: Operator, service: ServiceOf, once: DoneOn
                 metrics = overview.published_metrics(service.settings)
                 silences.check_sense(connection, new.matchers, metrics)
             number = silences.add(connection, mute)
-        return answer(_silence(connection, number), 201, f"{router.prefix}/{number}")
+        return answer(_silence(connection, number, who), 201, f"{router.prefix}/{number}")
 
     return once.run(who, work)
 
 
 @router.get("/{silence_id}", responses=declared(401, 403, 404, 422))
 def show_silence(
-    silence_id: Number, _who: Operator, service: ServiceOf, response: Response
+    silence_id: Number, who: Operator, service: ServiceOf, response: Response
 ) -> Silence:
     """Show a silence, also one that has ended."""
     with service.connection() as connection:
-        return tagged(response, _silence(connection, silence_id))
+        return tagged(response, _silence(connection, silence_id, who))
 
 
 @router.delete("/{silence_id}", status_code=204, responses=declared(401, 403, 404, 412, 422, 428))
-def end_silence(silence_id: Number, who: Operator, expected: IfMatch, service: ServiceOf) -> None:
+def end_silence(silence_id: Number, who: Operator, edit: Edit) -> None:
     """End a silence now; nothing happens to one that has ended."""
-    with service.change(who) as connection:
-        lock(connection, "alert_silences", "silence_id", silence_id)
-        expected.check(_silence(connection, silence_id))
-        silences.end(connection, str(silence_id))
+    with edit.of(_silence, silence_id, who) as it:
+        silences.end(it.connection, str(silence_id))
 
 
 @windows.get("", responses=declared(401, 403, 422))
@@ -151,42 +150,31 @@ def plan_window(new: NewWindow, who: Operator, once: DoneOnce) -> Response:
             detail = f"there is a window {new.name}; change it at its own address"
             refuse("exists", detail, "/body/name", status=409)
         _plan(connection, new.name, new, who.name)
-        return answer(_window(connection, new.name), 201, f"{windows.prefix}/{new.name}")
+        return answer(_window(connection, new.name, who), 201, f"{windows.prefix}/{new.name}")
 
     return once.run(who, work)
 
 
 @windows.get("/{name}", responses=declared(401, 403, 404, 422))
-def show_window(name: WindowName, _who: Operator, service: ServiceOf, response: Response) -> Window:
+def show_window(name: WindowName, who: Operator, service: ServiceOf, response: Response) -> Window:
     """Show a maintenance window."""
     with service.connection() as connection:
-        return tagged(response, _window(connection, name))
+        return tagged(response, _window(connection, name, who))
 
 
 @windows.put("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
-def replace_window(
-    name: WindowName,
-    body: WindowBody,
-    who: Operator,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> Window:
+def replace_window(name: WindowName, body: WindowBody, who: Operator, edit: Edit) -> Window:
     """Plan a window otherwise."""
-    with service.change(who) as connection:
-        lock(connection, "alert_maintenance_windows", "name", name)
-        expected.check(_window(connection, name))
-        _plan(connection, name, body, who.name)
-        return tagged(response, _window(connection, name))
+    with edit.of(_window, name, who) as it:
+        _plan(it.connection, name, body, who.name)
+        return it.show()
 
 
 @windows.delete("/{name}", status_code=204, responses=declared(401, 403, 404, 412, 422, 428))
-def remove_window(name: WindowName, who: Operator, expected: IfMatch, service: ServiceOf) -> None:
+def remove_window(name: WindowName, who: Operator, edit: Edit) -> None:
     """Remove a maintenance window."""
-    with service.change(who) as connection:
-        lock(connection, "alert_maintenance_windows", "name", name)
-        expected.check(_window(connection, name))
-        silences.end(connection, name)
+    with edit.of(_window, name, who) as it:
+        silences.end(it.connection, name)
 
 
 def _plan(connection: Connection, name: str, body: WindowBody, author: str) -> None:
@@ -202,14 +190,16 @@ def _readable() -> Iterator[None]:
         yield
 
 
-def _silence(connection: Connection, silence_id: int) -> Silence:
+@kept_in("alert_silences", "silence_id")
+def _silence(connection: Connection, silence_id: int, _who: Principal) -> Silence:
     row = silences.find(connection, silence_id)
     if row is None:
         raise missing("silence", str(silence_id))
     return Silence(**row)
 
 
-def _window(connection: Connection, name: str) -> Window:
+@kept_in("alert_maintenance_windows")
+def _window(connection: Connection, name: str, _who: Principal) -> Window:
     for row in silences.present(connection)[1]:
         if row["name"] == name:
             return _as_window(row)

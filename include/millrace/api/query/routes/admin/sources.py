@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from millrace.access.roles import Principal
-from millrace.api.query.concurrency import IfMatch, answer, lock, tagged
+from millrace.api.query.concurrency import Edit, answer, kept_in, tagged
 from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Viewer
 from millrace.api.query.pages import Page, PageOf
@@ -105,23 +105,15 @@ def show_source(source_id: Named, who: Viewer, service: ServiceOf, response: Res
 
 
 @router.patch("/{source_id}", responses=declared(401, 403, 404, 412, 422, 428, 503))
-def change_source(
-    source_id: Named,
-    change: SourceChange,
-    who: Admin,
-    expected: IfMatch,
-    service: ServiceOf,
-    response: Response,
-) -> Source:
+def change_source(source_id: Named, change: SourceChange, who: Admin, edit: Edit) -> Source:
     """Say something else of a source, leave its events in Kafka, or load them again."""
-    with service.change(who) as connection:
-        lock(connection, "data_sources", "source_id", source_id)
-        expected.check(find(connection, source_id, who))
+    with edit.of(find, source_id, who) as it:
         with refusing(SourceError, RuleError, code="invalid_source", body=change):
-            sources.change(connection, service.settings, source_id, change.wanted())
-        return tagged(response, find(connection, source_id, who))
+            sources.change(it.connection, edit.service.settings, source_id, change.wanted())
+        return it.show()
 
 
+@kept_in("data_sources", "source_id")
 def find(connection: Connection, source_id: str, who: Principal) -> Source:
     """Return a source that somebody may see. Raises ``ProblemError`` (404)."""
     for row in sources.every(connection):
