@@ -32,6 +32,9 @@ GATES = "millrace.gates"
 REPLAYS = "millrace.replays"
 """The claim of rejected messages by a replay."""
 
+DRILL = "millrace.drill"
+"""The restore drill, whose servers lie in one folder."""
+
 REBUILD = "millrace.rebuild"
 """The rebuild of one table, and within it of one day."""
 
@@ -39,7 +42,7 @@ ALERTS = "millrace.alerts"
 """Judging the minutes that are due."""
 
 EXPORT = "millrace.export"
-"""The export of one window."""
+"""The export of one window; shared, by exports on demand, which an erasure waits for."""
 
 IMPORT = "millrace.import"
 """The import of one file into one topic."""
@@ -76,6 +79,17 @@ def at_once(
         yield
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s)", [key(name, *parts)])
+
+
+@contextmanager
+def shared(connection: psycopg.Connection[Any], name: str, *parts: object) -> Iterator[None]:
+    """Wait until nobody has the lock alone, and share it for the length of a ``with``."""
+    number = key(name, *parts)
+    connection.execute("SELECT pg_advisory_lock_shared(%s)", [number])
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock_shared(%s)", [number])
 
 
 def until_commit(connection: psycopg.Connection[Any], name: str, *parts: object) -> None:

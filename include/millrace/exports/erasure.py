@@ -83,6 +83,8 @@ class _Erasure:
             start = row["window_start"].astimezone(UTC).isoformat()
             with locks.alone(self.exporter.postgres, locks.EXPORT, row["name"], start):
                 pass
+        with locks.alone(self.exporter.postgres, locks.EXPORT, FOLDER):
+            pass
         found: dict[tuple[str, str], list[str]] = {}
         for key in reconcile.objects(self.exporter):
             folder, _, name = key.rpartition("/")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from millrace.contract import ledger, verdicts
+from millrace.contract import ledger, locks, verdicts
 from millrace.exports import definitions
 from millrace.exports.catalogue import NotPublishableError
 from millrace.exports.definitions import FORMATS, Definition, ExportError, PersonalData
@@ -79,15 +79,16 @@ def run(settings: Settings, request: Request) -> Delivery:
                 raise NotPublishableError(f"the range is {verdict.status}: {verdict.reason}")
         moment = datetime.now(UTC)
         prefix = f"{FOLDER}/{definition.name}/{moment:%Y%m%dT%H%M%S%f}/"
-        export = exporter.write(
-            definition,
-            request.personal_data,
-            window,
-            ledger.snapshot(exporter.postgres),
-            prefix,
-            values,
-            is_one_file=True,
-        )
+        with locks.shared(exporter.postgres, locks.EXPORT, FOLDER):
+            export = exporter.write(
+                definition,
+                request.personal_data,
+                window,
+                ledger.snapshot(exporter.postgres),
+                prefix,
+                values,
+                is_one_file=True,
+            )
         if not export.files:
             raise ExportError("nothing matches: widen the range or the filters")
         life = timedelta(hours=settings.export_link_hours)
@@ -128,7 +129,8 @@ def compile_filters(
             conditions.append(f"toString({expression}) {operator} {{{name}:String}}")
             values[name] = value
         else:
-            conditions.append(f"toFloat64({expression}) {operator} {{{name}:Float64}}")
+            number = f"toFloat64OrNull(toString({expression}))"  # of a text that is none, nothing
+            conditions.append(f"{number} {operator} {{{name}:Float64}}")
             try:
                 values[name] = float(value)
             except ValueError:

@@ -3,6 +3,9 @@
 The manifest beside the files is what readers trust, and a restore of PostgreSQL does not change it:
 so the catalogue learns from it which run is a window's, forgets windows whose files are gone, and
 knows the files of runs that it has forgotten, so that they expire and are never written over.
+
+Exports go on meanwhile. So whatever is done to a window is done alone with it, after a look at what
+it is by then; and files that are there are never given up, for they may be the last copy.
 """
 
 from __future__ import annotations
@@ -20,7 +23,12 @@ from millrace.exports.writer import Exporter
 from millrace.stores import sql
 
 MANIFEST = "manifest.json"
-_RUN = re.compile(r"(?P<place>.+)/run=(?P<run>\d+)/[^/]+")
+NEEDED = {
+    "export", "run_id", "window_start", "window_end", "snapshot_at", "schema_version", "schema",
+    "format", "personal_data", "rows", "bytes", "content_hash", "files",
+}  # fmt: skip
+"""What a manifest says; another file of its name is none."""
+_RUN = re.compile(r"(?P<place>.+)/run=(?P<run>\d+)/[^/]*")
 
 
 def objects(exporter: Exporter) -> Iterator[str]:
@@ -35,10 +43,10 @@ def manifest(exporter: Exporter, place: str) -> dict[str, Any] | None:
     if not any(item.object_name == key for item in exporter.objects.list_objects(bucket, key)):
         return None
     try:
-        found: dict[str, Any] = json.loads(exporter.objects.get_object(bucket, key).read())
+        found = json.loads(exporter.objects.get_object(bucket, key).read())
     except ValueError:
         return None
-    return found
+    return found if isinstance(found, dict) and found.keys() >= NEEDED else None
 
 
 def differences(exporter: Exporter) -> list[str]:
@@ -56,6 +64,7 @@ class _Reconciliation:
         self.exporter, self.connection = exporter, exporter.postgres
         self.is_dry = True
         self.said: list[str] = []
+        self.adopted: set[str] = set()
         self.runs: dict[str, set[int]] = {}
         places = []
         for key in objects(exporter):
@@ -69,7 +78,9 @@ class _Reconciliation:
 
     def run(self, *, is_dry: bool) -> list[str]:
         self.is_dry = is_dry
-        rows = self.connection.execute(sql.render("postgres/exports/known_runs.sql")).fetchall()
+        rows = self.connection.execute(
+            sql.render("postgres/exports/known_runs.sql"), {"run_id": None}
+        ).fetchall()
         by_prefix = {row["prefix"]: row for row in rows if row["prefix"]}
         names = {
             row["name"] for row in self.connection.execute("SELECT name FROM export_definitions")
@@ -80,12 +91,10 @@ class _Reconciliation:
             is_whole = found["run_id"] in self.runs.get(place, set()) or not found["files"]
             if is_whole and not (row and row["is_current"]) and found["export"] in names:
                 self._adopt(place, prefix, found)
+                self.adopted.add(place)
         for row in rows:
-            place = row["prefix"].rstrip("/").rpartition("/")[0]
-            found_manifest = self.manifests.get(place)
-            is_there = row["run_id"] in self.runs.get(place, set()) or not row["row_count"]
-            if row["is_current"] and not (found_manifest and is_there):
-                self._forget(row, place)
+            if row["is_current"] and not self._is_shown(row):
+                self._miss(row)
         known = set(by_prefix)
         for place, numbers in sorted(self.runs.items()):
             for number in sorted(numbers):
@@ -128,10 +137,42 @@ class _Reconciliation:
                     {**values, "run_id": row["run_id"]},
                 )
 
-    def _forget(self, row: DictRow, place: str) -> None:
-        """Have a window exported again whose files are gone."""
-        self.said.append(f"{place}: run {row['run_id']} is gone; the window is due again")
-        if not self.is_dry:
+    def _is_shown(self, row: DictRow) -> bool:
+        """Say whether a window's files were there when the bucket was looked at, and shown."""
+        place, number = _run_of(row["prefix"])
+        is_named = self.manifests.get(place, {}).get("run_id") == number
+        return place in self.adopted or (is_named and self._has_files(row))
+
+    def _has_files(self, row: DictRow) -> bool:
+        place, number = _run_of(row["prefix"])  # its own number may be another, if it was adopted
+        return not row["row_count"] or number in self.runs.get(place, set())
+
+    def _miss(self, row: DictRow) -> None:
+        """Have a window exported again whose files are gone; name one that readers don't find."""
+        place, number = _run_of(row["prefix"])
+        start = row["window_start"].astimezone(UTC)
+        gone = f"{place}: run {row['run_id']} is gone; the window is due again"
+        hidden = (
+            f"{place}: no manifest names the files of run {number}, which are there; "
+            f"./millrace exports run {row['name']} {start:%Y-%m-%dT%H:%M} makes both anew"
+        )
+        if self.is_dry:
+            self.said.append(hidden if self._has_files(row) else gone)
+            return
+        with locks.alone(self.connection, locks.EXPORT, row["name"], start.isoformat()):
+            now = self.connection.execute(
+                sql.render("postgres/exports/known_runs.sql"), {"run_id": row["run_id"]}
+            ).fetchone()
+            if now is None or not now["is_current"]:
+                return  # a run has published meanwhile
+            bucket = self.exporter.settings.s3_bucket
+            files = self.exporter.objects.list_objects(bucket, row["prefix"], recursive=True)
+            if any(files) or not row["row_count"]:
+                shown = manifest(self.exporter, place)
+                if shown is None or shown["run_id"] != number:
+                    self.said.append(hidden)
+                return
+            self.said.append(gone)
             with self.connection.transaction():
                 self.connection.execute(
                     "DELETE FROM exported_windows WHERE run_id = %s", [row["run_id"]]
@@ -154,3 +195,9 @@ class _Reconciliation:
         last = max((max(numbers) for numbers in self.runs.values()), default=0)
         if not self.is_dry and last:
             self.connection.execute(sql.render("postgres/exports/skip_runs.sql"), {"last": last})
+
+
+def _run_of(prefix: str) -> tuple[str, int]:
+    """Return the place and the number that a run's own folder tells; nothing of another's."""
+    found = _RUN.fullmatch(prefix)
+    return (found["place"], int(found["run"])) if found else ("", 0)

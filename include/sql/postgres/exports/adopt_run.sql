@@ -2,7 +2,8 @@
 -- shown. Its number may have been given to another meanwhile.
 WITH known AS (
     UPDATE export_runs
-    SET state = 'published', objects_deleted_at = NULL, row_count = %(row_count)s,
+    SET name = %(name)s, window_start = %(start)s, window_end = %(end)s,
+        state = 'published', objects_deleted_at = NULL, row_count = %(row_count)s,
         byte_count = %(byte_count)s, content_hash = %(content_hash)s,
         snapshot_at = %(snapshot_at)s, schema_version = %(schema_version)s,
         ended_at = coalesce(ended_at, clock_timestamp())

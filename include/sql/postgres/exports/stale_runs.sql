@@ -2,5 +2,5 @@
 SELECT run_id, prefix
 FROM export_runs
 WHERE
-    state IN ('superseded', 'failed') AND prefix <> '' AND objects_deleted_at IS NULL
+    state IN ('superseded', 'failed', 'skipped') AND prefix <> '' AND objects_deleted_at IS NULL
     AND ended_at < %(before)s
