@@ -55,6 +55,11 @@ def _stranger(name: str, known: set[str], prefix: str) -> str:
     return f"{full} is no setting{f'; {hint} is' if hint else ', and none has a name like it'}"
 
 
+def _reached(host: str) -> str:
+    """Return where a program on this machine reaches what listens at a host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+
+
 def default_home() -> Path:
     """Return the folder that keeps a stack's data, logs and secrets."""
     return Path(os.environ.get("MILLRACE_HOME", REPOSITORY / ".millrace")).resolve()
@@ -265,9 +270,12 @@ class Settings(BaseSettings):
 
         An API that listens everywhere is reached on loopback.
         """
-        host: str = getattr(self, f"{name}_host")
-        reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
-        return f"http://{reached}:{self.port(f'{name}_api')}"
+        return f"http://{_reached(getattr(self, f'{name}_host'))}:{self.port(f'{name}_api')}"
+
+    @property
+    def ingestion_grpc_address(self) -> str:
+        """Where a program on this machine reaches the ingestion API by gRPC."""
+        return f"{_reached(self.ingestion_host)}:{self.port('ingestion_grpc')}"
 
     def is_embedded(self, url: str, server: str) -> bool:
         """Tell whether an address is that of the embedded stack's server of a name."""

@@ -19,6 +19,8 @@ from tests.integration.ingestion_bed import Sender, event, known_to_all, rows
 
 from millrace import waiting
 from millrace.access import keys
+from millrace.lab.simulate import api, faults, send, ways
+from millrace.lab.verify import acknowledged
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import postgres
@@ -204,6 +206,17 @@ def test_who_may_watches_what_comes_and_what_becomes_of_it(sender: Sender) -> No
     assert {accepted, missing} <= told["gate"]
     assert told["api"] == {accepted, missing}
     assert len(sender.client.get(path, headers=allowed).json()["loaded"]) % 40 == 0
+
+
+def test_what_a_simulation_had_acknowledged_by_grpc_is_loaded_once(sender: Sender) -> None:
+    own = sender.settings.model_copy(update={"events_topic": sender.bed.name})
+    plan = send.Plan(seed=5, rates=faults.rates({}), rate=0, duration=60, total=4_000)
+    address = own.ingestion_grpc_address
+    taken = api.run(plan, own, url=address, key=sender.key, way=ways.Grpc)
+    assert taken.sent > 3_000
+    assert not taken.unconfirmed
+    sender.bed.load()
+    assert acknowledged.verify(taken, own, wait_seconds=10).differences == 0
 
 
 def test_pages_say_how_it_is(sender: Sender) -> None:

@@ -25,6 +25,7 @@ from millrace.api.ingestion.grpc_server import Server
 from millrace.api.ingestion.keyring import KeyRing
 from millrace.api.ingestion.v1.ingestion_pb2 import Event, SendRequest
 from millrace.api.ingestion.v1.ingestion_pb2_grpc import IngestionStub
+from millrace.lab.simulate import ways
 
 ROOT = Path(__file__).parents[2]
 SENDER = Key("id", "shop", "events", b"")
@@ -260,3 +261,31 @@ def test_the_modules_are_what_the_proto_generates() -> None:
     for name, text in generator.contents().items():
         kept = (generator.TARGET / name).read_text()
         assert kept == text, "run .venv/bin/python proto/generate.py"
+
+
+def test_a_simulation_sends_again_what_may_be_taken_later_alone() -> None:
+    problems = {
+        "later": ProblemError(503, "unavailable", "later", retry_after=5),
+        "slower": ProblemError(429, "rate_limited", "slower", retry_after=7),
+        "never": ProblemError(413, "event_too_large", "no"),
+    }
+    long = b'{"a":"%s"}' % (b"x" * 70_000)
+
+    async def work(world: World) -> None:
+        address = f"127.0.0.1:{world.server.port}"
+        way, stranger = ways.Grpc(address, "good"), ways.Grpc(address, "bad")
+        assert await asyncio.to_thread(way.send, [b"{}", long])
+        for name in ("later", "slower"):
+            world.intake.problem = problems[name]
+            assert not await asyncio.to_thread(way.send, [b"{}"])
+        world.intake.problem = problems["never"]
+        with pytest.raises(ways.RefusedError, match="INVALID_ARGUMENT: no"):
+            await asyncio.to_thread(way.send, [b"{}"])
+        with pytest.raises(ways.RefusedError, match="UNAUTHENTICATED"):
+            await asyncio.to_thread(stranger.send, [b"{}"])
+        way.close()
+        stranger.close()
+
+    world = World()
+    world.run(work)
+    assert [list(batch.events) for batch in world.intake.batches] == [[b"{}", long]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,16 +22,19 @@ def simulate(
     events: Annotated[int, typer.Option(help="Messages in all; 0: rate x duration.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same people and faults.")] = 1,
     to: Annotated[
-        str, typer.Option(help="'kafka', 'api' (sound events only), or a file to write instead.")
+        str,
+        typer.Option(
+            help="'kafka', 'api' or 'grpc' (sound events only), or a file to write instead."
+        ),
     ] = "kafka",
     topic: Annotated[str, typer.Option(help="Topic; default MILLRACE_EVENTS_TOPIC.")] = "",
     url: Annotated[
-        str, typer.Option(help="With --to api: where it is; default this stack's.")
+        str, typer.Option(help="With --to api or grpc: where it is; default this stack's.")
     ] = "",
     key: Annotated[
         str,
         typer.Option(
-            envvar="INGEST_KEY", help="With --to api: the ingest key; default this stack's own."
+            envvar="INGEST_KEY", help="With --to api or grpc: the key; default this stack's own."
         ),
     ] = "",
     start: Annotated[
@@ -53,8 +57,8 @@ def simulate(
     from the seed and the time of the start, so a run with the same --seed and --start sends the
     same events again. Check the warehouse afterwards with `./millrace verify MANIFEST`.
 
-    With --to api a request without an answer is sent again until it is acknowledged, as an SDK
-    does, and the manifest says which events were.
+    With --to api or grpc a request without an answer is sent again until it is acknowledged, as
+    an SDK does, and the manifest says which events were.
 
     Ctrl-C ends the run early: its manifest then tells what was sent until then.
     """
@@ -81,8 +85,8 @@ def simulate(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
-    if to == "api":
-        _to_api(plan, settings, url, key, manifest)
+    if to in ("api", "grpc"):
+        _to_api(to, plan, settings, url, key, manifest)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -123,8 +127,10 @@ def simulate(
     typer.echo(path)
 
 
-def _to_api(plan: send.Plan, settings: Settings, url: str, key: str, manifest: Path | None) -> None:
-    from millrace.lab.simulate import api
+def _to_api(
+    to: str, plan: send.Plan, settings: Settings, url: str, key: str, manifest: Path | None
+) -> None:
+    from millrace.lab.simulate import api, ways
 
     key = key or settings.ingest_key.get_secret_value()
     if not key:
@@ -132,9 +138,13 @@ def _to_api(plan: send.Plan, settings: Settings, url: str, key: str, manifest: P
             "give one, or set MILLRACE_INGEST_KEY: ./millrace keys add NAME", param_hint="--key"
         )
     place = url or settings.api_url("ingestion")
+    way: Callable[[str, str], ways.Way] = ways.Http
+    if to == "grpc":
+        place = url or settings.ingestion_grpc_address
+        way = ways.Grpc
     try:
-        taken = api.run(plan, settings, url=place, key=key)
-    except api.RefusedError as error:
+        taken = api.run(plan, settings, url=place, key=key, way=way)
+    except ways.RefusedError as error:
         raise fail(f"{place} refuses the events: {error}") from error
     path = manifest or settings.home / "manifests" / f"{taken.run_id}.json"
     taken.write(path)

@@ -14,6 +14,7 @@ PROBLEMS = {
     "400": "The body can't be read as a batch",
     "401": "No key, or none that is known",
     "403": "The key may not be used so, or from this origin",
+    "404": "There is no such path",
     "405": "The path takes another method",
     "408": "The body came too slowly",
     "413": "Too long, or too many events",
@@ -76,9 +77,7 @@ def _operation(family: str, method: str, path: str) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "Every event is durable",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Taken"}}}
-                if family == "millrace"
-                else {},
+                "content": _taken_as(family, method),
             },
             **{
                 status: {
@@ -100,6 +99,20 @@ def _operation(family: str, method: str, path: str) -> dict[str, Any]:
             "content": {"application/json": {"schema": own if family == "millrace" else {}}}
         }
     return operation
+
+
+def _taken_as(family: str, method: str) -> dict[str, Any]:
+    """Return the kinds of answers of success: JSON, and what pixels and scripts ask for."""
+    if family == "millrace":
+        return {"application/json": {"schema": {"$ref": "#/components/schemas/Taken"}}}
+    kinds: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if family in {"mixpanel", "shared"}:
+        kinds["text/plain"] = {"schema": {"const": "1"}}
+    if family == "posthog":
+        kinds["text/javascript"] = {"schema": {"type": "string"}}
+    if method == "GET" or family in {"mixpanel", "shared"}:
+        kinds["image/gif"] = {"schema": {"type": "string"}}
+    return kinds
 
 
 def _event() -> dict[str, Any]:

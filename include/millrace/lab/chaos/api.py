@@ -24,7 +24,7 @@ from millrace.lab.chaos.campaign import (
 from millrace.lab.chaos.faults import Action, ServerInjector
 from millrace.lab.chaos.ingest_scheduler import IngestScheduler
 from millrace.lab.chaos.proxy import Proxy
-from millrace.lab.simulate import api, faults, send
+from millrace.lab.simulate import api, faults, send, ways
 from millrace.lab.simulate.acknowledged import Acknowledged
 from millrace.lab.verify import acknowledged, conservation
 from millrace.settings import Settings
@@ -79,7 +79,7 @@ class ApiInjector(ServerInjector):
 
     def lets_in(self, key: str) -> bool:
         """Tell whether the API knows a key."""
-        url = f"http://127.0.0.1:{self.stack.settings.port(PORT)}{api.PATH}"
+        url = f"http://127.0.0.1:{self.stack.settings.port(PORT)}{ways.PATH}"
         try:
             answer = httpx.post(url, json=[], headers={"Authorization": f"Bearer {key}"})
         except httpx.HTTPError:

@@ -1,15 +1,13 @@
-"""Simulated traffic to the ingestion API over plain HTTP, sent again until it is acknowledged."""
+"""Simulated traffic to the ingestion API, sent again until it is acknowledged."""
 
 from __future__ import annotations
 
-import http.client
 import queue
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -17,21 +15,15 @@ from millrace.lab.simulate.acknowledged import Acknowledged
 from millrace.lab.simulate.faults import iso
 from millrace.lab.simulate.send import Plan, interrupts, schedule
 from millrace.lab.simulate.traffic import Traffic
+from millrace.lab.simulate.ways import Http, RefusedError, Way
 from millrace.settings import Settings
 
-PATH = "/v1/events"
 CONNECTIONS = 4
 BATCH = 100
-ANSWER_SECONDS = 30.0
-"""How long an answer may take; then the request is sent again."""
 AGAIN_SECONDS = 0.2
 GIVE_UP_SECONDS = 300.0
 """How long after the end of a run what is not acknowledged is still sent."""
 WAITING_BATCHES = 200
-
-
-class RefusedError(Exception):
-    """The API refuses a request for good: the answer says why."""
 
 
 class Connection(threading.Thread):
@@ -40,14 +32,9 @@ class Connection(threading.Thread):
     All events of a user go through the same connection, so their order is that of ``users``.
     """
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, way: Way) -> None:
         super().__init__(name="api", daemon=True)
-        place = urlsplit(url)
-        self._http = http.client.HTTPConnection(
-            place.hostname or "", place.port or 80, timeout=ANSWER_SECONDS
-        )
-        self._path = place.path.rstrip("/") + PATH
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._way = way
         self._batches: queue.Queue[list[bytes] | None] = queue.Queue(WAITING_BATCHES)
         self._gathered: list[bytes] = []
         self.given_up = threading.Event()
@@ -75,28 +62,22 @@ class Connection(threading.Thread):
     def run(self) -> None:
         """Send until told to end."""
         while (batch := self._batches.get()) is not None:
-            if not self.refused and self._send(b"[" + b",".join(batch) + b"]"):
+            if not self.refused and self._send(batch):
                 self._note(batch)
             else:
                 self.unconfirmed += len(batch)
-        self._http.close()
+        self._way.close()
 
-    def _send(self, body: bytes) -> bool:
+    def _send(self, batch: list[bytes]) -> bool:
         """Send a request until it is acknowledged; return whether it was."""
         while not self.given_up.is_set():
             try:
-                self._http.request("POST", self._path, body, self._headers)
-                answer = self._http.getresponse()
-                text = answer.read()
-            except (OSError, http.client.HTTPException):
-                self._http.close()
-            else:
-                if answer.status in {200, 202}:
-                    self.bytes_sent += len(body)
+                if self._way.send(batch):
+                    self.bytes_sent += sum(map(len, batch))
                     return True
-                if 400 <= answer.status < 500 and answer.status not in {408, 429}:
-                    self.refused = f"{answer.status}: {text.decode(errors='replace')[:500]}"
-                    return False
+            except RefusedError as error:
+                self.refused = str(error)
+                return False
             self.repeated += 1
             self.given_up.wait(AGAIN_SECONDS)
         return False
@@ -114,14 +95,16 @@ def run(
     *,
     url: str,
     key: str,
+    way: Callable[[str, str], Way] = Http,
     on_progress: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Acknowledged:
-    """Send the sound events of a plan to the API at ``url``; return what it acknowledged.
+    """Send the sound events of a plan to the API; return what it acknowledged.
 
-    An interrupt, or ``stop``, ends the sending; what was handed over is still sent until it is
-    acknowledged, for five minutes, or until a second interrupt. Raises ``ValueError`` for an
-    impossible plan and ``RefusedError`` when the API refuses a request for good.
+    ``url`` is an address of the kind that ``way`` takes. An interrupt, or ``stop``, ends the
+    sending; what was handed over is still sent until it is acknowledged, for five minutes, or until
+    a second interrupt. Raises ``ValueError`` for an impossible plan and ``RefusedError`` when the
+    API refuses a request for good.
     """
     plan.check(settings)
     began = datetime.now(UTC)
@@ -132,7 +115,7 @@ def run(
         message_max_bytes=settings.message_max_bytes,
         retention_days=settings.events_retention_days,
     )
-    connections = [Connection(url, key) for _ in range(CONNECTIONS)]
+    connections = [Connection(way(url, key)) for _ in range(CONNECTIONS)]
     for connection in connections:
         connection.start()
     first, handed_over = time.monotonic(), 0
