@@ -1,9 +1,11 @@
 """How many events the ingestion API takes for a second of processor time, and how soon it answers.
 
 ``./millrace bench ingestion_api``. Starts a stack of its own, with the API as people run it (two
-worker processes, acks=all, idempotent). Sends batches of 100 events of 320 bytes, single events,
-and Segment's batches with gzip over connections that are kept. Beside it, in the same run: a plain
-FastAPI endpoint with a producer of its own that waits for Kafka, as one would write it.
+worker processes, acks=all, idempotent). Sends batches of 100 events of 320 bytes, by HTTP and by
+gRPC, single events, and Segment's and PostHog's batches with gzip over connections that are kept,
+each as fast as it is taken; and batches at 20,000 events a second, which says how long an answer
+takes. Beside it, in the same run: a plain FastAPI endpoint with a producer of its own that waits
+for Kafka, as one would write it, and Kafka's own producer benchmark.
 """
 
 from __future__ import annotations
@@ -13,23 +15,30 @@ import gzip
 import itertools
 import json
 import os
+import re
 import statistics
+import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from subprocess import Popen
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import grpc
 import psutil
 import typer
 
 from bench import bed
 from millrace import waiting
+from millrace.api.ingestion.v1.ingestion_pb2 import SendRequest
 from millrace.lab import engines
+from millrace.settings import Settings
+from millrace.stack import kafka as broker
 from millrace.stack.server import check_port
 from millrace.stack.stack import Stack
 from millrace.stores import kafka
@@ -37,6 +46,14 @@ from millrace.stores import kafka
 BATCH = 100
 VARIETY = 50
 CONNECTIONS = 16
+STEADY = 20_000
+METHOD = "/millrace.ingestion.v1.Ingestion/Send"
+RECORDS = 3_000_000
+"""Of Kafka's own benchmark."""
+
+Send = Callable[[float], Coroutine[Any, Any, list[float]]]
+"""Sends for so many seconds; returns how long each request took."""
+
 FASTAPI = """
 import os
 from confluent_kafka import Producer
@@ -75,24 +92,34 @@ def ingestion_api(
     with bed.running() as stack, serving(stack) as (url, processes):
         key = stack.settings.ingest_key.get_secret_value()
         auth = {"authorization": f"Bearer {key}"}
-        own = [json.dumps([event() for _ in range(BATCH)]).encode() for _ in range(VARIETY)]
-        one = [json.dumps(event()).encode() for _ in range(VARIETY * 10)]
+        batches = [[json.dumps(event()).encode() for _ in range(BATCH)] for _ in range(VARIETY)]
+        own = requests("/v1/events", [b"[%s]" % b",".join(batch) for batch in batches], auth)
+        one = requests("/v1/events", [one for batch in batches[:5] for one in batch], auth)
         packed = {**auth, "content-encoding": "gzip"}
-        kinds = {
-            "batches_of_100": requests("/v1/events", own, auth),
-            "single_events": requests("/v1/events", one, auth),
-            "segment_gzip": requests("/v1/batch", segment(), packed),
+        calls = [SendRequest(json_events=batch).SerializeToString() for batch in batches]
+        address = stack.settings.ingestion_grpc_address
+        kinds: dict[str, Send] = {
+            "batches_of_100": by_http(url, own),
+            "batches_of_100_by_grpc": by_grpc(address, calls, key),
+            "single_events": by_http(url, one),
+            "segment_gzip": by_http(url, requests("/v1/batch", segment(), packed)),
+            "posthog_gzip": by_http(url, requests("/batch/", posthog(), packed)),
+            f"at_{STEADY}_events_a_second": by_http(url, own, STEADY / BATCH),
         }
         results: dict[str, Any] = {
-            name: measured(url, made, 1 if name == "single_events" else BATCH, processes, seconds)
-            for name, made in kinds.items()
+            name: measured(send, 1 if name == "single_events" else BATCH, processes, seconds)
+            for name, send in kinds.items()
         }
         with plain(stack) as (plain_url, plain_processes):
-            made = requests("/v1/events", own, auth)
-            results["plain_fastapi"] = measured(plain_url, made, BATCH, plain_processes, seconds)
-    fastest = results["batches_of_100"]["events_per_cpu_second"]
-    ratio = fastest / results["plain_fastapi"]["events_per_cpu_second"]
-    bed.write("ingestion_api", results | {"times_the_plain_endpoint": round(ratio, 1)})
+            send = by_http(plain_url, own)
+            results["plain_fastapi"] = measured(send, BATCH, plain_processes, seconds)
+        results["kafka_producer_benchmark"] = producer_perf(stack.settings)
+    ours, theirs = results["batches_of_100"], results["plain_fastapi"]
+    ratio = ours["events_per_cpu_second"] / theirs["events_per_cpu_second"]
+    results["times_the_plain_endpoint"] = round(ratio, 1)
+    share = ours["events_per_second"] / results["kafka_producer_benchmark"]
+    results["share_of_kafkas_producer"] = round(share, 2)
+    bed.write("ingestion_api", results)
 
 
 def event() -> dict[str, Any]:
@@ -132,6 +159,33 @@ def segment() -> list[bytes]:
             for _ in range(BATCH)
         ]
         bodies.append(gzip.compress(json.dumps({"batch": batch, "sentAt": now}).encode(), 6))
+    return bodies
+
+
+def posthog() -> list[bytes]:
+    """Return bodies as posthog-python packs them."""
+    bodies = []
+    for _ in range(VARIETY):
+        now = datetime.now(UTC).isoformat()
+        batch = [
+            {
+                "event": "purchase",
+                "distinct_id": f"user-{uuid.uuid4().hex[:8]}",
+                "uuid": str(uuid.uuid4()),
+                "timestamp": now,
+                "properties": {
+                    "$lib": "posthog-python",
+                    "$lib_version": "7.91.1",
+                    "$os": "Linux",
+                    "$geoip_disable": True,
+                    "amount": 49.9,
+                    "currency": "EUR",
+                    "coupon": "AUTUMN-2026",
+                },
+            }
+            for _ in range(BATCH)
+        ]
+        bodies.append(gzip.compress(json.dumps({"batch": batch, "sent_at": now}).encode(), 6))
     return bodies
 
 
@@ -178,11 +232,11 @@ def _serves(port: int) -> bool:
 
 
 def measured(
-    url: str, made: Sequence[bytes], events: int, processes: list[psutil.Process], seconds: float
+    send: Send, events: int, processes: list[psutil.Process], seconds: float
 ) -> dict[str, Any]:
     """Send for a while; return rates, and what each event cost the server's processes."""
     before, began = cpu(processes), time.monotonic()
-    took = asyncio.run(send(url, made, seconds))
+    took = asyncio.run(send(seconds))
     used, elapsed = cpu(processes) - before, time.monotonic() - began
     took.sort()
     return {
@@ -202,18 +256,24 @@ def cpu(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-async def send(url: str, made: Sequence[bytes], seconds: float) -> list[float]:
-    """Send requests one after another on each of several connections; return how long each took."""
-    until = time.monotonic() + seconds
-    numbers = itertools.count()
-    took: list[float] = []
+def by_http(url: str, made: Sequence[bytes], rate: float = 0) -> Send:
+    """Send requests one after another on each of several connections.
 
-    async def client() -> None:
-        place = urlsplit(url)
+    At a rate, a request's time counts from when it was due.
+    """
+    place = urlsplit(url)
+
+    async def client(numbers: Iterator[int], seconds: float, took: list[float]) -> None:
         reader, writer = await asyncio.open_connection(place.hostname, place.port)
-        while time.monotonic() < until:
+        start = time.monotonic()
+        for number in numbers:
             began = time.monotonic()
-            writer.write(made[next(numbers) % len(made)])
+            if rate:
+                began = start + number / rate
+                await asyncio.sleep(max(0.0, began - time.monotonic()))
+            if time.monotonic() > start + seconds:
+                break
+            writer.write(made[number % len(made)])
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 raise RuntimeError(head.decode())
@@ -222,8 +282,49 @@ async def send(url: str, made: Sequence[bytes], seconds: float) -> list[float]:
             took.append(time.monotonic() - began)
         writer.close()
 
-    await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
+    return partial(_all, client)
+
+
+def by_grpc(address: str, made: Sequence[bytes], key: str) -> Send:
+    """Call one after another on each of several connections."""
+    metadata = (("authorization", f"Bearer {key}"),)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+
+    async def client(numbers: Iterator[int], seconds: float, took: list[float]) -> None:
+        until = time.monotonic() + seconds
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            call = channel.unary_unary(METHOD)
+            while time.monotonic() < until:
+                began = time.monotonic()
+                await call(made[next(numbers) % len(made)], metadata=metadata)
+                took.append(time.monotonic() - began)
+
+    return partial(_all, client)
+
+
+async def _all(client: Callable[..., Coroutine[Any, Any, None]], seconds: float) -> list[float]:
+    numbers, took = itertools.count(), list[float]()
+    await asyncio.gather(*(client(numbers, seconds, took) for _ in range(CONNECTIONS)))
     return took
+
+
+def producer_perf(settings: Settings) -> int:
+    """Return the rate of Kafka's own producer benchmark, with records of that size."""
+    kafka.ensure_topic(settings, "performance")
+    done = subprocess.run(
+        [
+            *(broker.java(), "-cp", f"{broker.jars()}/*"),
+            "org.apache.kafka.tools.ProducerPerformance",
+            *("--topic", "performance", "--num-records", str(RECORDS), "--record-size", "320"),
+            *("--throughput", "-1", "--producer-props", "acks=all", "compression.type=lz4"),
+            f"bootstrap.servers={settings.kafka_bootstrap_servers}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rates = re.findall(r"([\d.]+) records/sec", done.stdout)
+    return round(float(rates[-1]))  # the last line is of the whole
 
 
 if __name__ == "__main__":
