@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from tests.conformance.clients import CLIENTS
 from tests.helpers import documentation, proxy
 from tests.helpers.documentation import ROOT
@@ -48,3 +49,35 @@ def test_every_client_that_is_tried_is_named() -> None:
     tried = {client.name.partition("_")[0] for client in CLIENTS}
     tried.remove("cloudevents")  # makes messages, and sends none
     assert {name for name in tried if name not in said} == set()
+
+
+DRIVERS = re.sub(
+    r"\s+",
+    " ",
+    "".join(
+        (ROOT / "tests" / "conformance" / name).read_text()
+        for name in ("python/send.py", "node/send.mjs", "node/browser.mjs")
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for language in ("python", "javascript")
+        for block in documentation.blocks("docs/ingestion-api.md", language)
+        for line in block.splitlines()
+    ],
+)
+def test_an_sdk_is_pointed_as_it_is_tried(line: str) -> None:
+    """By the same names: ``host=url`` in the document is ``host=url`` in what tries the SDK."""
+    code, package = re.split(r"  (?:#|//) ", line)
+    callee = re.match(r"(?:new )?[\w.]+\(", code)
+    assert callee
+    assert callee[0] in DRIVERS
+    named = re.findall(r"\b(\w+)(?:=|: )(url|key|f?[\"`]\$?\{[^\"`]*[\"`])", code)
+    for name, value in named:
+        pattern = rf"\b{name}(?:=|: ){re.escape(value)}"
+        assert re.search(pattern, DRIVERS), f"{name} of {package}"
+    assert named or "key" in code
