@@ -25,11 +25,15 @@ REFRESH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class _Known:
-    """What PostgreSQL said last; replaced as a whole."""
+    """What PostgreSQL said last; replaced as a whole.
+
+    ``by_text`` remembers the texts of keys that were used since: a digest costs more than the rest.
+    """
 
     keys: Mapping[bytes, Key] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    by_text: dict[str, Key] = field(default_factory=dict)
 
 
 class KeyRing:
@@ -67,8 +71,10 @@ class KeyRing:
 
     def find(self, text: str) -> Key | None:
         """Return the key of a text, unless there is none, or it expired or was revoked."""
-        known = self._known
-        key = known.keys.get(keys.digest(text)) if known else None
+        known = self._now()
+        key = known.by_text.get(text)
+        if key is None and (key := known.keys.get(keys.digest(text))) is not None:
+            known.by_text[text] = key
         if key is None or key.expires_at is None:
             return key
         return key if key.is_usable(datetime.now(UTC)) else None
