@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fastapi.testclient import TestClient
 from tests.helpers import comparisons, own_warehouse
 from tests.integration.exports_bed import exporting
 from tests.integration.quality_bed import Warehouse
+from tests.integration.query_cache_bed import HOUR, NOON, ROLLUP, SPARE, VIEW, frozen_redis
 from tests.integration.transform_bed import TODAY, Bench, deploy_untested
 
 from millrace import waiting
@@ -22,7 +25,8 @@ from millrace.exports.writer import Exporter
 from millrace.lab import engines
 from millrace.lab.engines import Engine
 from millrace.settings import PORTS, Settings
-from millrace.stores import postgres
+from millrace.stack.stack import Stack
+from millrace.stores import cache, clickhouse, postgres
 from millrace.transform import project
 
 FAULTY = ("test_ingest_outages", "test_ingest_recovery", "test_ingest_handover", "test_disasters")
@@ -125,3 +129,29 @@ def changed(tmp_path: Path) -> Callable[[str, str, str], Path]:
         return copy
 
     return change
+
+
+@pytest.fixture
+def rollup(settings: Settings) -> Iterator[Settings]:
+    """A rollup by the hour with rows of one day, a view of it, and an empty table like it."""
+    client = clickhouse.connect(settings)
+    client.command("CREATE DATABASE IF NOT EXISTS analytics")
+    columns = "(window_start DateTime('UTC'), page String, n UInt64)"
+    for table in (ROLLUP, SPARE):
+        client.command(
+            f"CREATE OR REPLACE TABLE {table} {columns} ENGINE = SummingMergeTree "
+            "PARTITION BY toDate(window_start) ORDER BY (window_start, page)"
+        )
+    client.command(f"CREATE OR REPLACE VIEW {VIEW} AS SELECT * FROM {ROLLUP}")
+    for hours in range(6):
+        client.insert(ROLLUP, [[NOON - hours * HOUR, "/", 1], [NOON, "/", 1]])
+    cache.connect(settings).flushall()
+    yield settings
+    for what in (f"VIEW {VIEW}", f"TABLE {ROLLUP} SYNC", f"TABLE {SPARE} SYNC"):
+        client.command(f"DROP {what}")
+
+
+@pytest.fixture
+def frozen(stack: Stack) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A moment in which Redis does not answer."""
+    return partial(frozen_redis, stack.settings)

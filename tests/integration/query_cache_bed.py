@@ -12,7 +12,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.api.query.cache.answers import Answers, Kept
+from millrace.api.query.cache.answers import Answers, Kept, Wanted
 from millrace.api.query.cache.generations import Generation, Generations
 from millrace.api.query.warehouse import Warehouse
 from millrace.settings import Settings
@@ -64,10 +64,20 @@ class World:
         result = await self.warehouse.ask(TOTAL, {"start": "2026-01-01 00:00:00"})
         return str(result.rows[0][0]).encode()
 
-    async def ask(self, key: str, answers: Answers | None = None, seconds: float = 600) -> Kept:
+    async def ask(
+        self,
+        key: str,
+        answers: Answers | None = None,
+        seconds: float = 600,
+        max_age: float = 0.0,
+    ) -> Kept:
         """The answer, from a cache if it holds."""
-        whole = self.of(NOON - timedelta(days=4), NOON + timedelta(days=1))
-        return await (answers or self.answers).get(key, whole, self.total, seconds=seconds)
+        wanted = self.wanted(key, max_age)
+        return await (answers or self.answers).get(wanted, self.total, seconds=seconds)
+
+    def wanted(self, key: str, max_age: float = 0.0) -> Wanted:
+        """What is asked for: the whole rollup's total."""
+        return Wanted(key, self.of(NOON - timedelta(days=4), NOON + timedelta(days=1)), max_age)
 
     async def after(self, work: Callable[[], object]) -> None:
         """Do something, and wait until it is noticed, or could have been."""

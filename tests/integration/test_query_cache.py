@@ -8,9 +8,8 @@ import math
 import operator
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
-from unittest.mock import ANY
 
 import pytest
 from prometheus_client import REGISTRY
@@ -21,46 +20,14 @@ from tests.integration.query_cache_bed import (
     SPARE,
     VIEW,
     World,
-    frozen_redis,
     run,
 )
 
-from millrace.access.roles import Principal
-from millrace.api.query.cache.answers import NONE_SECONDS, Answers, Kept
-from millrace.api.query.cache.entries import Entry, digest
+from millrace.api.query.cache.answers import Answers
 from millrace.api.query.cache.generations import CURRENT_SECONDS
 from millrace.api.query.cache.shadow import Shadow
-from millrace.api.query.cache.shared import SharedCache
-from millrace.api.query.warehouse import AT_ONCE, WarehouseAwayError
 from millrace.settings import Settings
-from millrace.stack.stack import Stack
-from millrace.stores import cache, clickhouse
-
-
-@pytest.fixture
-def rollup(settings: Settings) -> Iterator[Settings]:
-    """A rollup by the hour with rows of one day, a view of it, and an empty table like it."""
-    client = clickhouse.connect(settings)
-    client.command("CREATE DATABASE IF NOT EXISTS analytics")
-    columns = "(window_start DateTime('UTC'), page String, n UInt64)"
-    for table in (ROLLUP, SPARE):
-        client.command(
-            f"CREATE OR REPLACE TABLE {table} {columns} ENGINE = SummingMergeTree "
-            "PARTITION BY toDate(window_start) ORDER BY (window_start, page)"
-        )
-    client.command(f"CREATE OR REPLACE VIEW {VIEW} AS SELECT * FROM {ROLLUP}")
-    for hours in range(6):
-        client.insert(ROLLUP, [[NOON - hours * HOUR, "/", 1], [NOON, "/", 1]])
-    cache.connect(settings).flushall()
-    yield settings
-    for what in (f"VIEW {VIEW}", f"TABLE {ROLLUP} SYNC", f"TABLE {SPARE} SYNC"):
-        client.command(f"DROP {what}")
-
-
-@pytest.fixture
-def frozen(stack: Stack) -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """A moment in which Redis does not answer."""
-    return partial(frozen_redis, stack.settings)
+from millrace.stores import cache
 
 
 def test_what_changes_rows_raises_the_generation_of_their_times_and_nothing_else_does(
@@ -139,170 +106,26 @@ def test_what_changes_rows_raises_the_generation_of_their_times_and_nothing_else
     run(rollup, test)
 
 
-def test_a_thousand_who_ask_at_once_cost_one_statement(rollup: Settings) -> None:
+def test_who_allows_an_age_lacks_rows_that_came_and_sees_none_that_went(rollup: Settings) -> None:
     async def test(world: World) -> None:
-        other = Answers(world.settings, world.generations)
-        await other.start()
-        asked = [
-            world.ask("all", answers) for answers in (world.answers, other) for _ in range(500)
-        ]
-        found = await asyncio.gather(*asked)
-        await other.stop()
-        assert {kept.value for kept in found} == {b"12"}
-        assert world.statements == 1
+        def etag() -> str:
+            return world.answers.generation_kept(world.wanted("all", max_age=60))
 
-    run(rollup, test)
-
-
-def test_when_who_computes_is_killed_another_does(rollup: Settings) -> None:
-    async def test(world: World) -> None:
-        killed = SharedCache(world.settings)
-        await killed.start()
-        token, _ = await killed.claim(digest("all"))
-        assert token
-        found = await asyncio.gather(*(world.ask("all") for _ in range(1000)))
-        await killed.stop()
-        assert {kept.value for kept in found} == {b"12"}
-        assert world.statements == 1
-
-    run(rollup, test)
-
-
-def test_an_older_answer_never_takes_the_place_of_a_later_one(rollup: Settings) -> None:
-    async def test(world: World) -> None:
-        now = world.generations.now()
-        shared = SharedCache(world.settings)
-        await shared.start()
-        newer = Entry(b"new", "g2", now, now + 60, 0.0)
-        older = Entry(b"old", "g1", now - 30, now + 60, 0.0)
-        for entry in (newer, older):
-            await shared.put("key", entry, "", now, 60)
-        kept = await shared.get("key")
-        assert kept
-        assert kept.value == b"new"
-        await shared.put(
-            "key", Entry(b"ahead", "g3", now + 3600, now + 7200, 0.0), "", now + 3600, 60
-        )
-        await shared.put("key", newer, "", now, 60)
-        kept = await shared.get("key")
-        assert kept
-        assert kept.value == b"new", "a clock that was set back must not keep answers for ever"
-        await shared.stop()
-
-    run(rollup, test)
-
-
-def test_redis_may_be_flushed_frozen_full_or_gone(
-    rollup: Settings, frozen: Callable[[], contextlib.AbstractContextManager[None]]
-) -> None:
-    async def ask_anew(world: World, settings: Settings | None = None) -> Kept:
-        """Ask as a process does that has just begun."""
-        answers = Answers(settings or world.settings, world.generations)
-        await answers.start()
-        try:
-            return await world.ask("all", answers)
-        finally:
-            await answers.stop()
-
-    async def test(world: World) -> None:
-        server = cache.connect(world.settings)
-        assert (await ask_anew(world)).layer == "computed"
-        assert (await ask_anew(world)).layer == "redis"
-        server.flushall()
-        assert (await ask_anew(world)).layer == "computed"
-        with frozen():
-            assert await ask_anew(world) == Kept(b"12", "computed", ANY)
-        server.flushall()
-        server.config_set("maxmemory-policy", "noeviction")
-        server.config_set("maxmemory", 1)
-        try:
-            assert await ask_anew(world) == Kept(b"12", "computed", ANY)
-        finally:
-            server.config_set("maxmemory", "256mb")
-            server.config_set("maxmemory-policy", "allkeys-lru")
-        gone = world.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
-        assert await ask_anew(world, gone) == Kept(b"12", "computed", ANY)
-
-    run(rollup, test)
-
-
-def test_while_clickhouse_is_away_the_last_answer_is_given_with_its_age(rollup: Settings) -> None:
-    async def away() -> bytes:
-        raise WarehouseAwayError
-
-    async def test(world: World) -> None:
-        before = await world.ask("all")
-        await world.after(lambda: world.insert(ROLLUP, (NOON, "/", 1)))
-        last = await world.answers.get("all", world.of(NOON, NOON + HOUR), away, seconds=60)
-        assert last == Kept(b"12", "stale", before.computed_at)
-        with pytest.raises(WarehouseAwayError):
-            await world.answers.get("never asked", world.of(), away, seconds=60)
-        opened = world.of(NOON, NOON + HOUR)
-        with pytest.raises(WarehouseAwayError):  # what may have been erased
-            await world.answers.get("all", opened, away, seconds=60, stale_seconds=0)
+        first = await world.ask("all", max_age=60)
+        assert (first.layer, first.generation) == ("computed", etag())
+        await world.after(lambda: world.insert(ROLLUP, (NOON - 30 * HOUR, "/", 1)))
+        assert (await world.ask("all", max_age=60)).value == b"12"
+        assert etag() == first.generation
         assert (await world.ask("all")).value == b"13"
-
-    run(rollup, test)
-
-
-def test_what_is_forgotten_while_it_is_computed_is_kept_nowhere(rollup: Settings) -> None:
-    """What was erased may be in an answer that was begun before."""
-
-    async def test(world: World) -> None:
-        async def erased_meanwhile() -> bytes:
-            await world.answers.forget(["person"])
-            return b"personal"
-
-        shared = SharedCache(world.settings)
-        await shared.start()
-        for compute, kept in ((erased_meanwhile, False), (world.total, True)):
-            await world.answers.get("person", world.of(), compute, seconds=60)
-            assert bool(await shared.get(digest("person"))) == kept
-        assert (await world.answers.get("person", world.of(), world.total, seconds=60)).value
-        await world.answers.forget(["person"])
-        assert await shared.get(digest("person")) is None
-        await shared.stop()
-
-    run(rollup, test)
-
-
-def test_slow_questions_keep_nobody_from_telling_whether_answers_hold(rollup: Settings) -> None:
-    """They take all the turns that there are, for longer than anybody waits here."""
-
-    async def test(world: World) -> None:
-        slow = (
-            "SELECT count() FROM numbers(600) WHERE NOT ignore(sleepEachRow(1)) "
-            "SETTINGS max_block_size = 1"
+        assert etag() != first.generation
+        assert (await world.ask("all", max_age=60)).value == b"13", "the newest that is kept"
+        await world.after(lambda: world.insert(ROLLUP, (NOON, "/", 1)))
+        assert (await world.ask("all", max_age=0.001)).value == b"14", "its age is over"
+        await world.after(
+            lambda: world.command(f"DELETE FROM {ROLLUP} WHERE window_start = '{NOON:%F %T}'")
         )
-        asking = [
-            asyncio.create_task(world.warehouse.ask(slow, whose=Principal(f"p{number}", "admin")))
-            for number in range(AT_ONCE)
-        ]
-        running = f"SELECT count() = {AT_ONCE} FROM system.processes WHERE query = '{slow}'"
-        async with asyncio.timeout(40):
-            while not world.client.query(running).result_rows[0][0]:
-                await asyncio.sleep(0.1)
-            await world.generations.polled()
-        assert not any(task.done() for task in asking)
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
-
-    run(rollup, test)
-
-
-def test_that_there_is_nothing_is_kept_for_a_short_time(rollup: Settings) -> None:
-    async def nothing() -> bytes:
-        return b""
-
-    async def test(world: World) -> None:
-        shared = SharedCache(world.settings)
-        await shared.start()
-        await world.answers.get("nobody", world.of(), nothing, seconds=3600)
-        entry = await shared.get(digest("nobody"))
-        await shared.stop()
-        assert entry
-        assert entry.expires - entry.as_of == pytest.approx(NONE_SECONDS, abs=0.01)
+        gone = await world.ask("all", max_age=60)
+        assert (gone.value, gone.layer) == (await world.total(), "computed")
 
     run(rollup, test)
 

@@ -109,7 +109,7 @@ def test_what_was_erased_is_kept_nowhere(
     assert analyst.get(f"/v1/events/{event_id}").json()["properties"] == {"minute": "0"}
     redis = cache.connect(settings)
     key, event_key = (
-        f"millrace:answer:{{{digest(question)}}}"
+        f"millrace:answer:{digest(question)}"
         for question in (f"user:{person}:activity ", f"cache:event:{event_id}  ")
     )
     assert redis.exists(key)

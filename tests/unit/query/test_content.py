@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from millrace.api.query.cache.content import Part, Partition
+from millrace.api.query.cache.content import Part, Partition, State, Table
 
 HOUR = 3600
 _digests = itertools.count(1)
@@ -35,7 +35,7 @@ def part(
     )
 
 
-def state(partition: Partition, hour: int) -> tuple[list[str], float] | None:
+def state(partition: Partition, hour: int) -> State | None:
     """What is told of an hour."""
     return partition.within(hour * HOUR, (hour + 1) * HOUR)
 
@@ -49,7 +49,20 @@ def test_an_insert_changes_the_times_of_its_rows() -> None:
     assert partition.observe([OLD, NEW], [], 200.0, is_ordered=True) == [NEW]
     assert state(partition, 8) == before[8]
     assert state(partition, 9) != before[9]
+    told = state(partition, 9)
+    assert told
+    assert (told.since, told.grown_since) == (200.0, 100.0)
     assert state(partition, 10) is None
+
+
+def test_a_day_that_was_not_there_came() -> None:
+    table = Table("one", "MergeTree", 100.0)
+    table.observe("1", [OLD], [], 100.0)
+    assert table.within(0, 10 * HOUR)[1:] == (100.0, 100.0)
+    table.observe("2", [NEW], [], 200.0)
+    assert table.within(0, 10 * HOUR)[1:] == (200.0, 100.0)
+    table.observe("3", [part((1, 1), mutation=2)], [], 300.0)
+    assert table.within(0, 10 * HOUR)[1:] == (300.0, 300.0), "rows may have gone unseen"
 
 
 @pytest.mark.parametrize("is_ordered", [True, False])
@@ -81,7 +94,9 @@ def test_a_change_of_rows_is_told(seen: list[Part], then: list[Part]) -> None:
     partition = Partition.seen(seen, 100.0)
     before = state(partition, 9)
     assert partition.observe(then, [], 200.0, is_ordered=True)
-    assert state(partition, 9) != before
+    told = state(partition, 9)
+    assert told != before
+    assert told is None or told.grown_since == 200.0, "rows may have gone"
 
 
 def test_a_mutation_of_old_parts_survives_a_merge_with_newer_ones() -> None:
@@ -105,7 +120,7 @@ def test_processes_that_saw_the_same_parts_say_the_same() -> None:
         ours, theirs = state(one, hour), state(other, hour)
         assert ours
         assert theirs
-        assert ours[0] == theirs[0]
+        assert ours.text == theirs.text
 
 
 def test_an_insert_that_was_merged_before_anybody_looked_touches_its_own_times_only() -> None:
@@ -118,7 +133,8 @@ def test_an_insert_that_was_merged_before_anybody_looked_touches_its_own_times_o
     assert state(partition, 8) == before
     after = partition.within(9 * HOUR, 10 * HOUR)
     assert after
-    assert after[1] == 200.0
+    assert after.since == 200.0
+    assert after.grown_since == 100.0
 
 
 def test_where_the_last_insert_is_not_among_the_merged_everything_is_touched() -> None:

@@ -11,9 +11,8 @@ import asyncio
 import hashlib
 import itertools
 import secrets
-import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,10 +21,10 @@ import orjson
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query import filters
 from millrace.api.query.answer import Answer, Cost, MetricAnswer, Point, Series
-from millrace.api.query.cache.answers import Answers
+from millrace.api.query.cache.answers import Answers, Wanted
 from millrace.api.query.cache.generations import Generations
+from millrace.api.query.pieces import Piece, Planned, pieces
 from millrace.api.query.plans import Plan, plan
 from millrace.api.query.questions import Question, comparison
 from millrace.api.query.registry import Metric, Registries, Registry
@@ -42,23 +41,30 @@ PRESENCE = "events"
 
 @dataclass(frozen=True)
 class _Ask:
-    """What one asking shares."""
+    """What one asking shares; ``generations`` are those of the rows that were given, by key."""
 
-    registry: Registry
     now: datetime
     whose: Principal
     max_age: float
     is_fresh: bool
     cost: Cost
+    generations: dict[str, str]
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """How a metric of a question is computed: by which pieces, kept under which key."""
+class _Plans:
+    """How a question's metrics are computed, and that which tells where anything was received.
 
-    plan: Plan
-    pieces: list[range]
-    key: str
+    There is none (``presence`` is empty) of a range that is kept no more.
+    """
+
+    metrics: list[Planned]
+    presence: list[Planned]
+
+    def __iter__(self) -> Iterator[Planned]:
+        """Yield all of them."""
+        yield from self.metrics
+        yield from self.presence
 
 
 Number = float | int
@@ -85,7 +91,7 @@ class Answering:
         self._generations = generations
         self._answers = answers
         self._worth = worth
-        self._planned: OrderedDict[tuple[str, datetime], list[_Planned]] = OrderedDict()
+        self._planned: OrderedDict[tuple[str, datetime], _Plans] = OrderedDict()
         self._planned_for: Mapping[str, Metric] = {}
 
     @property
@@ -111,20 +117,44 @@ class Answering:
     def state(self, question: Question, max_age: float) -> str:
         """Return a text that changes whenever the question's answer may: what an ETag is made of.
 
-        ``max_age`` is how old, in seconds, numbers of buckets may be that are not over.
+        ``max_age`` is for how many seconds rows that came may be missing from it.
         """
         now = datetime.now(UTC)
-        digest = hashlib.blake2b(question.key.encode(), digest_size=12)
+        asked = self._with_compared(question, now)
+        return self._state(asked, now, max_age, {}, self._versions(asked))
+
+    def _state(
+        self,
+        asked: Sequence[Question],
+        now: datetime,
+        max_age: float,
+        given: Mapping[str, str],
+        versions: Sequence[str],
+    ) -> str:
+        """Return the text; ``given`` are generations of rows that were given, by key."""
+        digest = hashlib.blake2b(asked[0].key.encode(), digest_size=12)
         if not self._generations.is_current:  # nobody can tell: no answer is known to hold
             digest.update(secrets.token_bytes(12))
-        for asked in (question, self._compared(question, now)[0]):
-            if asked is None:
-                continue
-            for planned in self._plans(asked, now):
+        for question in asked:
+            for planned in self._plans(question, now):
                 for piece in planned.pieces:
-                    digest.update(self._generation(planned.plan, piece, max_age).encode())
-            digest.update(self._worth.version(asked.start, asked.end).encode())
+                    digest.update(
+                        (
+                            given.get(piece.key)
+                            or self._answers.generation_kept(self._wanted(planned, piece, max_age))
+                        ).encode()
+                    )
+        for version in versions:
+            digest.update(version.encode())
         return digest.hexdigest()
+
+    def _with_compared(self, question: Question, now: datetime) -> list[Question]:
+        """Return a question, and that of the earlier period where there is one."""
+        earlier, _ = self._compared(question, now)
+        return [question, earlier] if earlier else [question]
+
+    def _versions(self, asked: Sequence[Question]) -> list[str]:
+        return [self._worth.version(one.start, one.end) for one in asked]
 
     async def answer(
         self, question: Question, whose: Principal, *, max_age: float = 0.0, is_fresh: bool = False
@@ -134,11 +164,11 @@ class Answering:
         Raises ``ProblemError``: 503 where ClickHouse is away and nothing is kept.
         """
         now = datetime.now(UTC)
-        registry = self.registry
-        state = self.state(question, max_age)
         cost = Cost()
         earlier, counterparts = self._compared(question, now)
-        ask = _Ask(registry, now, whose, max_age, is_fresh, cost)
+        asked = self._with_compared(question, now)
+        versions = self._versions(asked)
+        ask = _Ask(now, whose, max_age, is_fresh, cost, {})
         try:
             own, before, changes = await asyncio.gather(
                 self._readings(ask, question),
@@ -154,7 +184,7 @@ class Answering:
             ) from error
         metrics = [
             _metric(made, own[made.metric], before.get(made.metric, {}), counterparts)
-            for made in (planned.plan for planned in self._plans(question, now))
+            for made in (planned.plan for planned in self._plans(question, now).metrics)
         ]
         return Answer(
             question,
@@ -163,7 +193,7 @@ class Answering:
             changes,
             cost,
             self._worth.complete_until,
-            state,
+            self._state(asked, now, max_age, ask.generations, versions),
         )
 
     def _compared(
@@ -173,8 +203,8 @@ class Answering:
         found = comparison(question, min(now, self._worth.complete_until))
         return (found.question, found.counterparts) if found else (None, ())
 
-    def _plans(self, question: Question, now: datetime) -> list[_Planned]:
-        """Return how each metric of a question is computed, in pieces."""
+    def _plans(self, question: Question, now: datetime) -> _Plans:
+        """Return how a question is computed. Raises ``ProblemError`` (422)."""
         registry = self.registry
         if registry.metrics is not self._planned_for:
             if registry.metrics != self._planned_for:  # a metric was defined again
@@ -183,11 +213,7 @@ class Answering:
         key = (question.key, now.replace(minute=0, second=0, microsecond=0))
         found = self._planned.get(key)
         if found is None:
-            pieces = _pieces(question, now)
-            found = [
-                _Planned(made, pieces, _key(made))
-                for made in (plan(question, metric, registry) for metric in question.metrics)
-            ]
+            found = _Plans(_planned(question, registry, now), _presence(question, registry, now))
             self._planned[key] = found
             if len(self._planned) > MOST_PLANS:
                 self._planned.popitem(last=False)
@@ -198,13 +224,16 @@ class Answering:
     async def _readings(self, ask: _Ask, question: Question) -> dict[str, Readings]:
         """Return, by metric and group, what each bucket shows."""
         plans = self._plans(question, ask.now)
-        presence, found = await asyncio.gather(
-            self._presence(ask, question),
-            asyncio.gather(*(self._values(ask, planned) for planned in plans)),
+        present, found = await asyncio.gather(
+            asyncio.gather(*(self._values(ask, planned) for planned in plans.presence)),
+            asyncio.gather(*(self._values(ask, planned) for planned in plans.metrics)),
         )
+        presence = {
+            number for values in present for number, value in values.get((), {}).items() if value
+        }
         return {
             planned.plan.metric: self._judged(planned.plan, values, presence, ask.now)
-            for planned, values in zip(plans, found, strict=True)
+            for planned, values in zip(plans.metrics, found, strict=True)
         }
 
     def _judged(self, made: Plan, values: Values, presence: set[int], now: datetime) -> Readings:
@@ -228,65 +257,40 @@ class Answering:
                     shown.append((value or 0, status, reason))
         return readings
 
-    async def _values(self, ask: _Ask, planned: _Planned) -> Values:
+    async def _values(self, ask: _Ask, planned: Planned) -> Values:
         """Return one metric's values."""
         ask.cost.rollups.update(planned.plan.rollup.split("+"))
         values: Values = {}
-        for rows in await asyncio.gather(
-            *(self._rows(ask, planned, piece) for piece in planned.pieces)
-        ):
+        for piece, rows in zip(planned.pieces, await self._rows(ask, planned), strict=True):
             for number, *group, value in rows:
-                values.setdefault(tuple(group), {})[number] = value
+                values.setdefault(tuple(group), {})[piece.buckets.start + number] = value
         return values
 
-    async def _presence(self, ask: _Ask, question: Question) -> set[int]:
-        """Return the buckets in which anything was received; none, where that is kept no more."""
-        plain = Question(
-            (PRESENCE,),
-            question.start,
-            question.end,
-            question.interval,
-            question.zone,
-            sources=question.sources,
-        )
-        try:
-            (planned,) = self._plans(plain, ask.now)
-        except ProblemError:
-            return set()
-        values = await self._values(ask, planned)
-        return {number for number, value in values.get((), {}).items() if value}
+    async def _rows(self, ask: _Ask, planned: Planned) -> list[list[list[Any]]]:
+        """Return the rows of each piece: the bucket's number in it, groups, value."""
 
-    async def _rows(self, ask: _Ask, planned: _Planned, piece: range) -> list[list[Any]]:
-        """Return the rows of some buckets: the bucket's number, groups, value."""
-        made = planned.plan
-        buckets = made.question.buckets[piece[0] : piece[-1] + 1]
-        generation = self._generation(made, piece, ask.max_age)
-
-        async def compute() -> bytes:
-            statement, parameters = made.statement(buckets)
+        async def compute(numbers: Sequence[int]) -> list[bytes]:
+            statement, parameters = planned.statement(numbers)
             result = await self._warehouse.ask(statement, parameters, whose=ask.whose)
             ask.cost.rows_read += result.rows_read
-            return orjson.dumps(result.rows)
+            return [orjson.dumps(rows) for rows in planned.parted(numbers, result.rows)]
 
-        key = f"{planned.key}:{buckets[0].start:%Y%m%dT%H%M}:{buckets[-1].end:%Y%m%dT%H%M}"
+        wanted = [self._wanted(planned, piece, ask.max_age) for piece in planned.pieces]
         if ask.is_fresh:
-            value = await compute()
+            values = await compute(range(len(wanted)))
             ask.cost.add("computed", datetime.now(UTC))
+            ask.generations.update({one.key: str(one.generation) for one in wanted})
         else:
-            kept = await self._answers.get(key, generation, compute, seconds=KEPT_SECONDS)
-            ask.cost.add(kept.layer, kept.computed_at)
-            value = kept.value
-        return [[row[0] + piece[0], *row[1:]] for row in orjson.loads(value)]
+            kept = await self._answers.get_all(wanted, compute, seconds=KEPT_SECONDS)
+            for one, found in zip(wanted, kept, strict=True):
+                ask.cost.add(found.layer, found.computed_at)
+                ask.generations[one.key] = found.generation
+            values = [found.value for found in kept]
+        return [orjson.loads(value) for value in values]
 
-    def _generation(self, made: Plan, piece: range, max_age: float) -> str:
-        buckets = made.question.buckets
-        start, end = buckets[piece[0]].start, buckets[piece[-1]].end
-        if made.question.group_by:  # which groups there are depends on the range that ranks them
-            ranking = made.question.ranking
-            start, end = min(start, ranking.start), max(end, ranking.end)
-        if max_age and end > self._worth.complete_until:
-            return f"{int(time.time() / max_age)}/{max_age:g}"
-        return self._generations.of(made.tables, start, end)
+    def _wanted(self, planned: Planned, piece: Piece, max_age: float) -> Wanted:
+        generation = self._generations.of(planned.plan.tables, piece.start, piece.end)
+        return Wanted(piece.key, generation, max_age)
 
 
 def _metric(
@@ -326,33 +330,26 @@ def _metric(
     return MetricAnswer(about.name, about.unit, about.kind, about.meaning, series[: question.limit])
 
 
-def _pieces(question: Question, now: datetime) -> list[range]:
-    """Cut a question's buckets: days that are over, the hours since, and the hour that runs.
-
-    Groups that are limited by their totals are asked for the whole range at once.
-    """
-    buckets = question.buckets
-    if question.group_by or len(buckets) == 1:
-        return [range(len(buckets))]
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    cuts = {0, len(buckets)}
-    for bound in (hour.replace(hour=0), hour):
-        cuts.add(sum(bucket.end <= bound for bucket in buckets))
-    ordered = sorted(cuts)
-    return [range(first, last) for first, last in itertools.pairwise(ordered)]
+def _planned(question: Question, registry: Registry, now: datetime) -> list[Planned]:
+    """Return how each metric of a question is computed. Raises ``ProblemError`` (422)."""
+    made = (plan(question, metric, registry) for metric in question.metrics)
+    return [Planned(one, pieces(one, now)) for one in made]
 
 
-def _key(made: Plan) -> str:
-    """Return what a plan's rows depend on, but for the buckets and what the tables hold."""
-    asked = made.question
-    parts = [
-        made.metric, asked.interval, asked.zone, asked.group_by, filters.text(asked.filter),
-        asked.sources, made.rollup, repr(made.candidates),
-        # Of groups, the answer has the largest of a range, and no others.
-        (asked.limit, asked.ranking.start, asked.ranking.end) if asked.group_by else None,
-    ]  # fmt: skip
-    digest = hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()
-    return f"metric:{made.metric}:{digest}"
+def _presence(question: Question, registry: Registry, now: datetime) -> list[Planned]:
+    """Return how to tell in which buckets anything was received; empty: that is kept no more."""
+    plain = Question(
+        (PRESENCE,),
+        question.start,
+        question.end,
+        question.interval,
+        question.zone,
+        sources=question.sources,
+    )
+    try:
+        return _planned(plain, registry, now)
+    except ProblemError:
+        return []
 
 
 async def _nothing() -> dict[str, Readings]:

@@ -17,7 +17,7 @@ from millrace.api.query.ranges import invalid
 
 FORMATS = {"json": rendering.JSON, "csv": rendering.CSV, "arrow": rendering.ARROW}
 LEAST_AGE, MOST_AGE = 0.001, 60.0
-"""How old, in seconds, numbers of buckets that are not over may be at most."""
+"""For how many seconds rows that came may be missing, at least and at most, where that is asked."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Manner:
 
     Args:
         output: One of ``FORMATS``.
-        max_age: How many seconds old numbers of unfinished buckets may be.
+        max_age: For how many seconds rows that came may be missing.
         cursor: What the page before gave as ``next``.
         is_fresh: Whether it is computed whatever is kept.
     """

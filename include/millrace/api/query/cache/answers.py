@@ -12,8 +12,8 @@ import math
 import operator
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -30,7 +30,8 @@ from millrace.settings import Settings
 log = logging.getLogger(__name__)
 
 Layer = Literal["process", "redis", "computed", "stale"]
-Compute = Callable[[], Awaitable[bytes]]
+Compute = Callable[[Sequence[int]], Awaitable[Sequence[bytes]]]
+"""Gives the answers with some numbers, of several that are asked for together."""
 Same = Callable[[bytes, bytes], bool]
 
 NONE_SECONDS = 2.0
@@ -46,24 +47,64 @@ class Kept:
     """An answer, where it was found, and when it was computed (by ClickHouse's clock).
 
     ``stale``: ClickHouse is away, and this is the last that was known; numbers may have changed.
+    ``generation`` is that of the rows that it was computed from.
     """
 
     value: bytes
     layer: Layer
     computed_at: datetime
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An answer that is asked for.
+
+    Args:
+        key: The question, with what else the answer depends on, such as the asker's rights.
+        generation: As ``Generations.of`` gave it before the answer is asked for.
+        max_age: For how many seconds rows that came may be missing. What went or was changed never
+            shows for longer than the cache takes to notice.
+    """
+
+    key: str
+    generation: str
+    max_age: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The short form of its key."""
+        return digest(self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is asked for; ``name`` is the short form of its key."""
+    """What is asked for together; ``names`` are the short forms of the keys."""
 
-    key: str
-    name: str
-    generation: str
+    wanted: tuple[Wanted, ...]
+    names: tuple[str, ...]
     compute: Compute
     seconds: float
     same: Same
     stale_seconds: float
+
+    @property
+    def lease(self) -> str:
+        """What is held while these are computed."""
+        return self.names[0] if len(self.names) == 1 else digest(" ".join(self.names))
+
+    def only(self, numbers: Sequence[int]) -> _Asked:
+        """Return some of it."""
+
+        async def compute(chosen: Sequence[int]) -> Sequence[bytes]:
+            return await self.compute([numbers[number] for number in chosen])
+
+        return replace(
+            self,
+            wanted=tuple(self.wanted[number] for number in numbers),
+            names=tuple(self.names[number] for number in numbers),
+            compute=compute,
+        )
 
 
 class Answers:
@@ -73,7 +114,7 @@ class Answers:
         self._generations = generations
         self._process = ProcessCache()
         self._shared = SharedCache(settings)
-        self._flights: Flights[Kept] = Flights()
+        self._flights: Flights[list[Kept]] = Flights()
         self._shadow = Shadow(generations)
         self._background: set[asyncio.Task[None]] = set()
         self._computing: Counter[str] = Counter()
@@ -92,38 +133,65 @@ class Answers:
 
     async def get(
         self,
-        key: str,
-        generation: str,
-        compute: Compute,
+        wanted: Wanted,
+        compute: Callable[[], Awaitable[bytes]],
         *,
         seconds: float,
         same: Same = operator.eq,
         stale_seconds: float = STALE_SECONDS,
     ) -> Kept:
-        """Return the answer to a question: a kept one if it holds, else what ``compute`` gives.
+        """Return one answer, as ``get_all`` does several."""
+
+        async def compute_all(_numbers: Sequence[int]) -> Sequence[bytes]:
+            return [await compute()]
+
+        (found,) = await self.get_all(
+            [wanted], compute_all, seconds=seconds, same=same, stale_seconds=stale_seconds
+        )
+        return found
+
+    async def get_all(
+        self,
+        wanted: Sequence[Wanted],
+        compute: Compute,
+        *,
+        seconds: float,
+        same: Same = operator.eq,
+        stale_seconds: float = STALE_SECONDS,
+    ) -> list[Kept]:
+        """Return answers: kept ones that hold, and what ``compute`` gives for the others.
 
         Args:
-            key: The question, with what else the answer depends on, such as the asker's rights.
-            generation: As ``Generations.of`` gave it before this was called.
-            compute: Asks ClickHouse. Its answer may be empty, which says that there is none, and is
+            wanted: What is asked for.
+            compute: Asks ClickHouse. An answer may be empty, which says that there is none, and is
                 kept for 2 s at most. One call may serve many who ask, and may come after this has
                 returned, to refresh an answer or to check it.
-            seconds: How long the answer holds at most.
+            seconds: How long an answer holds at most.
             same: Tells whether two answers say the same; members such as times may differ.
             stale_seconds: How long after that it may be given while ClickHouse is away, although it
                 may hold no more; 0: not at all.
 
-        Raises whatever ``compute`` does; ``WarehouseAwayError`` only where no answer is kept.
+        Raises whatever ``compute`` does; ``WarehouseAwayError`` only where an answer is not kept.
         """
-        asked = _Asked(key, digest(key), generation, compute, seconds, same, stale_seconds)
-        found = self._held(self._process.get(asked.name), generation)
-        if found:
-            self._look_after(asked, found)
-            kept = _kept(found, "process")
-        else:
-            kept = await self._flights.join((asked.name, generation), lambda: self._fetch(asked))
-        metrics.ANSWERS.labels(kept.layer).inc()
-        return kept
+        names = tuple(one.name for one in wanted)
+        asked = _Asked(tuple(wanted), names, compute, seconds, same, stale_seconds)
+        found: dict[int, Kept] = {}
+        for number, (one, name) in enumerate(zip(wanted, names, strict=True)):
+            if entry := self._held(self._process.get(name), one):
+                self._look_after(asked, number, entry)
+                found[number] = _kept(entry, "process")
+        if missing := [number for number in range(len(wanted)) if number not in found]:
+            rest = asked if len(missing) == len(wanted) else asked.only(missing)
+            fetched = await self._flights.join(rest.wanted, lambda: self._fetch(rest))
+            found |= zip(missing, fetched, strict=True)
+        for kept in found.values():
+            metrics.ANSWERS.labels(kept.layer).inc()
+        return [found[number] for number in range(len(wanted))]
+
+    def generation_kept(self, wanted: Wanted) -> str:
+        """Return the generation of the answer that the process would give, or compute, now."""
+        entry = self._held(self._process.get(wanted.name), wanted)
+        return entry.generation if entry else str(wanted.generation)
 
     async def forget(self, keys: Iterable[str]) -> None:
         """Have answers recomputed, and no longer kept anywhere.
@@ -137,65 +205,99 @@ class Answers:
                 self._forgotten.add(name)
         await self._shared.drop(names)
 
-    def _held(self, entry: Entry | None, generation: str) -> Entry | None:
+    def _held(self, entry: Entry | None, wanted: Wanted) -> Entry | None:
         """Return an answer if it is known to hold."""
-        is_held = (
-            entry is not None
-            and self._generations.is_current
-            and entry.holds(generation, _since(generation), self._generations.now())
-        )
-        return entry if is_held else None
+        if entry is None or not self._generations.is_current:
+            return None
+        now = self._generations.now()
+        return entry if entry.holds(wanted.generation, _since(wanted, now), now) else None
 
-    async def _fetch(self, asked: _Asked) -> Kept:
-        """Return the answer from Redis, or compute it unless another process does."""
-        if found := self._held(await self._shared.get(asked.name), asked.generation):
-            self._process.put(asked.name, found, self._generations.now())
-            self._look_after(asked, found)
-            return _kept(found, "redis")
+    async def _fetch(self, asked: _Asked) -> list[Kept]:
+        """Return answers from Redis, or compute them unless another process does."""
+        found = self._taken(asked, await self._shared.get(asked.names))
         looks = 0
         while True:
-            token, entry = await self._shared.claim(asked.name)
-            if found := self._held(entry, asked.generation):
-                await self._shared.release(asked.name, token or "")
-                self._process.put(asked.name, found, self._generations.now())
-                return _kept(found, "redis")
+            missing = [number for number in range(len(asked.names)) if number not in found]
+            if not missing:
+                return [found[number] for number in range(len(asked.names))]
+            rest = asked.only(missing)
+            token, entries = await self._shared.claim(asked.lease, rest.names)
+            taken = self._taken(rest, entries)
+            found |= {missing[number]: kept for number, kept in taken.items()}
             if token is not None:
                 break
             await asyncio.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
             looks += 1
-        try:
-            return _kept(await self._compute(asked, token), "computed")
-        except WarehouseAwayError:
-            last = self._process.get(asked.name) or entry
-            oldest = self._generations.now() - asked.stale_seconds
-            if last is None or not asked.stale_seconds or last.expires < oldest:
-                raise
-            return _kept(last, "stale")
+        if len(taken) == len(missing):
+            await self._shared.release(asked.lease, token)
+        else:
+            absent = [number for number in range(len(missing)) if number not in taken]
+            computed = await self._computed(
+                rest.only(absent), asked.lease, token, [entries[number] for number in absent]
+            )
+            found |= zip((missing[number] for number in absent), computed, strict=True)
+        return [found[number] for number in range(len(asked.names))]
 
-    async def _compute(self, asked: _Asked, token: str) -> Entry:
-        """Compute an answer under a lease, and keep it."""
-        as_of, began = self._generations.now(), time.monotonic()
-        renewal = asyncio.create_task(self._renew(asked.name, token)) if token else None
-        self._computing[asked.name] += 1
+    def _taken(self, asked: _Asked, entries: Sequence[Entry | None]) -> dict[int, Kept]:
+        """Return which answers from Redis hold, and have the process keep them."""
+        taken = {}
+        for number, entry in enumerate(entries):
+            if entry := self._held(entry, asked.wanted[number]):
+                self._process.put(asked.names[number], entry, self._generations.now())
+                self._look_after(asked, number, entry)
+                taken[number] = _kept(entry, "redis")
+        return taken
+
+    async def _computed(
+        self, asked: _Asked, lease: str, token: str, shared: Sequence[Entry | None]
+    ) -> list[Kept]:
+        """Return answers computed, or while ClickHouse is away the last ones that are kept."""
         try:
-            value = await asked.compute()
+            return [_kept(entry, "computed") for entry in await self._compute(asked, lease, token)]
+        except WarehouseAwayError:
+            oldest = self._generations.now() - asked.stale_seconds
+            last = [
+                self._process.get(name) or entry
+                for name, entry in zip(asked.names, shared, strict=True)
+            ]
+            kept = [
+                _kept(entry, "stale")
+                for entry in last
+                if entry is not None and asked.stale_seconds and entry.expires >= oldest
+            ]
+            if len(kept) < len(last):
+                raise
+            return kept
+
+    async def _compute(self, asked: _Asked, lease: str, token: str) -> list[Entry]:
+        """Compute answers under a lease, and keep them."""
+        as_of, began = self._generations.now(), time.monotonic()
+        renewal = asyncio.create_task(self._renew(lease, token)) if token else None
+        self._computing.update(asked.names)
+        try:
+            values = await asked.compute(range(len(asked.names)))
         except BaseException:
-            await asyncio.shield(self._shared.release(asked.name, token))
+            await asyncio.shield(self._shared.release(lease, token))
             raise
         finally:
-            is_forgotten = self._is_forgotten(asked.name)
+            forgotten = {name for name in asked.names if self._is_forgotten(name)}
             if renewal:
                 renewal.cancel()
         cost = time.monotonic() - began
-        lives = asked.seconds if value else min(asked.seconds, NONE_SECONDS)
-        entry = Entry(value, str(asked.generation), as_of, as_of + lives, cost)
-        if as_of and not is_forgotten:
-            now = self._generations.now()
-            self._process.put(asked.name, entry, now)
-            await self._shared.put(asked.name, entry, token, now, lives + asked.stale_seconds)
-        else:
-            await self._shared.release(asked.name, token)
-        return entry
+        entries = []
+        for wanted, value in zip(asked.wanted, values, strict=True):
+            lives = asked.seconds if value else min(asked.seconds, NONE_SECONDS)
+            entries.append(Entry(value, str(wanted.generation), as_of, as_of + lives, cost))
+        now = self._generations.now()
+        keep = {
+            name: entry
+            for name, entry in zip(asked.names, entries, strict=True)
+            if as_of and name not in forgotten
+        }
+        for name, entry in keep.items():
+            self._process.put(name, entry, now)
+        await self._shared.put(keep, lease, token, now, asked.stale_seconds)
+        return entries
 
     def _is_forgotten(self, name: str) -> bool:
         """Note that a computation is over; tell whether its answer was forgotten meanwhile."""
@@ -206,17 +308,22 @@ class Answers:
             self._forgotten.discard(name)
         return is_forgotten
 
-    async def _renew(self, name: str, token: str) -> None:
+    async def _renew(self, lease: str, token: str) -> None:
         while True:
             await asyncio.sleep(LEASE_MILLISECONDS / 3000)
-            await self._shared.renew(name, token)
+            await self._shared.renew(lease, token)
 
-    def _look_after(self, asked: _Asked, entry: Entry) -> None:
+    def _look_after(self, asked: _Asked, number: int, entry: Entry) -> None:
         """Have an answer that was kept refreshed before it expires, or checked, now and then."""
+        wanted = asked.wanted[number]
         if entry.is_due(self._generations.now()):
-            self._later(self._refresh(asked))
-        elif isinstance(asked.generation, Generation) and self._shadow.is_chosen(asked.generation):
-            self._later(self._check(asked, asked.generation, entry.value))
+            self._later(self._refresh(asked.only([number])))
+        elif (
+            isinstance(wanted.generation, Generation)
+            and _is_exact(entry, wanted.generation)
+            and self._shadow.is_chosen(wanted.generation)
+        ):
+            self._later(self._check(asked.only([number]), wanted.generation, entry.value))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -225,28 +332,47 @@ class Answers:
 
     async def _refresh(self, asked: _Asked) -> None:
         """Compute an answer before it expires, unless another process does or did."""
-        token, entry = await self._shared.claim(asked.name)
-        held = self._process.get(asked.name)
+        (name,) = asked.names
+        token, (entry,) = await self._shared.claim(asked.lease, asked.names)
+        held = self._process.get(name)
         if token is None:
             return
         if entry and held and entry.as_of > held.as_of:
-            await self._shared.release(asked.name, token)
-            self._process.put(asked.name, entry, self._generations.now())
+            await self._shared.release(asked.lease, token)
+            self._process.put(name, entry, self._generations.now())
             return
         try:
-            await self._compute(asked, token)
+            await self._compute(asked, asked.lease, token)
         except (WarehouseAwayError, StatementError, ProblemError) as error:
             log.info("An answer could not be refreshed: %s", error)
 
     async def _check(self, asked: _Asked, generation: Generation, value: bytes) -> None:
-        if await self._shadow.differs(asked.key, value, generation, asked.compute, asked.same):
-            await self.forget([asked.key])
+        async def compute() -> bytes:
+            return (await asked.compute([0]))[0]
+
+        (wanted,) = asked.wanted
+        if await self._shadow.differs(wanted.key, value, generation, compute, asked.same):
+            await self.forget([wanted.key])
 
 
 def _kept(entry: Entry, layer: Layer) -> Kept:
-    return Kept(entry.value, layer, datetime.fromtimestamp(entry.as_of, UTC))
+    computed_at = datetime.fromtimestamp(entry.as_of, UTC)
+    return Kept(entry.value, layer, computed_at, entry.generation)
 
 
-def _since(generation: str) -> float:
-    """Return since when rows are as they are; of a text that does not say, never."""
-    return generation.since if isinstance(generation, Generation) else math.inf
+def _is_exact(entry: Entry, generation: Generation) -> bool:
+    """Tell whether an answer is of the rows that there are now, none of which it lacks."""
+    return entry.generation == generation or entry.as_of >= generation.since
+
+
+def _since(wanted: Wanted, now: float) -> float:
+    """Return of when an answer must be at least, if not of the same generation.
+
+    Of a text that does not say since when rows are as they are, none is young enough.
+    """
+    generation = wanted.generation
+    if not isinstance(generation, Generation):
+        return math.inf
+    if not wanted.max_age:
+        return generation.since
+    return min(generation.since, max(generation.grown_since, now - wanted.max_age))

@@ -8,14 +8,27 @@ part stands for blocks that were all there before. What can't be told is taken f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import NamedTuple
 
 SLOT_SECONDS = 300
 """Within a partition, times are told apart by slots of this length."""
 MOST_SLOTS = 288
 """A change of more slots than a day has is one of the whole partition."""
+
+
+class State(NamedTuple):
+    """What rows there are: a text that tells them from others, and moments by the server's clock.
+
+    ``since``: from when on they are these. ``grown_since``: from when on rows only came, and none
+    went or became another. Both are in seconds since 1970.
+    """
+
+    text: str
+    since: float
+    grown_since: float
 
 
 @dataclass(frozen=True)
@@ -62,22 +75,27 @@ class Part:
 class Partition:
     """What is known of a partition since it is watched.
 
-    ``since`` is the moment (the server's clock, seconds) from which on rows are as they are now;
-    ``slots`` has the values and moments of times that changed apart from the rest.
+    ``slots`` has the states of times that changed apart from the rest.
     """
 
     parts: dict[int, Part]
-    value: str
-    since: float
-    slots: dict[int, tuple[str, float]] = field(default_factory=dict)
+    state: State
+    slots: dict[int, State] = field(default_factory=dict)
     first: int = 0
     last: int = 0
 
     @classmethod
-    def seen(cls, parts: Iterable[Part], since: float) -> Partition:
-        """Return a partition as it is first seen: its value says which parts it consists of."""
+    def seen(
+        cls, parts: Iterable[Part], since: float, grown_since: float | None = None
+    ) -> Partition:
+        """Return a partition as it is first seen: its text says which parts it consists of.
+
+        ``grown_since`` is when it was known that there was none of it.
+        """
         found = {part.digest: part for part in parts}
-        partition = cls(found, _chained("", found.values()), since)
+        if grown_since is None or any(part.mutation for part in found.values()):
+            grown_since = since
+        partition = cls(found, State(_chained("", found.values()), since, grown_since))
         partition._stretch(found.values())
         return partition
 
@@ -113,23 +131,21 @@ class Partition:
                 changed.append(part)
                 touched.append(part)
         self._stretch(added)
+        came = {part.digest for part in touched if not part.mutation}
         for part in sorted([*touched, *gone], key=lambda part: (part.first_block, part.name)):
-            self._touch(part, now)
+            self._touch(part, now, is_growth=part.digest in came)
         return changed + gone
 
-    def within(self, start: float, end: float) -> tuple[list[str], float] | None:
-        """Return the values of a span of time and since when its rows are so; ``None``: none."""
+    def within(self, start: float, end: float) -> State | None:
+        """Return the state of a span of time; ``None``: it has no rows."""
         if self.last and not (self.first < end and start <= self.last):
             return None
-        values, since = [self.value], self.since
+        states = {"": self.state}
         if self.slots:
             first, last = int(start // SLOT_SECONDS), int(-(-end // SLOT_SECONDS))
-            for slot in sorted(self.slots):
-                if first <= slot < last:
-                    value, moment = self.slots[slot]
-                    values.append(f"{slot}:{value}")
-                    since = max(since, moment)
-        return values, since
+            within = (slot for slot in sorted(self.slots) if first <= slot < last)
+            states |= {f"{slot}:": self.slots[slot] for slot in within}
+        return joined(states, ",")
 
     def _stretch(self, parts: Iterable[Part]) -> None:
         for part in parts:
@@ -137,14 +153,19 @@ class Partition:
                 self.first = min(self.first or part.first, part.first)
                 self.last = max(self.last, part.last)
 
-    def _touch(self, part: Part, now: float) -> None:
+    def _touch(self, part: Part, now: float, *, is_growth: bool) -> None:
+        """Take note of a part that came or went: of that rows came only, or of more."""
+
+        def after(state: State) -> State:
+            grown_since = state.grown_since if is_growth else now
+            return State(_chained(state.text, [part]), now, grown_since)
+
         slots = range(part.first // SLOT_SECONDS, part.last // SLOT_SECONDS + 1)
         if not part.first or len(slots) > MOST_SLOTS:
-            self.value, self.since = _chained(self.value, [part]), now
+            self.state = after(self.state)
             return
         for slot in slots:
-            before, _ = self.slots.get(slot, ("", 0.0))
-            self.slots[slot] = _chained(before, [part]), now
+            self.slots[slot] = after(self.slots.get(slot, State("", 0.0, 0.0)))
 
 
 @dataclass
@@ -171,21 +192,27 @@ class Table:
         """Take note of a partition's parts; return those by which rows may have changed."""
         partition = self.partitions.get(partition_id)
         if partition is None:
-            self.partitions[partition_id] = seen = Partition.seen(parts, now)
+            seen = self.partitions[partition_id] = Partition.seen(parts, now, self.since)
             return list(seen.parts.values())
         is_ordered = not self.engine.startswith(("Replicated", "Shared"))
         return partition.observe(parts, merged, now, is_ordered=is_ordered)
 
-    def within(self, start: float, end: float) -> tuple[str, float]:
-        """Return what tells the rows of a span of time, and since when they are so."""
-        told, since = [self.identity], self.since
+    def within(self, start: float, end: float) -> State:
+        """Return the state of its rows of a span of time."""
+        states = {"": State(self.identity, self.since, self.since)}
         for name in sorted(self.partitions):
-            found = self.partitions[name].within(start, end)
-            if found:
-                values, moment = found
-                told.append(f"{name}={','.join(values)}")
-                since = max(since, moment)
-        return ";".join(told), since
+            if state := self.partitions[name].within(start, end):
+                states[f"{name}="] = state
+        return joined(states, ";")
+
+
+def joined(states: Mapping[str, State], separator: str) -> State:
+    """Return the state of all together, each of whose texts has a name before it."""
+    return State(
+        separator.join(f"{name}{state.text}" for name, state in states.items()),
+        max((state.since for state in states.values()), default=0.0),
+        max((state.grown_since for state in states.values()), default=0.0),
+    )
 
 
 def _outermost(parts: Sequence[Part]) -> list[Part]:

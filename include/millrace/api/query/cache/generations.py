@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from millrace.api.query.cache.content import Part, Table
+from millrace.api.query.cache.content import Part, State, Table, joined
 from millrace.api.query.polling import Polled
 from millrace.api.query.warehouse import Warehouse
 from millrace.settings import Settings
@@ -59,22 +59,32 @@ class Generation(str):
         text: The text.
         since: By ClickHouse's clock, in seconds since 1970: what was computed from a state not
             older than this is as good as what is computed now.
+        grown_since: By the same clock: what was computed from a state not older than this lacks
+            rows that came at most, and has none that went or became another.
         of: The tables and the span of time that it is of.
         is_exact: Whether the text would change with every change of rows; else it does so each
             minute, because nobody can tell.
     """
 
-    __slots__ = ("is_exact", "of", "since")
+    __slots__ = ("grown_since", "is_exact", "of", "since")
     since: float
+    grown_since: float
     of: Span | None
     is_exact: bool
 
     def __new__(
-        cls, text: str, since: float, of: Span | None = None, *, is_exact: bool = False
+        cls,
+        text: str,
+        since: float,
+        of: Span | None = None,
+        *,
+        grown_since: float | None = None,
+        is_exact: bool = False,
     ) -> Generation:
-        """Return a generation."""
+        """Return a generation; without ``grown_since``, any change is one of more than growth."""
         made = super().__new__(cls, text)
         made.since, made.of, made.is_exact = since, of, is_exact
+        made.grown_since = since if grown_since is None else grown_since
         return made
 
 
@@ -165,20 +175,26 @@ class Generations:
 
     def _made(self, span: Span) -> Generation:
         tables, start, end = span
-        told, since, is_exact = [], 0.0, True
+        states, is_exact = {}, True
         for name in sorted(self.base_tables(tables)):
             table = self._tables.get(name)
             if table is None:
-                value, moment = "is not there", self._named
+                states[f"{name} "] = State("is not there", self._named, self._named)
             elif name in self._restless or not table.is_watched:
                 minute = self._clock // UNWATCHED_SECONDS
-                value, moment = f"at minute {minute}", minute * UNWATCHED_SECONDS
+                moment = minute * UNWATCHED_SECONDS
+                states[f"{name} "] = State(f"at minute {minute}", moment, moment)
                 is_exact = False
             else:
-                value, moment = table.within(start, end)
-            told.append(f"{name} {value}")
-            since = max(since, moment)
-        return Generation(_digest("\n".join(told)), since, span, is_exact=is_exact)
+                states[f"{name} "] = table.within(start, end)
+        whole = joined(states, "\n")
+        return Generation(
+            _digest(whole.text),
+            whole.since,
+            span,
+            grown_since=whole.grown_since,
+            is_exact=is_exact,
+        )
 
     async def _poll(self) -> None:
         asked = time.monotonic()

@@ -1,8 +1,8 @@
 """Answers in Redis, which all processes share, and the leases by which one computes for all.
 
-Keys are ``millrace:answer:{<digest of the question's key>}`` and ``millrace:lease:{<the same>}``;
-the braces put both on one node of a cluster. Redis may be slow, full or gone: whoever asks goes on
-without it, and after a few failures leaves it alone for a while.
+Keys are ``millrace:answer:<digest of the question's key>``, and ``millrace:lease:<the same>``; who
+computes several answers by one statement holds one lease for all of them. Redis may be slow, full
+or gone: whoever asks goes on without it, and after a few failures leaves it alone for a while.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import secrets
 import struct
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,17 +33,13 @@ FAILURES = 3
 AWAY_SECONDS = 1.0
 """After so many failures in a row Redis is left alone so long."""
 
-# Keep an answer unless a later one is there, and give the lease back. KEYS: answer, lease.
-# ARGV: answer, its moment, the latest moment that an answer can be of (ms), ms to live, token.
+# Keep an answer unless a later one is there. KEYS: answer.
+# ARGV: answer, its moment, the latest moment that an answer can be of (ms), ms to live.
 _PUT = """
 local held = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15))
-local kept = 0
-if not (held and held > tonumber(ARGV[2]) and held <= tonumber(ARGV[3])) then
-  local done = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
-  kept = (type(done) == 'table' and done.ok) and 1 or 0
-end
-if redis.call('GET', KEYS[2]) == ARGV[5] then redis.call('DEL', KEYS[2]) end
-return kept
+if held and held > tonumber(ARGV[2]) and held <= tonumber(ARGV[3]) then return 0 end
+local done = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+return (type(done) == 'table' and done.ok) and 1 or 0
 """
 # Give a lease back, or hold it for longer: KEYS: lease. ARGV: token, ms (0: give it back).
 _HOLD = """
@@ -72,12 +68,14 @@ class SharedCache:
         with suppress(RedisError, OSError):
             await self._redis.aclose()
 
-    async def get(self, digest: str) -> Entry | None:
-        """Return what is kept of a question, whether it holds or not."""
-        return _entry(await self._tried(lambda: self._redis.get(_answer(digest))))
+    async def get(self, digests: Sequence[str]) -> list[Entry | None]:
+        """Return what is kept of questions, whether it holds or not."""
+        return _entries(digests, await self._tried(lambda: self._redis.mget(_answers(digests))))
 
-    async def claim(self, digest: str) -> tuple[str | None, Entry | None]:
-        """Try to be the one who computes; return a token if so, and the answer if there is one.
+    async def claim(
+        self, lease: str, digests: Sequence[str]
+    ) -> tuple[str | None, list[Entry | None]]:
+        """Try to be the one who computes; return a token if so, and the answers that there are.
 
         Without Redis nobody else is known of: the token is empty.
         """
@@ -85,25 +83,25 @@ class SharedCache:
 
         async def ask() -> list[Any]:
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.set(_lease(digest), token, nx=True, px=LEASE_MILLISECONDS)
-            pipeline.get(_answer(digest))
+            pipeline.set(_lease(lease), token, nx=True, px=LEASE_MILLISECONDS)
+            pipeline.mget(_answers(digests))
             return await pipeline.execute()
 
         found = await self._tried(ask)
         if found is None:
-            return "", None
-        return (token if found[0] else None), _entry(found[1])
+            return "", _entries(digests, None)
+        return (token if found[0] else None), _entries(digests, found[1])
 
-    async def renew(self, digest: str, token: str) -> None:
+    async def renew(self, lease: str, token: str) -> None:
         """Go on computing: hold the lease for longer."""
         await self._tried(
-            lambda: self._hold(keys=[_lease(digest)], args=[token, LEASE_MILLISECONDS])
+            lambda: self._hold(keys=[_lease(lease)], args=[token, LEASE_MILLISECONDS])
         )
 
-    async def release(self, digest: str, token: str) -> None:
+    async def release(self, lease: str, token: str) -> None:
         """Let others compute."""
         if token:
-            await self._tried(lambda: self._hold(keys=[_lease(digest)], args=[token, 0]))
+            await self._tried(lambda: self._hold(keys=[_lease(lease)], args=[token, 0]))
 
     async def drop(self, digests: Sequence[str]) -> None:
         """Forget answers."""
@@ -114,22 +112,27 @@ class SharedCache:
             await self._tried(pipeline.execute)
 
     async def put(
-        self, digest: str, entry: Entry, token: str, now: float, lives_seconds: float
+        self, entries: Mapping[str, Entry], lease: str, token: str, now: float, kept_seconds: float
     ) -> None:
-        """Keep an answer unless a later one is there, and give the lease back."""
-        content = entry.packed()
-        if len(content) > MOST_BYTES:
-            await self.release(digest, token)
-            return
-        moment = int(entry.as_of * 1000)
+        """Keep answers, unless later ones are there, and give their lease back.
+
+        They are kept for ``kept_seconds`` after they have expired.
+        """
         latest = int((now + CLOCK_SECONDS) * 1000)
-        lives = max(1, int(lives_seconds * 1000))
-        await self._tried(
-            lambda: self._put(
-                keys=[_answer(digest), _lease(digest)],
-                args=[content, moment, latest, lives, token],
-            )
-        )
+
+        async def tell() -> list[Any]:
+            pipeline = self._redis.pipeline(transaction=False)
+            for digest, entry in entries.items():
+                content = entry.packed()
+                lives = max(1, int((entry.expires - entry.as_of + kept_seconds) * 1000))
+                if len(content) <= MOST_BYTES:
+                    values: list[bytes | int] = [content, int(entry.as_of * 1000), latest, lives]
+                    await self._put(keys=[_answer(digest)], args=values, client=pipeline)
+            if token:
+                await self._hold(keys=[_lease(lease)], args=[token, 0], client=pipeline)
+            return await pipeline.execute()
+
+        await self._tried(tell)
 
     async def _tried(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """Return what Redis says, or ``None`` where it does not."""
@@ -149,11 +152,19 @@ class SharedCache:
 
 
 def _answer(digest: str) -> str:
-    return f"millrace:answer:{{{digest}}}"
+    return f"millrace:answer:{digest}"
+
+
+def _answers(digests: Sequence[str]) -> list[str]:
+    return [_answer(digest) for digest in digests]
 
 
 def _lease(digest: str) -> str:
-    return f"millrace:lease:{{{digest}}}"
+    return f"millrace:lease:{digest}"
+
+
+def _entries(digests: Sequence[str], contents: list[bytes | None] | None) -> list[Entry | None]:
+    return [_entry(content) for content in contents or [None] * len(digests)]
 
 
 def _entry(content: bytes | None) -> Entry | None:

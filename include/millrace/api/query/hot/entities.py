@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 
 from millrace.access.roles import Principal
-from millrace.api.query.cache.answers import Answers, Kept
+from millrace.api.query.cache.answers import Answers, Kept, Wanted
 from millrace.api.query.cache.generations import Generations
 from millrace.api.query.hot.touches import Touches
 from millrace.api.query.warehouse import Warehouse
@@ -70,7 +70,7 @@ class Entities:
 
         generation = self._touches.of_person(user_id, key)
         return await self._answers.get(
-            key, generation, compute, seconds=ACTIVITY_SECONDS, stale_seconds=0
+            Wanted(key, generation), compute, seconds=ACTIVITY_SECONDS, stale_seconds=0
         )
 
     async def session(self, session_id: str, whose: Principal) -> Kept:
@@ -88,7 +88,7 @@ class Entities:
 
         generation = self._touches.of_session(session_id, key)
         return await self._answers.get(
-            key, generation, compute, seconds=SESSION_SECONDS, stale_seconds=0
+            Wanted(key, generation), compute, seconds=SESSION_SECONDS, stale_seconds=0
         )
 
     async def event(self, event_id: UUID, day: date | None, whose: Principal) -> Kept:
@@ -102,7 +102,7 @@ class Entities:
         key = f"cache:event:{event_id} {day or ''} {whose.row_policy}"
         generation = self._touches.of_events(key)
         return await self._answers.get(
-            key, generation, compute, seconds=EVENT_SECONDS, stale_seconds=0
+            Wanted(key, generation), compute, seconds=EVENT_SECONDS, stale_seconds=0
         )
 
     async def _asked(

@@ -58,7 +58,7 @@ async def metrics(  # noqa: PLR0913, PLR0917  the parameters, as OpenAPI shows t
     complete_only: Annotated[bool, Query(description="Leave unfinished buckets out.")] = False,
     cursor: Annotated[str, Query(description="next of the page before.")] = "",
     max_age: Annotated[
-        float, Query(description="How many seconds old unfinished buckets may be.", ge=0, le=60)
+        float, Query(description="For how many seconds new rows may be missing.", ge=0, le=60)
     ] = 0,
     format_: Annotated[
         str, Query(alias="format", description="json, csv or arrow; or send Accept.")
