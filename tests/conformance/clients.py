@@ -43,6 +43,7 @@ class Client:
         does: By fault.
         is_ordered: Its requests go one after another, so that the first has the first event.
         has_ids: Its events have ids of their own, so that one that is sent twice is known.
+        is_timed: It sends each event again at a time of its own, so in one request or in several.
     """
 
     where: str
@@ -51,6 +52,7 @@ class Client:
     does: Mapping[str, str] = field(default_factory=dict)
     is_ordered: bool = True
     has_ids: bool = True
+    is_timed: bool = False
 
     def __str__(self) -> str:
         return f"{self.where} {self.name}"
@@ -65,10 +67,12 @@ class Client:
         """How many events its first request has."""
         return EVENTS if self.requests == 1 else 1
 
-    def requests_in(self, case: str) -> int:
-        """Return how many requests it makes in a case."""
+    def requests_in(self, case: str) -> range:
+        """Return how many requests it may make in a case."""
         does = self.does.get(case)
-        return self.requests + {AGAIN: 1, PIECES: EVENTS}.get(does or "", 0)
+        least = self.requests + {AGAIN: 1, PIECES: EVENTS}.get(does or "", 0)
+        most = self.requests + EVENTS if self.is_timed and does == AGAIN else least
+        return range(least, most + 1)
 
     def arrive(self, case: str) -> list[int]:
         """Return which events arrive in a case, and aren't rejected."""
@@ -99,7 +103,7 @@ CLIENTS = (
     Client("python", "rudder", 1, REPEATS),
     Client("python", "posthog_v0", 1, REPEATS),
     Client("python", "posthog_v1", 1, REPEATS),
-    Client("python", "amplitude", 1, AMPLITUDE),
+    Client("python", "amplitude", 1, AMPLITUDE, is_timed=True),
     Client("python", "mixpanel", 1, NEVER),  # again over https alone
     Client("python", "snowplow", 1, REPEATS),
     Client("python", "cloudevents", 3),  # makes messages; sending them is the application's

@@ -88,7 +88,7 @@ def in_browser(client: Client, told: Mapping[str, Any], fronts: Fronts) -> None:
             page.run(f"void send(...{given})")
         for case, front in fronts.items():
             waiting.until(
-                lambda front=front, case=case: len(front.requests) >= client.requests_in(case),
+                lambda front=front, case=case: len(front.requests) >= client.requests_in(case)[0],
                 f"the requests of {client} in the case {case}",
                 seconds=60,
                 hint=lambda front=front: f"{front.requests} came",
@@ -118,7 +118,7 @@ def test_a_client_in_a_case(
     front = met[client].result()[case]
     sent = events_of(client, case)
     statuses = [status for _path, status in front.requests]
-    assert len(statuses) == client.requests_in(case), statuses
+    assert len(statuses) in client.requests_in(case), statuses
     if case == clients.WRONG_KEY:
         assert set(statuses) == {401}
     elif client.does.get(case, clients.AGAIN) != clients.DROP:
