@@ -176,4 +176,4 @@ def test_a_uuid_is_what_the_gate_reads_as_one(engine: ChdbEngine, texts: list[st
     texts += ["5f0c9f5e-3c1b4d6e9a520d9c1c2f7a10", "", str(uuid.uuid4()) + " "]
     listed = ", ".join(f"'{text}'" for text in texts)
     rows = engine.rows(f"SELECT isNotNull(toUUIDOrNull(arrayJoin([{listed}]))) AS is_uuid")
-    assert [bool(row["is_uuid"]) for row in rows] == [is_uuid(text) for text in texts]
+    assert [bool(row["is_uuid"]) for row in rows] == [is_uuid(text) is not None for text in texts]
