@@ -47,9 +47,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 # How fast an example runs is the machine's affair; in CI the same examples are tried every time, so
-# that a failure is the change's and can be repeated.
+# that a failure is the change's and can be repeated. `./millrace test --unit` tries fewer.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

@@ -76,36 +76,36 @@ def admitted(limits: Limits, key: Key, count: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("shares", "batch"),
+    ("shares", "rate", "batch"),
     [
-        ([1.0], 1),
-        ([0.5, 0.5], 1),
-        ([1.0, 0.0], 1),
-        ([0.9, 0.1], 1),
-        ([0.25, 0.25, 0.25, 0.25], 1),
-        ([0.7, 0.1, 0.1, 0.1], 10),
-        ([0.5, 0.5], 100),
+        ([1.0], 100, 1),
+        ([0.5, 0.5], 100, 1),
+        ([1.0, 0.0], 100, 1),
+        ([0.9, 0.1], 100, 1),
+        ([0.25, 0.25, 0.25, 0.25], 100, 1),
+        ([0.7, 0.1, 0.1, 0.1], 1_000, 10),
+        ([0.5, 0.5], 1_000, 100),
     ],
 )
-def test_a_rate_is_kept_over_a_minute(shares: list[float], batch: int) -> None:
+def test_a_rate_is_kept_over_a_minute(shares: list[float], rate: int, batch: int) -> None:
     world = World(len(shares))
-    limited = key(rate=1_000)
-    world.run(10, limited, shares, 5_000, batch)
-    taken = world.run(60, limited, shares, 5_000, batch)
-    assert taken == pytest.approx(60_000, rel=0.05)
+    limited = key(rate=rate)
+    world.run(10, limited, shares, 5 * rate, batch)
+    taken = world.run(60, limited, shares, 5 * rate, batch)
+    assert taken == pytest.approx(60 * rate, rel=0.05)
 
 
 def test_a_rate_holds_from_the_first_minute_on() -> None:
     world = World(2)
-    assert world.run(60, key(rate=1_000), [0.5, 0.5], 5_000) == pytest.approx(60_000, rel=0.05)
+    assert world.run(60, key(rate=100), [0.5, 0.5], 500) == pytest.approx(6_000, rel=0.05)
 
 
 def test_traffic_that_moves_to_another_worker_finds_the_whole_rate_there() -> None:
     world = World(2)
-    limited = key(rate=1_000)
-    world.run(20, limited, [1, 0], 5_000)
-    world.run(3, limited, [0, 1], 5_000)
-    assert world.run(60, limited, [0, 1], 5_000) == pytest.approx(60_000, rel=0.05)
+    limited = key(rate=100)
+    world.run(20, limited, [1, 0], 500)
+    world.run(3, limited, [0, 1], 500)
+    assert world.run(60, limited, [0, 1], 500) == pytest.approx(6_000, rel=0.05)
 
 
 def test_what_is_below_the_rate_is_taken_whole() -> None:
@@ -118,15 +118,15 @@ def test_what_is_below_the_rate_is_taken_whole() -> None:
 
 def test_nobody_is_refused_more_while_postgresql_is_away() -> None:
     world = World(2)
-    limited = key(rate=1_000)
-    world.run(10, limited, [1, 0], 900)
+    limited = key(rate=200)
+    world.run(10, limited, [1, 0], 180)
     world.is_down = True
-    assert world.run(60, limited, [1, 0], 900) == pytest.approx(54_000, rel=0.01)
-    assert world.run(60, limited, [0.5, 0.5], 5_000) <= 2 * 62_000
+    assert world.run(60, limited, [1, 0], 180) == pytest.approx(10_800, rel=0.01)
+    assert world.run(60, limited, [0.5, 0.5], 1_000) <= 2 * 12_400
     world.is_down = False
-    taken = world.run(60, limited, [0.5, 0.5], 5_000)
-    assert 55_000 < taken < 61_000  # all of it was said, and some paid off
-    assert sum(world.totals.values()) >= 54_000 + taken
+    taken = world.run(60, limited, [0.5, 0.5], 1_000)
+    assert 11_000 < taken < 12_200  # all of it was said, and some paid off
+    assert sum(world.totals.values()) >= 10_800 + taken
 
 
 def test_a_batch_above_the_burst_is_taken_and_paid_off() -> None:

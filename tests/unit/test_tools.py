@@ -39,8 +39,9 @@ def test_one_that_there_is_not() -> None:
     assert "rollups" in done.stderr
 
 
+@pytest.mark.slow
 def test_arguments_are_handed_on() -> None:
-    done = run("exports", "--help")
+    done = run("sending", "--help")
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
 

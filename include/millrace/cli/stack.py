@@ -164,7 +164,11 @@ def run_tests(
 
     arguments = context.args
     if unit:
-        arguments = ["tests/unit", "--quiet", "-m", "not slow", *arguments]
+        are_named = any(one.startswith("tests/") for one in arguments)
+        places = [] if are_named else ["tests/unit"]
+        quick = ["--quiet", "-m", "not slow", "--hypothesis-profile", "quick"]
+        together = [] if arguments else ["-n", "2"]  # arguments may want one process, as --pdb does
+        arguments = [*places, *quick, *together, *arguments]
     else:
         from millrace.stack.kafka import ensure_jars
 

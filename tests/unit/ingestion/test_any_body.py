@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from millrace.api.http import ProblemError, Request
 from millrace.api.ingestion import credentials, families
 from millrace.api.ingestion.batches import Batch, Outcome, Rejection
+from tests.helpers.examples import examples
 
 from .senders import ACCOUNT, RECEIVED_AT, request
 
@@ -73,7 +74,7 @@ def taken(asked: Request) -> Batch | None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(document=BODY)
 def test_any_json_is_taken_event_by_event_or_refused(method: str, path: str, document: Any) -> None:
     path = path.replace("{key}", "k").replace("*", "track")
@@ -87,7 +88,7 @@ def test_any_json_is_taken_event_by_event_or_refused(method: str, path: str, doc
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=list(HealthCheck))
 @given(body=st.binary(max_size=60), query=st.binary(max_size=60))
 def test_any_bytes_are_taken_or_refused(method: str, path: str, body: bytes, query: bytes) -> None:
     path = path.replace("{key}", "k").replace("*", "track")
