@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 from psycopg.types.json import Jsonb
 from tests.integration.exports_bed import (
     HOUR,
@@ -64,6 +66,108 @@ def test_what_changed_is_noticed_however_long_ago_it_was(exporter: Exporter) -> 
         "UPDATE export_runs SET started_at = started_at - interval '100 days' WHERE name = 'events'"
     )
     export(exporter, "events", withheld)
+
+
+def test_a_window_that_is_due_is_not_forgotten_while_nothing_exports_it(
+    exporter: Exporter,
+) -> None:
+    settings = exporter.settings
+    old = datetime(2026, 1, 20, 4, tzinfo=UTC)
+    unjudged = old + timedelta(days=1)
+    (definition,) = definitions.read(exporter.postgres, "events")
+
+    def due() -> list[datetime]:
+        until = old + timedelta(days=20)
+        found = due_windows.find(
+            settings, exporter.postgres, exporter.clickhouse, [definition], until
+        )
+        return [window.start for window in found if window.start in (old, unjudged)]
+
+    insert_events(settings, old, 5, first=600_000)
+    insert_events(settings, unjudged, 5, first=601_000)
+    judge(settings, "published", old)
+    assert due() == [old]
+    # The run was killed, and the look at arrivals has moved on since; so it does each hour.
+    exporter.postgres.execute(
+        "UPDATE export_looks SET looked_at = now() + interval '100 days' WHERE name = 'events'"
+    )
+    assert due() == [old]
+    export(exporter, "events", old)
+    assert due() == []
+    judge(settings, "published", unjudged)
+    assert due() == [unjudged]
+    export(exporter, "events", unjudged)
+    exporter.postgres.execute("DELETE FROM export_looks WHERE name = 'events'")
+
+
+def test_what_is_made_from_events_is_due_when_they_change_it_and_not_its_rows(
+    exporter: Exporter,
+) -> None:
+    settings = exporter.settings
+    day = datetime(2026, 1, 10, tzinfo=UTC)
+    definition = definitions.parse({
+        "name": "events_summed",
+        "description": "Events of an hour",
+        "relation": "(SELECT toStartOfHour(event_time) AS hour, count() AS events "
+        f"FROM {clickhouse.database(settings)}.events GROUP BY hour)",
+        "columns": ["hour", "events"],
+        "time_column": "hour",
+        "order_by": ["hour"],
+        "schedule": "daily",
+        "destination": "exports/events_summed",
+    })  # fmt: skip
+    definitions.put(exporter.postgres, definition)
+
+    def due() -> list[Window]:
+        until = day + timedelta(days=1, hours=5)
+        found = due_windows.find(
+            settings, exporter.postgres, exporter.clickhouse, [definition], until
+        )
+        return [window for window in found if window.start == day]
+
+    insert_events(settings, day + timedelta(hours=4), 50, first=700_000)
+    (window,) = due()
+    assert exporter.run(definition, window, "a test").row_count == 1
+    assert due() == []
+    with clickhouse.connect(settings) as client:  # claimed after the export
+        client.command(
+            "INSERT INTO events (event_id, event_time, event_type, user_id, ingested_at) "
+            "SELECT generateUUIDv4(), {late:DateTime64(3, 'UTC')}, 'page_view', 7, now64(3) "
+            "FROM numbers(5)",
+            parameters={"late": day + timedelta(hours=4)},
+        )
+    (again,) = due()
+    assert again.cause.startswith("events since, the last at ")
+    exporter.postgres.execute(
+        "UPDATE export_looks SET looked_at = now() + interval '100 days' "
+        "WHERE name = 'events_summed'"
+    )
+    assert due() == [again]  # though nobody looks for that arrival any more
+    assert exporter.run(definition, window, "a test").row_count == 1
+    assert due() == []
+    exporter.postgres.execute("DELETE FROM export_definitions WHERE name = 'events_summed'")
+
+
+def test_an_export_whose_table_is_gone_stops_no_other(exporter: Exporter) -> None:
+    settings = exporter.settings
+    start = datetime(2026, 1, 4, 7, tzinfo=UTC)
+    insert_events(settings, start, 5, first=800_000)
+    judge(settings, "published", start)
+    (good,) = definitions.read(exporter.postgres, "events")
+    broken = replace(good, name="broken", relation="nowhere", gate="")
+    found = due_windows.find(
+        settings,
+        exporter.postgres,
+        exporter.clickhouse,
+        [broken, good],
+        start + timedelta(hours=1),
+        timedelta(0),
+    )
+    causes = {window.name: window.cause for window in found if window.start == start}
+    assert causes["events"] == "scheduled"
+    assert "nowhere" in causes["broken"]
+    with pytest.raises(DatabaseError, match="nowhere"):
+        exporter.run(broken, Window("broken", start, start + timedelta(hours=1)), "a test")
 
 
 def test_the_archive_never_shrinks(exporter: Exporter) -> None:
