@@ -124,7 +124,9 @@ class Settings(BaseSettings):
     s3_bucket: str = Field("millrace", description="Bucket for exports, archive and reports.")
     s3_backup_bucket: str = Field("millrace-backups", description="Bucket for backups.")
     export_hash_key: SecretStr = Field(SecretStr(""), description="Key that hashes personal data.")
-    export_link_hours: PositiveInt = Field(24, description="How long a link to an export works.")
+    export_link_hours: PositiveInt = Field(
+        24, le=168, description="How long a link to an export works; S3 knows none of over a week."
+    )
     backup_endpoint: str = Field("", description="Encrypting gateway to the backup bucket, a URL.")
     backup_key: SecretStr = Field(SecretStr(""), description="Encrypts backups; keep a copy safe.")
     backup_copy_bucket: str = Field("", description="Second bucket that gets every backup too.")

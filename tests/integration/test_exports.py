@@ -180,6 +180,25 @@ def test_on_demand_protects_personal_data_and_ends_with_a_link(
     assert "country" in header
 
 
+def test_a_range_between_seconds_is_one_file_with_all_of_it(exporter: Exporter) -> None:
+    settings = exporter.settings
+    start = HOUR + timedelta(hours=4)
+    insert_events(settings, start, 3_599, first=20_000)  # one a second
+    judge(settings, "published", start)
+    for first, seconds, rows in ((0.0, 0.5, 1), (0.5, 2.0, 2), (0.5, 3_590.0, 3_590)):
+        begin = start + timedelta(seconds=first)
+        form = {
+            "dataset": "events", "start": begin.isoformat(), "format": "CSV",
+            "end": (begin + timedelta(seconds=seconds)).isoformat(),
+        }  # fmt: skip
+        made = service.deliver(settings, form, "nobody")
+        assert made["rows"] == f"{rows:,}"
+        with urlopen(made["link"]) as reply:  # noqa: S310  our own server
+            assert len(reply.read().splitlines()) == 1 + rows
+    with pytest.raises(ExportError, match="nothing matches"):  # no country is a number
+        service.deliver(settings, {**form, "filters": "country < 5"}, "nobody")
+
+
 def test_filters_name_what_does_not_fit(exporter: Exporter) -> None:
     (definition,) = definitions.read(exporter.postgres, "events")
     for text, reason in {

@@ -28,9 +28,14 @@ def list_definitions(as_json: listing.AsJson = False, as_yaml: listing.AsYaml = 
 def apply() -> None:
     """Bring the definitions into line with include/seeds/exports.yaml."""
     from millrace.exports import definitions
+    from millrace.exports.definitions import ExportError
     from millrace.settings import Settings
 
-    for name in definitions.apply(Settings()):
+    try:
+        names = definitions.apply(Settings())
+    except ExportError as error:
+        raise fail(error) from error
+    for name in names:
         typer.echo(name)
 
 

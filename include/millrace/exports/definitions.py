@@ -169,7 +169,13 @@ def overview(connection: psycopg.Connection[DictRow]) -> list[dict[str, Any]]:
 
 def seeded(path: Path = SEEDS) -> list[Definition]:
     """Return the definitions that every installation has. Raises ``ExportError``."""
-    return [parse(entry) for entry in yaml.safe_load(path.read_text())]
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ExportError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ExportError(f"{path} must be a list of exports, each with {', '.join(_FIELDS)}")
+    return [parse(entry) for entry in entries]
 
 
 def apply(settings: Settings, path: Path = SEEDS) -> list[str]:
@@ -224,9 +230,19 @@ def parse(entry: dict[str, Any]) -> Definition:
         raise ExportError(
             f"export {name}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}"
         )
-    if entry.get("format", "Parquet") not in FORMATS:
-        raise ExportError(f"export {name}: format must be one of {', '.join(FORMATS)}")
-    definition = _definition(entry)
+    for key, allowed in _CHOICES.items():
+        if entry.get(key, allowed[0]) not in allowed:
+            raise ExportError(f"export {name}: {key} must be one of {', '.join(allowed)}")
+    days = entry.get("retention_days", 1)
+    if not isinstance(days, int) or days < 1:
+        raise ExportError(f"export {name}: retention_days must be a number of days, at least 1")
+    try:
+        definition = _definition(entry)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ExportError(
+            f"export {name}: columns must be a list of names, or of name, expression, is_personal "
+            "and is_binary; order_by a list of names"
+        ) from error
     names = {column.name for column in definition.columns}
     if not names:
         raise ExportError(f"export {name}: columns is empty; list what readers may rely on")
@@ -274,6 +290,11 @@ def grant(settings: Settings, user: str, treatment: PersonalData) -> None:
         connection.execute(query, [user, str(treatment)])
 
 
+_CHOICES = {
+    "format": [*FORMATS],
+    "schedule": ["hourly", "daily", "on_demand"],
+    "personal_data": [str(treatment) for treatment in PersonalData],
+}
 _FIELDS = (
     "name",
     "description",

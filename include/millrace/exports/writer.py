@@ -178,7 +178,8 @@ class Exporter:
         source = self._measure(select, bound)
         if source.row_count == 0:
             return Export(0, prefix, 0, 0, ())
-        seconds = int((window.end - window.start).total_seconds())
+        epoch = math.floor(window.start.timestamp())  # of an export on demand, any moment
+        seconds = math.ceil(window.end.timestamp()) - epoch
         slices = 1 if is_one_file else math.ceil(source.row_count / ROWS_PER_FILE)
         self.clickhouse.command(
             sql.render(
@@ -188,7 +189,7 @@ class Exporter:
                 suffix=definition.suffix,
                 format=FORMATS[definition.format],
                 time_column=definition.time_column,
-                window_epoch=int(window.start.timestamp()),
+                window_epoch=epoch,
                 slice_seconds=math.ceil(seconds / slices),
                 select=select,
                 order_by=definition.order(treatment),
