@@ -73,8 +73,7 @@ class Warehouse:
                         "event_id": str(row["event_id"]),
                         "event": row["event_type"],
                         "user_id": row["user_id"],
-                    },
-                    separators=(",", ":"),
+                    }
                 ),
                 row["received_at"],
             )

@@ -12,6 +12,7 @@ from tests.integration.quality_bed import HOUR, NOW, SOURCE, minutes, verdicts
 from tests.integration.transform_bed import deploy_untested
 
 from millrace.contract.failures import REASONS
+from millrace.contract.sources import Source
 from millrace.quality import anomalies, audit, docs, hours, metrics, model, pending, publication
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
@@ -26,7 +27,7 @@ BASE_TABLES = {
 
 
 def text(event_id: uuid.UUID, user_id: int = 7) -> str:
-    return f'{{"event_id":"{event_id}","event":"click","user_id":{user_id}}}'
+    return f'{{"event_id": "{event_id}", "event":"click", "user_id" : {user_id}}}'
 
 
 def test_hourly_metrics_match_a_hand_calculation(warehouse):
@@ -58,6 +59,23 @@ def test_hourly_metrics_match_a_hand_calculation(warehouse):
         "accuracy": (6, 8),
     }
     assert not any(m.is_met for m in found.values())
+
+
+def test_accuracy_reads_messages_by_their_sources_names(warehouse):
+    ids = [uuid.uuid4() for _ in range(3)]
+    said = ['"7.0"', "7", "8"]
+    warehouse.write(
+        "raw_events",
+        [
+            warehouse.message(n, f'{{"id": "{ids[n]}", "what": "click", "who": {said[n]}}}')
+            for n in range(3)
+        ],
+    )
+    warehouse.write("events", [warehouse.event(n, event_id=ids[n]) for n in range(3)])
+    names = {"event_id": "id", "event": "what", "user_id": "who"}
+    source = Source(SOURCE, 1, SOURCE, "events", {"fields": names})
+    found = metrics.measure(warehouse.client, HOUR, [source])
+    assert [(m.good, m.total) for m in found if m.name == "accuracy"] == [(2, 3)]
 
 
 def test_every_reason_of_the_contract_is_a_documented_one() -> None:

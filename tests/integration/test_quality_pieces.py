@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from minio.error import MinioException
 from tests.integration.quality_bed import HOUR, NOW, Warehouse, minutes, verdicts
 
 from millrace.quality import anomalies, audit, docs, hours, publication, suites
+from millrace.quality.model import Finding
 from millrace.quality.suites import load_suites
 from millrace.quality.windows import window_at, windows_between
 from millrace.settings import Settings
@@ -96,6 +99,68 @@ def test_an_expectation_that_can_not_be_checked_fails_alone(
             " WHERE dataset = 'raw_events')"
         )
         assert kept.result_rows == [(value,)]
+
+
+def test_a_time_column_that_is_gone_stops_no_other(
+    folder: Path, warehouse: Warehouse, own_settings: Settings
+) -> None:
+    suite = SUITE.replace("ingested_at", "no_such_column").replace("false", "true")
+    (folder / "base" / "zz_mine.yaml").write_text(suite % "ExpectNoRows")
+    warehouse.load(minutes(0, 5, 10))
+    made = audit.audit_closed(own_settings, HOUR.start + timedelta(minutes=16))
+    events = {one.window.start for one in made if one.dataset == "events" and not one.failures}
+    assert events >= set(minutes(0, 5, 10))
+    (failed,) = [one for one in made if one.dataset == "raw_events"]
+    assert "no_such_column" in failed.failures[0].observed["error"]
+    assert failed.window.start == minutes(10)[0]
+
+
+def test_verdicts_stand_while_object_storage_is_away(
+    folder: Path, warehouse: Warehouse, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_settings: Settings, _pages: object) -> int:
+        raise MinioException("the bucket is away")
+
+    warehouse.load(minutes(0, 5, 10))
+    now = HOUR.start + timedelta(minutes=16)
+    with monkeypatch.context() as patch:
+        patch.setattr(docs, "upload", refuse)
+        with pytest.raises(MinioException):  # nobody sees the overview: somebody is to hear of it
+            audit.audit_closed(own_settings, now)
+    for moment in minutes(0, 5, 10):
+        assert verdicts(own_settings, window_at("5m", moment))["events"][0] == "published"
+    again = audit.audit_closed(own_settings, now)
+    assert not [one for one in again if one.window.kind == "5m" and one.dataset == "events"]
+
+
+def test_what_could_not_be_checked_is_tried_again(
+    folder: Path, warehouse: Warehouse, own_settings: Settings
+) -> None:
+    window = window_at("5m", NOW - timedelta(hours=3))  # no longer caught up on
+    warehouse.load([window.start])
+    (suite,) = load_suites()
+    (made,) = audit.audit_window(own_settings, window)
+    assert not made.failures
+    at = NOW - timedelta(hours=2)  # the server was away then
+    error = Finding("It holds.", "It fails.", "critical", False, {"error": "connection reset"})
+    lost = replace(made, checked_at=at, findings=[error])
+    with postgres.connect(own_settings) as connection:
+        publication.publish(connection, suite, lost)
+    warehouse.client.command("TRUNCATE TABLE quality_audits SYNC")
+    warehouse.write(
+        "quality_audits",
+        [
+            {
+                "dataset": "events", "window_kind": "5m", "window_start": window.start,
+                "window_end": window.end, "failures": 1, "warnings": 0, "unchecked": 1,
+                "report": "", "covers_until": at, "checked_at": at,
+            }
+        ],
+    )  # fmt: skip
+    assert verdicts(own_settings, window)["events"][0] == "withheld"
+    assert window in [one.window for one in audit.audit_closed(own_settings)]
+    assert verdicts(own_settings, window)["events"] == ("published", "")
+    assert window not in [one.window for one in audit.audit_closed(own_settings)]
 
 
 def test_a_range_keeps_what_it_had_settled_when_it_is_cut_short(

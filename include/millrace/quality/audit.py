@@ -16,7 +16,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
 
 from millrace.quality import cursors, docs, pending, publication, withdrawn
 from millrace.quality.model import Audit, Finding, QualityError
@@ -111,7 +113,7 @@ def run(
                         audit.findings.append(_not_filled(reason))
                     if suites[audit.dataset].publishes:
                         publication.publish(connection, suites[audit.dataset], audit)
-                docs.upload(settings, [docs.write_report(settings, audit) for audit in made])
+                _show_reports(settings, made)
                 _keep(client, made, covers_until)
                 audits += made
                 log.info("%s: %s datasets audited", window.label, len(made))
@@ -121,6 +123,15 @@ def run(
             docs.upload(settings, docs.write_overview(settings, client, connection))
             docs.forget_old(settings)
     return audits
+
+
+def _show_reports(settings: Settings, audits: list[Audit]) -> None:
+    """Write reports, and copy them to object storage; without it, verdicts stand all the same."""
+    pages = [docs.write_report(settings, audit) for audit in audits]
+    try:
+        docs.upload(settings, pages)
+    except (MinioException, HTTPError) as error:
+        log.warning("reports are not in object storage yet: %s", errors.first_line(error))
 
 
 class _Checkpoints:
@@ -150,6 +161,8 @@ class _Checkpoints:
                 validations.append(
                     _validation(self.context, self.source, self.client, suite, window)
                 )
+            except OperationalError:
+                raise  # the server is away: that says nothing of a dataset
             except (ValueError, ClickHouseError) as error:
                 broken[suite.dataset] = errors.first_line(error)
         results = {}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.contract import ledger
+from millrace.contract import ledger, sources
 from millrace.quality import anomalies, cursors, metrics
 from millrace.quality.windows import Window, closed_windows, window_at
 from millrace.settings import Settings
@@ -29,12 +29,13 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
     moment = now or datetime.now(UTC)
     with postgres.connect(settings) as connection:
         until = ledger.watermark(connection)
+        known = sources.every(connection)
     with clickhouse.connect(settings, "quality") as client:
         hours = _waiting(client, moment, until)
         oldest = moment - timedelta(days=settings.raw_retention_days)
         for number, hour in enumerate(hours, 1):
             if hour.start > oldest:  # before it, messages are no longer there to be counted
-                metrics.keep(client, metrics.measure(client, hour), moment)
+                metrics.keep(client, metrics.measure(client, hour, known), moment)
             found = anomalies.find(client, hour, moment)
             client.insert(
                 "quality_hours",

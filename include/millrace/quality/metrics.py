@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from clickhouse_connect.driver.client import Client
 
 from millrace.contract.metrics import Sample, write
+from millrace.contract.sources import Source
 from millrace.quality.windows import Window
 from millrace.stores import sql
 
@@ -55,8 +57,12 @@ class Metric:
         return self.value >= TARGETS[self.name]
 
 
-def measure(client: Client, hour: Window) -> list[Metric]:
-    """Compute one hour's metrics."""
+COMPARED = ("event_id", "user_id", "event")
+"""Fields that accuracy compares, as the contract calls them in a message."""
+
+
+def measure(client: Client, hour: Window, sources: Sequence[Source] = ()) -> list[Metric]:
+    """Compute one hour's metrics; of ``sources`` are the names that messages have for fields."""
     bounds = {"start": hour.start, "end": hour.end}
     ((events,),) = client.query(
         sql.render("clickhouse/quality/count_received.sql"), parameters=bounds
@@ -67,6 +73,11 @@ def measure(client: Client, hour: Window) -> list[Metric]:
             **bounds,
             "on_time_seconds": ON_TIME_SECONDS,
             "sample_step": max(1, int(events) // SAMPLED_EVENTS),
+            "sources": [source.source_id for source in sources],
+            **{
+                f"{name}_keys": [source.field_names.get(name, name) for source in sources]
+                for name in COMPARED
+            },
         },
     ).result_rows
     return [Metric(hour.start, source, name, good, total) for source, name, good, total in rows]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from psycopg.rows import DictRow
 
 from millrace.contract import ledger
@@ -16,6 +17,7 @@ from millrace.quality.suites import Suite
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
+from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,9 @@ OLD_KIND = "1d"
 """The kind of window in which days beyond every lookback are audited, such as imported history."""
 OLD_AT_ONCE = 20
 """Windows beyond the lookback that one run audits, newest first; the next one goes on."""
+RETRY_AFTER = timedelta(minutes=30)
+RETRY_FOR = timedelta(hours=26)
+"""When and how long a window is audited again of which something could not be checked."""
 ARRIVAL_COLUMNS = {"ingested_at", "rejected_at"}
 """Columns that say when a row came: nothing comes late to a window of these."""
 
@@ -68,7 +73,8 @@ def find(
     A closed window of the lookback is audited once it is closed, and again when late events or a
     rebuild changed it. Older windows are audited when events came to them or their day was rebuilt,
     by the day; shorter ones only while they are withheld. Late events are looked for whenever a
-    window of the kind has closed. The newest window comes first.
+    window of the kind has closed. What could not be checked, since a server was away or had no
+    memory left, is tried again. The newest window comes first.
     """
     windows = closed_windows(kind, now)
     suites = [suite for suite in suites if kind in suite.windows]
@@ -84,8 +90,10 @@ def find(
         if suite.time_column in ARRIVAL_COLUMNS:
             fresh = [w for w in fresh if w.end <= until]
         pairs += [(suite, w) for w in _with_data(client, suite, fresh, windows[-1])]
+    again = _unchecked(client, suites, kind, now)
     if not pairs and not _was_cut(client, kind):
-        return Pending(kind, [], until)
+        return Pending(kind, _sorted(again), until)
+    pairs += again
     known = {(suite.dataset, window) for suite, window in pairs}
     changed = _changed(client, connection, kind, windows, until)
     old = [window for window in changed if window < windows[0]]
@@ -98,8 +106,32 @@ def find(
         and (suite.dataset, window) not in known
         and window not in left
     ]
-    pairs.sort(key=lambda pair: (-pair[1].start.timestamp(), order(pair[0])))
-    return Pending(kind, pairs, until, is_all=not left)
+    return Pending(kind, _sorted(pairs), until, is_all=not left)
+
+
+def _sorted(pairs: list[tuple[Suite, Window]]) -> list[tuple[Suite, Window]]:
+    return sorted(pairs, key=lambda pair: (-pair[1].start.timestamp(), order(pair[0])))
+
+
+def _unchecked(
+    client: Client, suites: list[Suite], kind: str, now: datetime
+) -> list[tuple[Suite, Window]]:
+    """Return what was audited some time ago and could not be checked then."""
+    rows = client.query(
+        sql.render("clickhouse/quality/unchecked_windows.sql"),
+        parameters={
+            "kind": kind,
+            "since": now - max(RETRY_FOR, KINDS[kind].lookback),
+            "before": now - RETRY_AFTER,
+            "most": OLD_AT_ONCE,
+        },
+    ).result_rows
+    by_name = {suite.dataset: suite for suite in suites}
+    return [
+        (by_name[dataset], window_at(kind, datetime.fromtimestamp(start, UTC)))
+        for dataset, start in rows
+        if dataset in by_name
+    ]
 
 
 def _was_cut(client: Client, kind: str) -> bool:
@@ -118,18 +150,25 @@ def _with_data(client: Client, suite: Suite, fresh: list[Window], last: Window) 
     earlier = [window for window in fresh if window != last]
     found: set[int] = set()
     if earlier and suite.time_column:
-        rows = client.query(
-            sql.render(
-                "clickhouse/quality/windows_with_data.sql",
-                relation=suite.relation_in(str(client.database)),
-                time_column=suite.time_column,
-            ),
-            parameters={
-                "start": earlier[0].start,
-                "end": earlier[-1].end,
-                "seconds": int(KINDS[last.kind].length.total_seconds()),
-            },
-        ).result_rows
+        try:
+            rows = client.query(
+                sql.render(
+                    "clickhouse/quality/windows_with_data.sql",
+                    relation=suite.relation_in(str(client.database)),
+                    time_column=suite.time_column,
+                ),
+                parameters={
+                    "start": earlier[0].start,
+                    "end": earlier[-1].end,
+                    "seconds": int(KINDS[last.kind].length.total_seconds()),
+                },
+            ).result_rows
+        except OperationalError:
+            raise  # the server is away
+        except DatabaseError as error:
+            # Its last window fails and says so; the others wait until it is mended.
+            log.warning("windows of %s can't be told: %s", suite.dataset, first_line(error))
+            rows = []
         found = {int(row[0]) for row in rows}
     return [w for w in fresh if w == last or int(w.start.timestamp()) in found]
 

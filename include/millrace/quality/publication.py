@@ -6,17 +6,22 @@ Exports ask ``published_windows`` in PostgreSQL. Whoever reads ClickHouse reads 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import psycopg
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from psycopg.rows import DictRow
 
 from millrace.quality.model import Audit
 from millrace.quality.suites import Suite
 from millrace.settings import Settings
 from millrace.stores import clickhouse, dictionaries, quoting, sql
+from millrace.stores.errors import first_line
+
+log = logging.getLogger(__name__)
 
 DATABASE = "published"
 
@@ -61,16 +66,20 @@ def show(settings: Settings, client: Client, suites: Iterable[Suite]) -> None:
     client.command(f"SYSTEM RELOAD DICTIONARY {variables['on_cluster']} published_ranges")
     for suite in suites:
         if suite.publishes:
-            client.command(
-                sql.render(
-                    "clickhouse/quality/published_view.sql",
-                    dataset=suite.dataset,
-                    relation=_qualified(settings, suite),
-                    time_column=suite.time_column,
-                    database=clickhouse.database(settings),
-                    **variables,
-                )
+            view = sql.render(
+                "clickhouse/quality/published_view.sql",
+                dataset=suite.dataset,
+                relation=_qualified(settings, suite),
+                time_column=suite.time_column,
+                database=clickhouse.database(settings),
+                **variables,
             )
+            try:
+                client.command(view)
+            except OperationalError:
+                raise  # the server is away
+            except DatabaseError as error:  # its audits fail and say so
+                log.warning("%s.%s stays: %s", DATABASE, suite.dataset, first_line(error))
 
 
 def _qualified(settings: Settings, suite: Suite) -> str:

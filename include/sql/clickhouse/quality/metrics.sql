@@ -5,7 +5,11 @@
 -- consistency   messages of those that are in exactly one of the two, once
 -- timeliness    events that were taken up within {on_time_seconds} s of reaching Kafka
 -- uniqueness    events whose event_id no other event of the hour has
--- accuracy      events, of a sample, whose id, user and type are what the message itself says
+-- accuracy      events, of a sample, whose id, user and type are what the message itself says, under the
+--               names that its source has for them
+{% macro said(field) -%}
+r.value, transform(e.source_id, {sources:Array(String)}, {{ '{%s_keys:Array(String)}' % field }}, '{{ field }}')
+{%- endmacro %}
 WITH
     received AS (
         SELECT source_id, topic, topic_incarnation, partition, offset
@@ -37,13 +41,11 @@ WITH
     sampled AS (
         SELECT
             e.source_id AS source_id,
-            e.event_id = toUUIDOrZero(simpleJSONExtractString(r.value, 'event_id'))
-            AND e.user_id = if(
-                simpleJSONExtractUInt(r.value, 'user_id') != 0,
-                simpleJSONExtractUInt(r.value, 'user_id'),
-                toUInt64OrZero(simpleJSONExtractString(r.value, 'user_id'))
+            e.event_id = toUUIDOrZero(JSONExtractString({{ said('event_id') }}))
+            AND e.user_id = toUInt64OrZero(
+                extract(JSONExtractRaw({{ said('user_id') }}), '^"?\\s*0*([0-9]+)(?:[.]0*)?\\s*"?$')
             )
-            AND e.event_type = simpleJSONExtractString(r.value, 'event') AS is_same
+            AND e.event_type = JSONExtractString({{ said('event') }}) AS is_same
         FROM events AS e
         INNER JOIN raw_events AS r
             ON e.source_id = r.source_id AND e.topic = r.topic
