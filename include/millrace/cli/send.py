@@ -23,7 +23,10 @@ def send(
     from millrace.settings import Settings
     from millrace.usecases import send_events
 
-    texts = events or [line for line in sys.stdin.read().splitlines() if line.strip()]
+    try:
+        texts = events or [line for line in sys.stdin.read().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise fail(f"stdin is not UTF-8: {error}; nothing was sent") from None
     if not texts:
         raise typer.BadParameter("give an event as a JSON object", param_hint="EVENTS")
     try:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from millrace.contract import sources
 from millrace.settings import Settings
 from millrace.stores import kafka, postgres
+
+SHOWN = 20
+"""So many events that were not sent are named."""
 
 
 class SendError(ValueError):
@@ -51,8 +54,10 @@ def _refuse(name: str) -> NoReturn:
 def send(settings: Settings, events: Iterable[dict[str, Any]], topic: str = "") -> list[Sent]:
     """Send events to a source's topic, the default source's if none, and wait for each.
 
-    Raises ``SendError`` where no source reads the topic, or Kafka refuses an event.
+    None is sent before all are there. Raises ``SendError`` where no source reads the topic, or
+    Kafka refuses an event; it names those that were not sent.
     """
+    ready = list(events)
     topic = topic or settings.events_topic
     with postgres.connect(settings) as connection:
         read = sorted(source.topic for source in sources.active(connection))
@@ -61,10 +66,10 @@ def send(settings: Settings, events: Iterable[dict[str, Any]], topic: str = "") 
             f"no source reads topic {topic!r}; sources read {', '.join(read) or 'none'}"
         )
     sent: list[Sent] = []
-    refused: list[str] = []
+    refused: dict[str, str] = {}
     producer = kafka.producer(settings, **{"message.timeout.ms": 15_000})
 
-    for event in events:
+    for event in ready:
 
         def acknowledge(
             error: KafkaError | None, message: Message, event: dict[str, Any] = event
@@ -72,12 +77,31 @@ def send(settings: Settings, events: Iterable[dict[str, Any]], topic: str = "") 
             if error is None:
                 sent.append(Sent(event, message.partition(), message.offset()))
             else:
-                refused.append(f"event {event['event_id']}: {error.str()}")
+                refused[str(event["event_id"])] = error.str()
 
         value = json.dumps(event, ensure_ascii=False).encode(errors="replace")
-        producer.produce(topic, value, str(event.get("user_id", "")), on_delivery=acknowledge)
+        key = str(event.get("user_id", "")).encode(errors="replace")
+        while True:
+            try:
+                producer.produce(topic, value, key, on_delivery=acknowledge)
+            except BufferError:  # as many wait as it takes at a time
+                producer.poll(0.1)
+                continue
+            except KafkaException as error:  # one that is too large is refused at once
+                refused[str(event["event_id"])] = error.args[0].str()
+            break
         producer.poll(0)
     producer.flush()
     if refused:
-        raise SendError(f"Kafka refused {len(refused)} of {len(sent) + len(refused)}: {refused[0]}")
+        raise SendError(_refusal(refused, len(sent)))
     return sent
+
+
+def _refusal(refused: dict[str, str], sent: int) -> str:
+    """Say which events were not sent, and why the first was not."""
+    names = [*list(refused)[:SHOWN], *(["…"] if len(refused) > SHOWN else [])]
+    why = next(iter(refused.values()))
+    return (
+        f"Kafka refused {len(refused)} of {sent + len(refused)}: {why}. The others were sent; send "
+        f"these again, with their event_id: {', '.join(names)}"
+    )
