@@ -185,7 +185,32 @@ def test_matchers(text: str, fits: bool) -> None:
     assert matchers.match([text], {"country": "US"}) is fits
 
 
-@pytest.mark.parametrize("bad", [[], ["country"], ['country="US'], ['a="b"} or up{c="d"']])
+UNREADABLE = (
+    [],
+    ["country"],
+    ['country="US'],
+    ['a="b"} or up{c="d"'],
+    [""],
+    ['country="US" or country="DE"'],
+    ['severity="info"', 'a="b" or c="d"'],
+)
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
 def test_matchers_that_cannot_be_read_are_refused(bad: list[str]) -> None:
     with pytest.raises(ValueError, match="matchers"):
         matchers.check(bad)
+
+
+@pytest.mark.parametrize("bad", [bad for bad in UNREADABLE if bad])
+def test_a_mute_that_is_stored_and_cannot_be_read_mutes_nothing(bad: list[str]) -> None:
+    """It is neither read as one that fits every alert, nor does it stop the others."""
+    day = timedelta(days=1)
+    mutes = Mutes(
+        [Silence(bad, START, START + day), Silence(['alertname="quiet"'], START, START + day)],
+        [MaintenanceWindow(bad, START, day, "day")],
+        [Inhibition("bad", bad, bad)],
+    )
+    story = Story(mutes=mutes)
+    assert events(story(firing("slow"), firing("quiet"))) == ["trigger"]
+    assert mutes.reason({"alertname": "quiet"}, [], START) == "silenced"

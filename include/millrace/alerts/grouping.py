@@ -8,6 +8,7 @@ route that was switched off meanwhile, too, where nothing else is told.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from typing import Literal
 
 from millrace.alerts import matchers
 from millrace.alerts.model import Inhibition, Instance, Kind, Labels, Route, Rule, fingerprint
+
+log = logging.getLogger(__name__)
 
 Event = Literal["trigger", "update", "repeat", "acknowledge", "resolve"]
 
@@ -46,6 +49,18 @@ class MaintenanceWindow:
         return (since % period if period else since) < self.duration
 
 
+def _fits(wanted: Sequence[str], alert: Labels) -> bool:
+    """Tell whether an alert fits matchers that are stored; those that can't be read mute nothing.
+
+    One that was saved before it was refused, or by hand, must not keep every alert from being told.
+    """
+    try:
+        return matchers.match(wanted, alert)
+    except ValueError as error:
+        log.warning("muting nothing: %s", error)
+        return False
+
+
 @dataclass(frozen=True)
 class Mutes:
     """Everything that keeps alerts from being told."""
@@ -57,12 +72,10 @@ class Mutes:
     def reason(self, alert: Labels, firing: Sequence[Labels], at: datetime) -> str:
         """Return why an alert is not told of at ``at``; empty if it is."""
         for silence in self.silences:
-            if silence.starts_at <= at < silence.ends_at and matchers.match(
-                silence.matchers, alert
-            ):
+            if silence.starts_at <= at < silence.ends_at and _fits(silence.matchers, alert):
                 return "silenced"
         for window in self.windows:
-            if window.covers(at) and matchers.match(window.matchers, alert):
+            if window.covers(at) and _fits(window.matchers, alert):
                 return "in maintenance"
         for inhibition in self.inhibitions:
             if self._inhibits(inhibition, alert, firing):
@@ -71,13 +84,13 @@ class Mutes:
 
     @staticmethod
     def _inhibits(inhibition: Inhibition, alert: Labels, firing: Sequence[Labels]) -> bool:
-        if not matchers.match(inhibition.target, alert):
+        if not _fits(inhibition.target, alert):
             return False
         # What could inhibit itself is not inhibited by its like.
-        is_source_too = matchers.match(inhibition.source, alert)
+        is_source_too = _fits(inhibition.source, alert)
         return any(
-            matchers.match(inhibition.source, other)
-            and not (is_source_too and matchers.match(inhibition.target, other))
+            _fits(inhibition.source, other)
+            and not (is_source_too and _fits(inhibition.target, other))
             and all(other.get(name, "") == alert.get(name, "") for name in inhibition.equal)
             for other in firing
         )

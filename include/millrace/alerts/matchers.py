@@ -25,8 +25,13 @@ def _parsed(matchers: tuple[str, ...]) -> tuple[tuple[str, bool, Callable[[str],
             f'matchers: {", ".join(matchers)} cannot be read ({error}); write label="value", '
             'label!="value", label=~"pattern" or label!~"pattern"'
         ) from error
-    if not isinstance(tree, promql_parser.VectorSelector):
-        raise ValueError(f"matchers: {', '.join(matchers)} is more than label matchers")
+    # One that says nothing, or with ``or``, would be read as none at all, which fits every alert.
+    is_plain = isinstance(tree, promql_parser.VectorSelector) and not tree.matchers.or_matchers
+    if not is_plain or len(tree.matchers.matchers) < len(matchers):
+        raise ValueError(
+            f"matchers: {', '.join(matchers)!r} is not a label matcher each; an alert has to fit "
+            'them all, and label=~"one|other" stands for either'
+        )
     result = []
     for matcher in tree.matchers.matchers:
         operator = str(matcher.op).removeprefix("MatchOp.")
