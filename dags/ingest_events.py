@@ -26,7 +26,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.settings import Settings
 from millrace_connections import settings
-from millrace_dags import Pool, Tag, default_args, manual
+from millrace_dags import Pool, Tag, default_args, manual, on_termination
 
 EVENTS, OUTDATED_PLAN = Asset("events"), Asset("outdated_ingest_plan")
 INTERVAL = timedelta(seconds=Settings().ingest_run_seconds)
@@ -56,6 +56,7 @@ def ingest_events() -> None:
         from millrace.ingest.worker import Share, Worker
 
         worker = Worker(settings(), Share.from_dict(share), ti.run_id, ti.try_number)
+        on_termination(worker.leave)
         left = 2 * INTERVAL - (datetime.now(UTC) - dag_run.start_date)
         outlet_events[EVENTS].extra = done = worker.run(left.total_seconds()).as_dict()
         return done

@@ -13,6 +13,7 @@ from tests.integration.ingest_bed import Bed, event
 
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import PlanOutdatedError, SupersededError
+from millrace.ingest.planning import ended_as_planned
 from millrace.ingest.worker import Share, Worker
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
@@ -161,6 +162,26 @@ def test_what_a_plan_finds_amiss_it_takes_from_the_workers(
     wait.until(lambda: loaded(bed) == sent[-1], 60)
     assert bed.incidents("topic_truncated") == []
     bed.assert_conserved(messages=sent[-1], events=sent[-1])
+
+
+def test_a_run_that_is_told_to_leave_lets_go_and_asks_for_another(
+    start: Callable[[], Run], bed: Bed
+) -> None:
+    """As `down` tells it: what is at hand is loaded, and nobody has to wait for a lease to end."""
+    run = start()
+    wait.until(lambda: run.is_at_work, 60)
+    for worker in run.workers:
+        worker.leave()
+    run.join()
+    assert all(worker.progress.is_outdated for worker in run.workers)
+    assert not ended_as_planned(run.workers, [w.progress.as_dict() for w in run.workers])
+
+
+def test_a_worker_that_is_told_to_leave_before_it_began_loads_nothing(bed: Bed) -> None:
+    bed.send([event(user) for user in range(10)])
+    worker = Worker(bed.settings, bed.shares()[0], bed.run_id)
+    worker.leave()
+    assert worker.run(600).messages == 0
 
 
 def test_the_others_end_when_one_ends_early(start: Callable[[], Run]) -> None:

@@ -132,6 +132,7 @@ class Worker:
         self._uncommitted: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._deadline = 0.0
+        self._is_leaving = False
         self._topic_checked_at = 0.0
         self._unreachable: Exception | None = None
 
@@ -183,10 +184,14 @@ class Worker:
         """End the run, once the micro-batch at hand is loaded."""
         self._deadline = 0.0
 
+    def leave(self) -> None:
+        """End the run early, as ``stop`` ends it; somebody has to plan for the partitions again."""
+        self.progress.is_outdated = self._is_leaving = True
+
     def is_over(self) -> bool:
         """Tell whether the time is up, or a new plan waits for the partitions or is needed."""
         self.lease.check()
-        is_awaited = self.lease.is_wanted or self.lease.is_deserted
+        is_awaited = self.lease.is_wanted or self.lease.is_deserted or self._is_leaving
         return is_awaited or time.monotonic() >= self._deadline
 
     def _load_until_over(self) -> None:

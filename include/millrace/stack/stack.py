@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -210,38 +210,55 @@ class Stack:
 
         Raises ``StackError`` naming the processes that don't end.
         """
+        self.supervisor.await_end()
+        # While the scheduler's tasks end, the api-server has to be there to be told how.
+        self.supervisor.stop_together(["scheduler"])
         self.supervisor.stop_together(self.names("airflow"))
+        if self.supervisor.is_running():
+            # Tasks that did not end when they were asked to, nor with the scheduler: each leads a
+            # process group of its own. They are harmless, and tried again.
+            folders = [self.servers[name].directory for name in self.names("airflow")]
+            _kill(self._processes_in(folders))
         self.supervisor.stop_together(self.names("apis"))
         self.supervisor.stop_together(self.names("store"))
         self.supervisor.shutdown()
-        left = self._stragglers()
+        left = self._processes_in([server.directory for server in self.servers.values()])
         said = [f"{process.name()} (process {process.pid})" for process in left]
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
         _gone, stubborn = psutil.wait_procs(left, timeout=10)
-        for process in stubborn:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        _gone, stubborn = psutil.wait_procs(stubborn, timeout=10)
-        if stubborn:
-            pids = ", ".join(str(process.pid) for process in stubborn)
-            raise StackError(f"these processes do not end, even when killed: {pids}; see ps -fp")
+        _kill(stubborn)
         return said
 
-    def _stragglers(self) -> list[psutil.Process]:
-        """Return live processes of this home that no supervisor knows.
+    def _processes_in(self, folders: Sequence[Path]) -> list[psutil.Process]:
+        """Return live processes that work in servers' folders, but for this one and its parents.
 
-        They are known by the server's folder that they work in: a title that a process gives itself
-        overwrites its environment. Who looks around there from a terminal is none of them.
+        They are known by the folder: a title that a process gives itself overwrites its
+        environment. Who looks around there from a terminal is none of them.
         """
+        own = psutil.Process()
+        own_pids = {own.pid, *(parent.pid for parent in own.parents())}
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 place = Path(process.cwd())
-                if process.terminal() is None and any(
-                    place.is_relative_to(server.directory) for server in self.servers.values()
+                if (
+                    process.pid not in own_pids
+                    and process.terminal() is None
+                    and any(place.is_relative_to(folder) for folder in folders)
                 ):
                     process.name()  # which is kept, for when it is gone
                     found.append(process)
         return found
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    """Kill processes and wait for their end; raises ``StackError`` naming those that live on."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    _gone, stubborn = psutil.wait_procs(processes, timeout=10)
+    if stubborn:
+        pids = ", ".join(str(process.pid) for process in stubborn)
+        raise StackError(f"these processes do not end, even when killed: {pids}; see ps -fp")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -50,6 +51,20 @@ class Supervisor:
         except (OSError, Fault):
             return False
 
+    def await_end(self) -> None:
+        """Wait for a supervisor that was told to end, by an interrupted ``down`` or by init.
+
+        Raises ``StackError`` when it has not after ``STOP_SECONDS``.
+        """
+        try:
+            self._call("getState")
+        except OSError:
+            return
+        except Fault as fault:
+            if fault.faultCode == Faults.SHUTDOWN_STATE:
+                with suppress(FileNotFoundError):  # it is gone by now
+                    self._await_gone(int((self.home / "supervisord.pid").read_text()))
+
     def configure(self, servers: Sequence[Server]) -> None:
         """Write the configuration; a running supervisor restarts exactly what changed."""
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -74,6 +89,7 @@ class Supervisor:
         """
         if self.is_running():
             return
+        self.await_end()
         self._socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -132,6 +148,9 @@ class Supervisor:
             return
         pid = self._call("getPID")
         self._call("shutdown")
+        self._await_gone(pid)
+
+    def _await_gone(self, pid: int) -> None:
         waiting.until(
             lambda: _is_gone(pid),
             "the supervisor to stop its servers and itself",
