@@ -34,7 +34,7 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     made.configure([Server("slow", command, check=lambda: None, directory=folder)])
     made.launch()
     made.start("slow")
-    wait.until(lambda: (folder / "ready").exists())
+    wait.until((folder / "ready").exists)
     yield made
     made.await_end()
     made.shutdown()

@@ -20,9 +20,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from urllib.parse import urlsplit
 
 from minio import Minio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from millrace import waiting
 from millrace.backups import gateway, metrics, timelines
@@ -56,10 +56,36 @@ def program(name: str) -> str:
 
 
 def connection_options(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """Return arguments and environment with which PostgreSQL's programs reach the server."""
-    url = urlsplit(postgres.dsn(settings))
-    arguments = ["-h", url.hostname or "", "-p", str(url.port or 5432), "-U", url.username or ""]
-    return [*arguments, "-w"], {**os.environ, "PGPASSWORD": url.password or ""}
+    """Return arguments and environment with which PostgreSQL's programs reach the server.
+
+    The password is in the environment alone: everybody sees arguments.
+    """
+    known = conninfo_to_dict(postgres.dsn(settings))
+    password = str(known.pop("password", ""))
+    known.pop("dbname", None)  # the replication protocol is for all databases
+    return ["-d", make_conninfo("", **known), "-w"], {**os.environ, "PGPASSWORD": password}
+
+
+def refusal(settings: Settings) -> str:
+    """Return why PostgreSQL lets nobody receive its log; nothing where it does.
+
+    Its replication slot is there then, and the server keeps what was not received yet. Raises
+    ``BackupError`` when PostgreSQL's programs are not installed.
+    """
+    arguments, environment = connection_options(settings)
+    command = [program("pg_receivewal"), *arguments, "--slot", SLOT]
+    done = subprocess.run(
+        [*command, "--create-slot", "--if-not-exists"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode == 0:
+        return ""
+    said = " ".join(done.stderr.replace("pg_receivewal: error: ", "").split())[-300:]
+    return (
+        f"PostgreSQL lets nobody receive its log: {said or f'exit code {done.returncode}'}. Its "
+        "backups need a role with REPLICATION, an entry for replication in pg_hba.conf, "
+        "wal_level=replica and a free replication slot"
+    )
 
 
 def await_archived(settings: Settings, limit: float = 60.0) -> float:
@@ -132,16 +158,17 @@ class Archiver:
     def run(self) -> None:
         """Archive until SIGTERM or SIGINT.
 
-        Raises ``BackupError`` when the receiver ends by itself, with its words; the supervisor
-        then starts this again, and the slot has kept everything.
+        Raises ``BackupError`` when the server refuses, or the receiver ends by itself; the
+        supervisor then starts this again, and the slot has kept everything.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self.spool.mkdir(parents=True, exist_ok=True)
         gateway.ensure_folders(self.settings)
+        if reason := refusal(self.settings):
+            raise BackupError(reason)
         arguments, environment = connection_options(self.settings)
         receive = [program("pg_receivewal"), *arguments, "--slot", SLOT]
-        subprocess.run([*receive, "--create-slot", "--if-not-exists"], env=environment, check=True)
         # If this process is killed the receiver must go too: it would keep the slot to itself.
         command = ["setpriv", "--pdeathsig", "TERM", "--", *receive]
         command += ["-D", str(self.spool), "--synchronous", "--no-loop"]

@@ -27,6 +27,8 @@ def register(app: typer.Typer) -> None:
 
 def up() -> None:
     """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
+    from rich.markup import escape
+
     from millrace import steps as work
     from millrace.cli import progress, summary
     from millrace.lab import first_look
@@ -45,6 +47,8 @@ def up() -> None:
                 plan = [*bring_up.steps(stack), *bring_up.first_backup(stack, backup)]
                 work.run([*plan, *first_look.steps(look)], report)
         summary.show(look, console)
+        for note in stack.notes:
+            console.print(f"\n[yellow]{escape(note)}")
         if backup.was_taken:
             console.print(
                 "\nA first backup was taken. Backups are encrypted with MILLRACE_BACKUP_KEY, in "

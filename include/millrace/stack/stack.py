@@ -45,6 +45,8 @@ class Stack:
         home.chmod(0o700)
         self.secrets = stack_secrets.ensure(home)
         self.settings = Settings()
+        self.notes: list[str] = []
+        """What it does without, and why, in sentences for whoever set it up."""
         self.supervisor = Supervisor(home)
         apis = with_airflow if with_apis is None else with_apis
         self.servers = {server.name: server for server in self._describe(with_airflow, apis)}
@@ -53,7 +55,7 @@ class Stack:
 
     def _describe(self, with_airflow: bool, with_apis: bool) -> Iterable[Server]:
         settings = self.settings
-        if with_airflow or settings.is_embedded(settings.postgres_url, "postgres"):
+        if with_airflow or self.has_own_metadata:
             yield postgres.server(settings)
         if settings.is_embedded(settings.redis_url, "redis"):
             yield redis.server(settings)
@@ -82,6 +84,11 @@ class Stack:
             "PYTHONPATH": str(REPOSITORY / "include"),
             "TZ": "UTC",
         }
+
+    @property
+    def has_own_metadata(self) -> bool:
+        """Whether Millrace's metadata is in the PostgreSQL of this stack, which Airflow has too."""
+        return self.settings.is_embedded(self.settings.postgres_url, "postgres")
 
     @property
     def child_environment(self) -> dict[str, str]:

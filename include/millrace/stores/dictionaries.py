@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from clickhouse_connect.driver.client import Client
 
@@ -47,9 +47,9 @@ def _ensure_collection(settings: Settings, client: Client) -> None:
     values = {
         "host": url.hostname or "127.0.0.1",
         "port": str(url.port or 5432),
-        "database": url.path.lstrip("/"),
-        "user": url.username or "millrace",
-        "password": url.password or settings.postgres_password.get_secret_value(),
+        "database": unquote(url.path.lstrip("/")),
+        "user": unquote(url.username or "") or "millrace",
+        "password": unquote(url.password or "") or settings.postgres_password.get_secret_value(),
     }
     pairs = ", ".join(f"{key} = {quoting.literal(value)}" for key, value in values.items())
     known = client.query(

@@ -32,8 +32,8 @@ def dsn(settings: Settings) -> str:
     password = settings.postgres_password.get_secret_value()
     if url.password or not password:
         return settings.postgres_url
-    place = f"{url.username}:{quote(password, safe='')}@{url.hostname}:{url.port or 5432}"
-    return urlunsplit(url._replace(netloc=place))
+    user, _, place = url.netloc.rpartition("@")
+    return urlunsplit(url._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
 
 
 def connect(settings: Settings, **options: Any) -> psycopg.Connection[DictRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace.backups import catalogue, gateway, metadata, warehouse
+from millrace.backups import catalogue, gateway, metadata, wal, warehouse
 from millrace.backups.catalogue import BusyError
 from millrace.settings import Settings
 
@@ -17,11 +17,12 @@ class FirstBackup:
     def take(self) -> None:
         """Take what is missing; raises ``BackupError`` when it can't be.
 
-        Another backup that runs at the same time does as well.
+        Another backup that runs at the same time does as well. A PostgreSQL that lets nobody
+        receive its log is not backed up.
         """
         objects = gateway.ensure_folders(self.settings)
         try:
-            if not metadata.bases(objects):
+            if not metadata.bases(objects) and not wal.refusal(self.settings):
                 metadata.back_up(self.settings, "the first start")
                 self.was_taken = True
             if not catalogue.ids(objects):

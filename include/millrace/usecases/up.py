@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from millrace.backups import wal
 from millrace.stack import airflow, connections, postgres
 from millrace.stack.clickhouse import takeover
 from millrace.stack.kafka import ensure_jars
@@ -76,7 +77,25 @@ def _airflow_steps(stack: Stack) -> list[Step]:
 def _backup_steps(stack: Stack) -> list[Step]:
     names = stack.names("backups")  # the archiver ships through the gateway
     ready = ("buckets", "metadata schema")
-    return [Step(name, _serve(stack, name), (*ready, *names[:at])) for at, name in enumerate(names)]
+    serve = {name: _serve(stack, name) for name in names}
+    if "wal_archiver" in serve and not stack.has_own_metadata:
+        serve["wal_archiver"] = _archive(stack)
+    return [Step(name, serve[name], (*ready, *names[:at])) for at, name in enumerate(names)]
+
+
+def _archive(stack: Stack) -> Callable[[], None]:
+    """Return what archives the log of a PostgreSQL elsewhere, or notes that it can't be."""
+
+    def run() -> None:
+        if reason := wal.refusal(stack.settings):
+            stack.notes.append(
+                f"PostgreSQL is not backed up, and wal_archiver not started. {reason}. Then run "
+                "./millrace up again."
+            )
+        else:
+            _serve(stack, "wal_archiver")()
+
+    return run
 
 
 def _serve(stack: Stack, name: str) -> Callable[[], None]:
