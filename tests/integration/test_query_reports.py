@@ -16,7 +16,7 @@ from millrace import waiting
 from millrace.access import tokens
 from millrace.alerts import repository
 from millrace.alerts.model import Route
-from millrace.reports import service
+from millrace.reports import service, store
 from millrace.reports.sending import Made, SendingError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
@@ -144,6 +144,15 @@ def test_a_report_reaches_each_recipient_once_and_its_page_is_kept(
     later = datetime.now(UTC) + timedelta(days=settings.report_retention_days + 1)
     assert service.expire(settings, later) == "1 pages of reports"
     assert httpx.get(post.sent[1][2].link).status_code == 404
+
+    again = service.make(settings, "weekly", "run 2", "ana", post.senders())
+    with postgres.connect(settings) as connection:
+        store.remove(connection, "weekly", "ana")
+    assert httpx.get(again["link"]).status_code == 200
+    assert service.expire(settings, later) == "1 pages of reports"
+    assert httpx.get(again["link"]).status_code == 404
+
+    analyst.put("/v1/reports/weekly", json=report()).raise_for_status()
     missing = analyst.get("/v1/reports/weekly/runs/999999/page")
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_report")
 

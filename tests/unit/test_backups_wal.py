@@ -10,7 +10,7 @@ from millrace.backups import wal
 from millrace.settings import Settings
 from millrace.stores import postgres
 
-PASSWORD = "p@ss/w%3Aörd'"  # noqa: S105
+PASSWORD = "p@ss/w%3Aörd'"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ The clients come connected, so that connections and secrets stay where they are 
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 import httpx
 
 from millrace.reports.page import Summary
+
+log = logging.getLogger(__name__)
 
 WEBHOOK_SECONDS = 10.0
 
@@ -74,7 +77,7 @@ def by_email(hook: Any, config: Mapping[str, str], made: Made) -> dict[str, Any]
         try:
             hook.send_email_smtp(
                 to=config["to"],
-                subject=made.title[:180],
+                subject=" ".join(made.title.split())[:180],
                 html_content=text,
                 files=[str(file)],
                 custom_headers={"Message-ID": f"<{made.key}@millrace>"},
@@ -85,7 +88,11 @@ def by_email(hook: Any, config: Mapping[str, str], made: Made) -> dict[str, Any]
 
 
 def to_slack(client: Any, config: Mapping[str, str], made: Made) -> dict[str, Any]:
-    """Post the numbers with a ``slack_sdk.WebClient``, and the page as a file in the thread."""
+    """Post the numbers with a ``slack_sdk.WebClient``, and the page as a file in the thread.
+
+    A page that Slack does not take fails nothing: the message has its link, and another try would
+    send the message again.
+    """
     lines = [f"{_mrkdwn(line.title)}: *{_mrkdwn(line.text)}*" for line in made.summary]
     title = f"<{made.link}|{_mrkdwn(made.title)}>"
     try:
@@ -100,6 +107,10 @@ def to_slack(client: Any, config: Mapping[str, str], made: Made) -> dict[str, An
             ],
             unfurl_links=False,
         )
+    except Exception as error:
+        raise SendingError(f"Slack: {error}") from error
+    receipt = {"channel": answer["channel"], "ts": answer["ts"]}
+    try:
         client.files_upload_v2(
             channel=answer["channel"],
             thread_ts=answer["ts"],
@@ -107,9 +118,10 @@ def to_slack(client: Any, config: Mapping[str, str], made: Made) -> dict[str, An
             filename=made.file_name,
             title=made.title,
         )
-    except Exception as error:
-        raise SendingError(f"Slack: {error}") from error
-    return {"channel": answer["channel"], "ts": answer["ts"]}
+    except Exception as error:  # noqa: BLE001  whatever it is, the message has arrived
+        log.warning("Slack has the message of %s without its page: %s", made.name, error)
+        receipt["page"] = f"not taken: {str(error)[:300]}"
+    return receipt
 
 
 def _mrkdwn(text: str) -> str:

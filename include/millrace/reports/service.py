@@ -101,13 +101,21 @@ def read_page(settings: Settings, key: str) -> bytes:
 
 
 def expire(settings: Settings, now: datetime) -> str:
-    """Delete the pages and the record of runs that are past their retention; say how many."""
+    """Delete the pages and the record of runs that are past their retention; say how many.
+
+    So go pages of which no record is left, such as of a report that was deleted. The record goes
+    last, so that what was interrupted is made up for.
+    """
     before = now - timedelta(days=settings.report_retention_days)
     client = objects.connect(settings)
     with postgres.connect(settings) as connection:
-        keys = store.expire_runs(connection, before)
-    for key in keys:
-        client.remove_object(settings.s3_bucket, key)
+        keys = set(store.expired_pages(connection, before))
+        for page in client.list_objects(settings.s3_bucket, f"{FOLDER}/", recursive=True):
+            if page.object_name and page.last_modified and page.last_modified < before:
+                keys.add(page.object_name)
+        for key in keys:
+            client.remove_object(settings.s3_bucket, key)
+        store.expire_runs(connection, before)
     return f"{len(keys)} pages of reports"
 
 

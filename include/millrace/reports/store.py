@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +14,8 @@ from psycopg.types.json import Jsonb
 
 from millrace.reports.model import Panel, Report, ReportError, read
 from millrace.stores import postgres, sql
+
+log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[DictRow]
 
@@ -29,17 +32,23 @@ def rows(connection: Connection) -> list[dict[str, Any]]:
 
 
 def every(connection: Connection) -> list[Report]:
-    """Return the reports."""
-    return [read(row) for row in rows(connection)]
+    """Return the reports; one that can't be read, as of a zone that is no more, stops no other."""
+    found = []
+    for row in rows(connection):
+        try:
+            found.append(read(row))
+        except ReportError as error:
+            log.warning("report %s is left out: %s", row["name"], error)
+    return found
 
 
 def find(connection: Connection, name: str) -> Report:
     """Return a report. Raises ``ReportError``."""
-    known = {report.name: report for report in every(connection)}
+    known = {row["name"]: row for row in rows(connection)}
     if name not in known:
         there = ", ".join(known) or "none"
         raise ReportError(f"no report is called {name} (there are: {there})")
-    return known[name]
+    return read(known[name])
 
 
 def save(connection: Connection, document: dict[str, Any], actor: str) -> Report:
@@ -142,10 +151,15 @@ def begin(connection: Connection, name: str, due: str, who: str) -> tuple[int, d
     return row["run_id"], row["receipts"]
 
 
-def expire_runs(connection: Connection, before: datetime) -> list[str]:
-    """Forget old runs; return the keys of their pages."""
-    rows = connection.execute(_query("expire_runs"), {"before": before}).fetchall()
-    return [row["object_key"] for row in rows if row["object_key"]]
+def expired_pages(connection: Connection, before: datetime) -> list[str]:
+    """Return the keys of old runs' pages."""
+    rows = connection.execute(_query("expired_pages"), {"before": before}).fetchall()
+    return [row["object_key"] for row in rows]
+
+
+def expire_runs(connection: Connection, before: datetime) -> None:
+    """Forget old runs, whose pages are gone."""
+    connection.execute(_query("expire_runs"), {"before": before})
 
 
 def note(

@@ -1,2 +1,2 @@
--- Forget when reports were made long ago; the objects of their pages are to be deleted.
-DELETE FROM report_runs WHERE begun_at < %(before)s RETURNING object_key
+-- Forget when reports were made long ago; their pages are gone.
+DELETE FROM report_runs WHERE begun_at < %(before)s
