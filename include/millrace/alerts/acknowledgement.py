@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from millrace.alerts import repository
+from millrace.alerts import content, repository
 from millrace.alerts.grouping import Notification
+from millrace.settings import Settings
 
 
 def acknowledge(
@@ -35,11 +36,10 @@ def acknowledge(
                 repository.query("last_notification"),
                 {"route": group.route, "dedup_key": group.dedup_key},
             ).fetchone()
-            content = dict(first["content"]) if first else {}
-            for alert in content.get("firing", []):
+            # What was said of an incident may be lost, as by a restore, and a channel needs it all.
+            said = dict(first["content"]) if first else content.Writer(Settings(), {})(notification)
+            for alert in said["firing"]:
                 alert["annotations"] = {"summary": summary}
-            repository.save_notification(
-                connection, notification, {**content, "event": "acknowledge"}
-            )
+            repository.save_notification(connection, notification, {**said, "event": "acknowledge"})
             count += 1
     return count

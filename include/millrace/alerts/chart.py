@@ -12,6 +12,7 @@ from typing import Any
 from millrace.alerts.content import series_statement
 from millrace.alerts.evaluation import MINUTE, Evaluator
 from millrace.alerts.model import Labels, Rule
+from millrace.alerts.promql import Expression
 from millrace.alerts.templates import in_unit
 
 HISTORY = timedelta(hours=3)
@@ -37,11 +38,20 @@ class Picture:
 
 def draw(picture: Picture) -> bytes:
     """Return a PNG of 1120 by 448 pixels."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     canvas = FigureCanvasAgg(figure)
+    with rc_context({"text.parse_math": False}):  # two dollars in a label are no formula
+        _draw(figure, picture)
+        file = io.BytesIO()
+        canvas.print_png(file)  # type: ignore[no-untyped-call]
+    return file.getvalue()
+
+
+def _draw(figure: Any, picture: Picture) -> None:
     axes: Any = figure.add_subplot()
     for (name, points), colour in zip(picture.values.items(), LINES, strict=False):
         axes.plot(*_with_gaps(points), color=colour, linewidth=1.7, label=name)
@@ -51,9 +61,6 @@ def draw(picture: Picture) -> bytes:
         axes.plot(*_with_gaps(points), label=None if number else "threshold", **style)
     _shade(axes, picture)
     _label(axes, picture)
-    file = io.BytesIO()
-    canvas.print_png(file)  # type: ignore[no-untyped-call]
-    return file.getvalue()
 
 
 def _with_gaps(points: Points) -> tuple[list[datetime], list[float]]:
@@ -137,12 +144,12 @@ def of_rule(evaluator: Evaluator, rule: Rule, alert: dict[str, Any], at: datetim
     comparison = rule.parsed.comparison
     value = comparison.value if comparison else rule.parsed
     labels: Labels = alert["labels"]
-    values = _lines(evaluator, series_statement(value), at, labels)
+    values = _lines(evaluator, value, at, labels)
     if not values:
         return None
     thresholds: dict[str, Points] = {}
     if comparison is not None:
-        thresholds = _lines(evaluator, series_statement(comparison.threshold), at, labels)
+        thresholds = _lines(evaluator, comparison.threshold, at, labels)
     summary = alert["annotations"].get("summary")
     return draw(
         Picture(
@@ -166,11 +173,16 @@ def _named(lines: dict[str, Points], name: str) -> dict[str, Points]:
     return {name: next(iter(lines.values()))} if len(lines) == 1 else lines
 
 
-def _lines(evaluator: Evaluator, statement: str, at: datetime, labels: Labels) -> dict[str, Points]:
-    rows = evaluator.rows(statement, at - HISTORY, at)
-    own = [row for row in rows if all(labels.get(k) == v for k, v in row[2].items())]
+def _lines(
+    evaluator: Evaluator, expression: Expression, at: datetime, labels: Labels
+) -> dict[str, Points]:
+    """Return the alert's own series; where it has none, the highest of those that there are."""
+    since = at - HISTORY
+    # Thousands of series over hours would fill the memory, so that ClickHouse chooses.
+    rows = evaluator.rows(series_statement(expression, labels), since, at)
+    rows = rows or evaluator.rows(series_statement(expression), since, at)
     lines: dict[str, Points] = {}
-    for t, _part, series, v in sorted(own or rows, key=lambda row: row[0]):
+    for t, _part, series, v in sorted(rows, key=lambda row: row[0]):
         name = ", ".join(f"{k}={w}" for k, w in series.items() if k != "__name__") or "value"
         lines.setdefault(name, []).append((datetime.fromtimestamp(t / 1000, UTC), v))
     return dict(sorted(lines.items(), key=lambda item: -_height(item[1]))[:SERIES_LIMIT])

@@ -2,54 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.alerts import promql, templates
-from millrace.alerts.evaluation import Evaluator
+from millrace.alerts.evaluation import TIMEOUT_SECONDS, Evaluator
 from millrace.alerts.grouping import Notification
 from millrace.alerts.model import Instance, Labels, Rule, as_json
 from millrace.alerts.samples import StoredSamples
 from millrace.contract import runbooks
 from millrace.settings import Settings
+from millrace.stores import sql
+from millrace.stores.quoting import literal
 
 SEVERITIES = ("info", "warning", "error", "critical")
 ALERT_LIMIT = 20
 """Alerts described one by one in a notification; the rest are counted."""
 
 
-def series_statement(expression: promql.Expression) -> str:
-    """Return a statement with the columns of an evaluation, for one expression alone."""
-    return f"SELECT t, -1 AS part, labels, v FROM ({expression.statement(StoredSamples())})"  # noqa: S608
+ROW_LIMIT = 20_000
+"""Rows that are read for a picture or a threshold, whatever the expression gives."""
 
 
-def nearest(series: list[tuple[Labels, float]], labels: Labels) -> float | None:
-    """Return the value of the series that belongs to an alert: the one with the most labels."""
-    fitting = [(len(own), value) for own, value in series if _belongs(own, labels)]
-    return max(fitting)[1] if fitting else None
+def series_statement(expression: promql.Expression, labels: Labels | None = None) -> str:
+    """Return a statement with the columns of an evaluation, for one expression alone.
+
+    Given an alert's ``labels``, it finds the series that belong to the alert only.
+    """
+    pairs = [literal(text) for pair in (labels or {}).items() for text in pair]
+    own = f"CAST(map({', '.join(pairs)}), 'Map(String, String)')"
+    return sql.render(
+        "clickhouse/alerts/series.sql",
+        statement=expression.statement(StoredSamples()),
+        own="" if labels is None else own,
+        row_limit=ROW_LIMIT,
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
 
 
-def _belongs(own: Labels, labels: Labels) -> bool:
-    return all(labels.get(name) == value for name, value in own.items() if name != "__name__")
+class Nearest:
+    """Finds the value of the series that belongs to an alert: the one with the most labels."""
+
+    def __init__(self, series: Iterable[tuple[Labels, float]]) -> None:
+        self._values: dict[tuple[str, ...], dict[tuple[str, ...], float]] = {}
+        for labels, value in series:
+            own = sorted((name, text) for name, text in labels.items() if name != "__name__")
+            alike = self._values.setdefault(tuple(name for name, _ in own), {})
+            alike[tuple(text for _, text in own)] = value
+
+    def __call__(self, labels: Labels) -> float | None:
+        """Return the value, if there is one."""
+        for names in sorted(self._values, key=len, reverse=True):
+            own = tuple(labels[name] for name in names if name in labels)
+            if own in self._values[names]:
+                return self._values[names][own]
+        return None
 
 
 class Writer:
-    """Writes contents of notifications. Call it with one."""
+    """Writes contents of notifications. Call it with one.
+
+    Without ``evaluator`` no threshold is looked up.
+    """
 
     def __init__(
         self,
         settings: Settings,
         rules: Mapping[str, Rule],
-        evaluator: Evaluator,
-        run_url: str,
+        evaluator: Evaluator | None = None,
+        run_url: str = "",
     ) -> None:
         self._settings = settings
         self._rules = rules
         self._evaluator = evaluator
         self._run_url = run_url
+        self._thresholds: dict[tuple[str, datetime], Nearest] = {}
 
     def __call__(self, notification: Notification) -> dict[str, Any]:
         """Return a notification's content as JSON can hold it."""
@@ -110,10 +140,14 @@ class Writer:
     def _threshold(self, rule: Rule, instance: Instance, at: datetime) -> float | None:
         """Return what the value was compared with, where the rule is a comparison."""
         comparison = rule.parsed.comparison
-        if comparison is None or instance.kind == "no_data":
+        if comparison is None or instance.kind == "no_data" or self._evaluator is None:
             return None
-        try:
-            rows = self._evaluator.rows(series_statement(comparison.threshold), at, at)
-        except ClickHouseError:
-            return None  # the alert itself matters more than the number beside it
-        return nearest([(dict(labels), value) for _, _, labels, value in rows], instance.labels)
+        found = self._thresholds.get((rule.name, at))
+        if found is None:  # asked once, however many alerts a rule has
+            try:
+                rows = self._evaluator.rows(series_statement(comparison.threshold), at, at)
+            except ClickHouseError:
+                rows = []  # the alert itself matters more than the number beside it
+            found = Nearest((labels, value) for _, _, labels, value in rows)
+            self._thresholds[rule.name, at] = found
+        return found(instance.labels)

@@ -7,6 +7,7 @@ costs next to nothing. A rule comes out as it would alone, whatever the others o
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -131,9 +132,7 @@ class Evaluator:
             failure = f"more than {SERIES_LIMIT} series; aggregate the expression (sum by …)"
         except (ClickHouseError, promql.UnsupportedError) as error:
             if len(rules) == 1 and len(minutes) > 1:
-                # A minute that fails must not take the others with it.
-                alone = [self._judge(rules, minute, minute)[rules[0].name] for minute in minutes]
-                return {rules[0].name: {m: r for found in alone for m, r in found.items()}}
+                return {rules[0].name: self._judge_each(rules[0], minutes)}
             failure = str(error)[:500]
             failed_soon = getattr(error, "name", None) not in (None, "TIMEOUT_EXCEEDED")
         if len(rules) == 1:
@@ -142,6 +141,23 @@ class Evaluator:
         size = (len(rules) + 1) // 2 if failed_soon else 1
         parts = [rules[at : at + size] for at in range(0, len(rules), size)]
         return {n: r for part in parts for n, r in self._judge(part, first, last).items()}
+
+    def _judge_each(self, rule: Rule, minutes: Sequence[datetime]) -> dict[datetime, Result]:
+        """Judge a rule minute by minute: one that fails must not take the others with it.
+
+        The rest is not tried once a minute alone took all the time there is: each would, and every
+        other rule waits.
+        """
+        found: dict[datetime, Result] = {}
+        for minute in minutes:
+            began = time.monotonic()
+            found |= self._judge([rule], minute, minute)[rule.name]
+            took_all = time.monotonic() - began >= TIMEOUT_SECONDS
+            if took_all and found[minute].status == "error":
+                detail = f"not tried, since the minute {minute:%H:%M} took too long"
+                rest = [one for one in minutes if one > minute]
+                return found | dict.fromkeys(rest, Result("error", detail=detail))
+        return found
 
     def rows(self, query: str, first: datetime, last: datetime) -> list[Row]:
         """Return what a compiled query gives at every minute from ``first`` to ``last``."""

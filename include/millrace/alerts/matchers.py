@@ -26,8 +26,11 @@ def _parsed(matchers: tuple[str, ...]) -> tuple[tuple[str, bool, Callable[[str],
             'label!="value", label=~"pattern" or label!~"pattern"'
         ) from error
     # One that says nothing, or with ``or``, would be read as none at all, which fits every alert.
-    is_plain = isinstance(tree, promql_parser.VectorSelector) and not tree.matchers.or_matchers
-    if not is_plain or len(tree.matchers.matchers) < len(matchers):
+    if (
+        not isinstance(tree, promql_parser.VectorSelector)
+        or tree.matchers.or_matchers
+        or len(tree.matchers.matchers) < len(matchers)
+    ):
         raise ValueError(
             f"matchers: {', '.join(matchers)!r} is not a label matcher each; an alert has to fit "
             'them all, and label=~"one|other" stands for either'

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ LAST_RETRY_SECONDS = 600.0
 LONGEST_WISH_SECONDS = 3_600.0
 FAILURE_LIMIT = 3
 """Failures after which a route is left alone until the next run: its channel is down."""
+_SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
 KEPT_FOR = timedelta(days=7)
 """A notification that could not be sent for this long is dropped, and says so."""
 
@@ -97,6 +99,14 @@ class Delivery:
         return f"sent {sent}{failed}{hanging}"
 
 
+def wish_of(headers: Mapping[str, str] | None) -> float | None:
+    """Return the seconds that an answer's Retry-After asks for; dates, which few send, are none."""
+    for name, value in (headers or {}).items():
+        if name.lower() == "retry-after" and _SECONDS.fullmatch(value):
+            return float(value)
+    return None
+
+
 def backoff(attempts: int) -> float:
     """Return seconds to wait after that many failed attempts: doubling, with jitter, capped."""
     exponential = FIRST_RETRY_SECONDS * 2.0 ** min(attempts - 1, 10)
@@ -149,6 +159,17 @@ def deliver(
 
 
 def _deliver_route(
+    settings: Settings, route: Route, senders: Mapping[str, Sender], delivery: Delivery
+) -> None:
+    """Send a route's notifications, and keep why that failed as a whole, as without PostgreSQL."""
+    try:
+        _send_all(settings, route, senders, delivery)
+    except Exception as error:  # a thread's error reaches nobody else
+        log.exception("%s: what waits for it was not sent", route.name)
+        delivery.failed[route.name] = f"{type(error).__name__}: {error}"[:500]
+
+
+def _send_all(
     settings: Settings, route: Route, senders: Mapping[str, Sender], delivery: Delivery
 ) -> None:
     """Send a route's notifications until none is due or ``FAILURE_LIMIT`` of them failed."""

@@ -61,8 +61,8 @@ def write(settings: Settings, at: datetime, samples: Iterable[Sample]) -> None:
 def _lag(settings: Settings, positions: list[dict[str, Any]]) -> list[Sample]:
     """Return how far each partition and source is behind Kafka."""
     places = {TopicPartition(p["topic"], p["partition"]): p for p in positions}
-    admin = kafka.admin(settings)
     try:
+        admin = kafka.admin(settings)  # which refuses settings that are none, as of a connection
         admin.list_topics(timeout=KAFKA_TIMEOUT_SECONDS)
         wanted = dict.fromkeys(places, OffsetSpec.latest())
         answers = admin.list_offsets(wanted, request_timeout=KAFKA_TIMEOUT_SECONDS)

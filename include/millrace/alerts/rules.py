@@ -182,12 +182,35 @@ def from_document(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> R
         attribute = DOCUMENT.get(key)
         if attribute is None:
             raise RuleError(f"rule {name}: there is no field {key!r} (there are: {[*DOCUMENT]})")
-        arguments[attribute] = seconds(key, value) if attribute.endswith("_seconds") else value
+        arguments[attribute] = _value(name, key, attribute, value)
     required = ("name", "expression", "severity", "owner", "runbook", "routes")
     missing = [key for key in required if key not in arguments]
     if missing:
         raise RuleError(f"rule {name}: {', '.join(missing)} missing")
     return Rule(**arguments)
+
+
+def _value(rule: str, key: str, attribute: str, value: Any) -> Any:
+    """Return a field's value as ``Rule`` has it. Raises ``RuleError`` where it is of another kind.
+
+    YAML takes ``5``, ``no`` and an empty line for what they are not meant to be.
+    """
+    if attribute.endswith("_seconds"):
+        return seconds(key, value)
+    if attribute == "is_active":
+        is_right, kind = isinstance(value, bool), "true or false"
+    elif attribute == "routes":
+        is_right = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        kind = "a list of routes' names"
+    elif attribute in ("labels", "annotations"):
+        pairs = value.items() if isinstance(value, dict) else [(None, None)]
+        is_right = all(isinstance(part, str) for pair in pairs for part in pair)
+        kind = "a mapping of names to texts, which quotes make"
+    else:
+        is_right, kind = isinstance(value, str), "a text, which quotes make of it"
+    if not is_right:
+        raise RuleError(f"rule {rule}: {key}: {value!r} is not {kind}")
+    return value
 
 
 def find(connection: repository.Connection, name: str) -> Rule:

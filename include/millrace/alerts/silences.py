@@ -46,12 +46,16 @@ def plan_window(connection: Connection, name: str, mute: Mute, every: str) -> No
     """
     if every not in EVERY:
         raise ValueError(f"--every: {every!r} is not once, day or week")
+    if name.isdecimal():
+        raise ValueError(f"name: {name} would be taken for a silence's number; add a letter")
     values = _checked(mute) | {"name": name, "every": every}
     connection.execute(sql.render("postgres/alerts/save_window.sql"), values)
 
 
 def _checked(mute: Mute) -> dict[str, object]:
     label_matchers.check(mute.matchers)
+    if mute.lasts <= timedelta():
+        raise ValueError("--for: it has to last for a while; write for example 2h")
     return asdict(mute) | {"matchers": list(mute.matchers)}
 
 
@@ -91,7 +95,7 @@ def find(connection: Connection, silence_id: int) -> DictRow | None:
 
 def end(connection: Connection, name: str) -> bool:
     """End the silence of this number, or remove the window of this name; tell if there was one."""
-    if name.isdigit():
+    if name.isascii() and name.isdecimal() and len(name) < len(str(1 << 63)):
         done = connection.execute(
             sql.render("postgres/alerts/end_silence.sql"), {"silence_id": int(name)}
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.alerts.channels import wording
-from millrace.alerts.outbox import DeliveryError, Message
+from millrace.alerts.outbox import DeliveryError, Message, wish_of
 
 ACTIONS = {
     "trigger": "trigger",
@@ -74,7 +74,6 @@ def send(client: Any, message: Message) -> dict[str, Any]:
         key = client.send_event(action, dedup_key=message.dedup_key, **properties)
     except Exception as error:
         response = getattr(error, "response", None)
-        headers = getattr(response, "headers", None) or {}
-        wish = headers.get("Retry-After")
-        raise DeliveryError(f"PagerDuty: {error}", float(wish) if wish else None) from error
+        wish = wish_of(getattr(response, "headers", None))
+        raise DeliveryError(f"PagerDuty: {error}", wish) from error
     return {"dedup_key": key}

@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from millrace.alerts.channels import wording
-from millrace.alerts.outbox import DeliveryError, Message
+from millrace.alerts.outbox import DeliveryError, Message, wish_of
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +132,12 @@ def _call(method: Any, **arguments: Any) -> Any:
         return method(**arguments)
     except Exception as error:
         response = getattr(error, "response", None)
-        headers = getattr(response, "headers", None) or {}
-        wish = headers.get("Retry-After") or headers.get("retry-after")
-        reason = response["error"] if response is not None and "error" in response.data else error
-        raise DeliveryError(f"Slack: {reason}", float(wish) if wish else None) from error
+        # A proxy's page in place of Slack's answer has neither this form nor these headers.
+        said = getattr(response, "data", None)
+        reason = said["error"] if isinstance(said, dict) and "error" in said else error
+        raise DeliveryError(
+            f"Slack: {reason}", wish_of(getattr(response, "headers", None))
+        ) from error
 
 
 def _upload_chart(client: Any, message: Message) -> str | None:

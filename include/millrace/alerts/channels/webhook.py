@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from millrace.alerts.channels import wording
-from millrace.alerts.outbox import DeliveryError, Message
+from millrace.alerts.outbox import DeliveryError, Message, wish_of
 
 TIMEOUT_SECONDS = 10.0
 
@@ -37,7 +37,5 @@ def send(url: str, headers: dict[str, str], message: Message) -> dict[str, Any]:
     except httpx.HTTPError as error:
         raise DeliveryError(f"webhook: {type(error).__name__} {error}") from error
     if not answer.is_success:
-        wish = answer.headers.get("Retry-After", "")
-        after = float(wish) if wish.isdigit() else None
-        raise DeliveryError(f"webhook: status {answer.status_code}", after)
+        raise DeliveryError(f"webhook: status {answer.status_code}", wish_of(answer.headers))
     return {"status": answer.status_code}

@@ -1,0 +1,187 @@
+"""What alerts are made of may be odd, lost or too large; the others are told all the same."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+from confluent_kafka import KafkaException
+
+from millrace.alerts import chart, content, evaluation, outbox, pipeline, rules
+from millrace.alerts.channels import pagerduty, slack, webhook
+from millrace.alerts.evaluation import Evaluator, Row
+from millrace.alerts.grouping import Group, Notification
+from millrace.alerts.model import Instance, Route, Rule
+from millrace.alerts.outbox import DeliveryError, Message
+from millrace.contract.errors import RuleError
+from millrace.settings import Settings
+from millrace.stores import clickhouse, kafka, postgres
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DOCUMENT = {
+    "name": "a", "expression": "x > 1", "severity": "info", "owner": "me",
+    "runbook": "https://example.com", "routes": ["slack"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 5),
+        ("expression", None),
+        ("owner", 5),
+        ("runbook", ["x"]),
+        ("routes", "slack"),
+        ("routes", None),
+        ("routes", [1]),
+        ("labels", ["team"]),
+        ("labels", {"team": 5}),
+        ("labels", {5: "team"}),
+        ("annotations", None),
+        ("annotations", {"summary": 5}),
+        ("enabled", "no"),
+        ("no_data", True),
+    ],
+)
+def test_a_field_of_another_kind_is_named(field: str, value: object) -> None:
+    with pytest.raises(RuleError, match=f"{field}: "):
+        rules.from_document({**DOCUMENT, field: value}, {})
+
+
+class Asked(Evaluator):
+    """An evaluator that notes what it is asked and gives the same rows each time."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.given, self.asked = rows, 0
+
+    def rows(self, query: str, first: datetime, last: datetime) -> list[Row]:
+        """Answer."""
+        self.asked += 1
+        return self.given
+
+
+def instance(host: str, value: float = 5) -> Instance:
+    labels = {"alertname": "load", "severity": "critical", "host": host}
+    return Instance("load", "condition", labels, "firing", AT, AT, value)
+
+
+def notification(*alerts: Instance) -> Notification:
+    group = Group("chat", {"alertname": "load"}, AT, opened_at=AT)
+    return Notification("chat", group, "trigger", AT, alerts)
+
+
+def test_a_threshold_is_asked_for_once_whatever_the_number_of_alerts() -> None:
+    rule = Rule("load", "load > limit", "critical", "me", "https://example.com", ["chat"])
+    rows: list[Row] = [
+        (0, -1, {"__name__": "limit"}, 1.0),
+        (0, -1, {"__name__": "limit", "host": "b"}, 2.0),
+        (0, -1, {"__name__": "limit", "host": "b", "rack": "7"}, 3.0),
+    ]
+    evaluator = Asked(rows)
+    write = content.Writer(Settings(), {"load": rule}, evaluator)
+    for _ in range(3):
+        said = write(notification(instance("a"), instance("b")))
+    assert [alert["threshold"] for alert in said["firing"]] == [1.0, 2.0]
+    assert evaluator.asked == 1
+
+
+def test_what_is_told_of_an_incident_whose_messages_are_lost_is_whole() -> None:
+    """As after a restore: each channel needs all of it to say that somebody is on it."""
+    said = content.Writer(Settings(), {})(notification(instance("a")))
+    route = Route("chat", "slack", "slack_alerts", {"channel": "#a"})
+    message = Message(1, route, "acknowledge", "k", {**said, "event": "acknowledge"})
+    assert "load" in webhook.payload(message)["headline"]
+    assert pagerduty.event(message)["payload"]["component"] == "load"
+    assert slack.blocks("acknowledge", message.content)
+
+
+def test_two_dollars_in_a_label_are_no_formula() -> None:
+    points = [(AT + n * timedelta(minutes=1), float(n)) for n in range(5)]
+    picture = chart.Picture("$5 \\frac{ $", "a $b_{ $", "", {"$x^{ $": points})
+    assert chart.draw(picture).startswith(b"\x89PNG")
+
+
+def test_a_picture_asks_for_the_alerts_own_series_and_else_for_some() -> None:
+    asked: list[str] = []
+
+    class Empty(Asked):
+        def rows(self, query: str, first: datetime, last: datetime) -> list[Row]:
+            asked.append(query)
+            return []
+
+    rule = Rule("load", "sum by (host) (load) > 1", "info", "me", "https://example.com", ["chat"])
+    alert = {"labels": {"host": "it's"}, "annotations": {}, "active_since": AT.isoformat()}
+    assert chart.of_rule(Empty([]), rule, alert, AT) is None
+    assert "'it\\'s'" in asked[0]
+    assert all("LIMIT 20000" in query and "max_execution_time" in query for query in asked)
+
+
+def test_a_rule_that_is_too_slow_is_not_tried_at_every_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, asked = [0.0], []
+
+    def query(statement: str, **_parameters: Any) -> None:
+        asked.append(statement)
+        clock[0] += evaluation.TIMEOUT_SECONDS
+        raise DatabaseError("too slow")
+
+    server = SimpleNamespace(command=lambda _statement: None, query=query, close=lambda: None)
+    monkeypatch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(clickhouse, "connect", lambda *_: server)
+    rule = Rule("load", "load > 1", "info", "me", "https://example.com", ["chat"])
+    with Evaluator(Settings(), threads=1) as evaluator:
+        found = evaluator.evaluate([rule], AT, AT + timedelta(minutes=9))
+    assert {results["load"].status for results in found.values()} == {"error"}
+    assert len(found) == 10
+    assert len(asked) == 2  # all minutes at once, then the first of them
+
+
+def test_settings_that_kafka_refuses_are_a_sample_and_no_end_of_judging(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_settings: Settings) -> None:
+        raise KafkaException("ssl.ca.location: no such file")
+
+    written: list[Any] = []
+    nothing = SimpleNamespace(fetchall=list)
+    connection = SimpleNamespace(execute=lambda _query: nothing)
+    monkeypatch.setattr(kafka, "admin", refuse)
+    monkeypatch.setattr(pipeline, "write", lambda _settings, _at, samples: written.extend(samples))
+    monkeypatch.setattr(postgres, "connect", lambda _settings: nullcontext(connection))
+    assert pipeline.collect(Settings(), AT) == 1
+    assert written == [("millrace_kafka_up", 0.0, {})]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "30"}, 30.0),
+        ({"Retry-After": "Sun, 01 Mar 2026 12:00:00 GMT"}, None),
+        ({"Retry-After": "²"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_how_long_a_channel_wishes_to_be_left_alone(
+    headers: dict[str, str] | None, seconds: float | None
+) -> None:
+    assert outbox.wish_of(headers) == seconds
+
+
+@pytest.mark.parametrize("answer", [None, {"status": 503, "body": "<html>"}, b"<html>"])
+def test_an_answer_that_is_not_slacks_is_told_as_it_is(answer: object) -> None:
+    class Failing:
+        def chat_postMessage(self, **_message: Any) -> None:  # noqa: N802
+            error = RuntimeError("Received a response in a non-JSON format")
+            error.response = answer  # type: ignore[attr-defined]
+            raise error
+
+    said = content.Writer(Settings(), {})(notification(instance("a")))
+    route = Route("chat", "slack", "slack_alerts", {"channel": "#a"})
+    with pytest.raises(DeliveryError, match="Slack: Received a response in a non-JSON"):
+        slack.send(Failing(), Message(1, route, "repeat", "k", said))
