@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import psycopg
 import pytest
+from minio.error import S3Error
 
-from millrace.cli import main
+from millrace.cli import errors, main
+from millrace.settings import REPOSITORY
 
 Run = Callable[..., tuple[int, str]]
 """Runs a command on a stack that is not there; returns its exit code and what it said."""
@@ -88,6 +93,53 @@ def test_a_file_that_holds_no_rules(run: Run, tmp_path: Path, content: bytes, sa
     assert code == 2
     assert said in answer
     assert str(file) in answer.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            S3Error(None, "AccessDenied", "Access Denied.", "/b", "", ""),
+            "object storage (MILLRACE_S3_ENDPOINT) said: S3 operation failed; code: AccessDenied",
+        ),
+        (psycopg.errors.UndefinedTable("no alert_rules"), "Its schema is not up to date"),
+        (psycopg.errors.InsufficientPrivilege("no"), "PostgreSQL (MILLRACE_POSTGRES_URL) said: no"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data"), "/data: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_a_server_or_a_disk_refuses_is_said(error: Exception, said: str) -> None:
+    assert said in " ".join(errors.sentences(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such file", "ours.sql")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_programming_error_is_none_of_them(error: Exception) -> None:
+    assert errors.sentences(error) == []
+
+
+def test_a_home_that_is_no_folder_is_named(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("")
+    code, said = run(home, "status")
+    assert code == 2
+    assert f"{home}: " in said
+
+
+@pytest.mark.parametrize("home", [REPOSITORY, Path.home(), Path("/")], ids=str)
+def test_a_folder_of_more_than_a_stack_is_not_deleted(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "millrace.cli.stack.existing_stack",
+        lambda: SimpleNamespace(settings=SimpleNamespace(home=home)),
+    )
+    code, said = run(home, "reset", "--yes")
+    assert code == 2
+    assert "more than a stack's data" in said
 
 
 def test_a_setting_that_nobody_reads_is_refused_with_the_nearest_name(

@@ -64,6 +64,13 @@ def test_they_are_made_once(airflow: Airflow, settings: Settings) -> None:
     assert connections.ensure(airflow.client, settings) == []
 
 
+def test_a_record_that_was_cut_short_is_none(airflow: Airflow, settings: Settings) -> None:
+    connections.ensure(airflow.client, settings)
+    record = settings.home / "airflow" / "connections.json"
+    record.write_text(record.read_text()[:20])
+    assert connections.ensure(airflow.client, settings) == []
+
+
 def test_what_is_recorded_of_them_holds_no_secret(airflow: Airflow, settings: Settings) -> None:
     connections.ensure(airflow.client, settings)
     record = settings.home / "airflow" / "connections.json"

@@ -5,10 +5,19 @@ An answer is what was asked for: differences, bad rows, an unhealthy server, a w
 
 from __future__ import annotations
 
+import errno
+
 import typer
 
 NO = 1
 ERROR = 2
+OF_THE_MACHINE = frozenset(
+    {
+        errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+        errno.EROFS,
+    }
+)  # fmt: skip
+"""What a disk or its rights refuse, as of ``MILLRACE_HOME``; a file that is missing may be ours."""
 INTERRUPTED = 130  # as a shell has it: 128 and the signal's number
 
 
@@ -27,7 +36,9 @@ def sentences(error: BaseException) -> list[str]:
     from clickhouse_connect.driver.exceptions import DatabaseError as ClickHouseDatabaseError
     from clickhouse_connect.driver.exceptions import OperationalError as ClickHouseOperationalError
     from confluent_kafka import KafkaException
+    from minio.error import MinioException
     from psycopg import OperationalError as PostgresError
+    from psycopg import errors as refusals
     from pydantic import ValidationError
     from redis.exceptions import ConnectionError as RedisError
     from urllib3.exceptions import HTTPError as ObjectStorageError
@@ -43,13 +54,24 @@ def sentences(error: BaseException) -> list[str]:
             f" (given: {problem['input']})"
             for problem in error.errors()
         ]
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        place = f"{error.filename}: " if error.filename else ""
+        return [f"{place}{error.strerror}"]
+    if isinstance(error, (refusals.UndefinedTable, refusals.UndefinedColumn)):
+        return [
+            f"PostgreSQL (MILLRACE_POSTGRES_URL) said: {' '.join(str(error).split())[:500]}",
+            "Its schema is not up to date: ./millrace up brings it there, or ./millrace migrate",
+        ]
     for kind, server, setting in (
         (PostgresError, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
+        (refusals.InsufficientPrivilege, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
+        (refusals.ReadOnlySqlTransaction, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
         (ClickHouseOperationalError, "ClickHouse", "MILLRACE_CLICKHOUSE_URL"),
         (ClickHouseDatabaseError, "ClickHouse", "MILLRACE_CLICKHOUSE_URL"),
         (KafkaException, "Kafka", "MILLRACE_KAFKA_BOOTSTRAP_SERVERS"),
         (RedisError, "Redis", "MILLRACE_REDIS_URL"),
         (ObjectStorageError, "object storage", "MILLRACE_S3_ENDPOINT"),
+        (MinioException, "object storage", "MILLRACE_S3_ENDPOINT"),
     ):
         if isinstance(error, kind):
             return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -142,9 +143,14 @@ def reset(
     """Stop the stack and delete all of its data, secrets and logs."""
     import shutil
 
+    from millrace.settings import REPOSITORY
+
     console = _console()
     stack = existing_stack()
     home = stack.settings.home
+    for kept in (REPOSITORY, Path.home()):
+        if kept.is_relative_to(home):
+            raise fail(f"{home} (MILLRACE_HOME) holds {kept}, which is more than a stack's data")
     if not yes:
         typer.confirm(f"Delete every event, setting and log in {home}?", abort=True)
     with stack.alone():

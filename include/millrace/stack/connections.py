@@ -84,7 +84,7 @@ def ensure(client: httpx.Client, settings: Settings) -> list[str]:
     is recorded in Millrace's home, secrets as digests, to tell an edit by.
     """
     record = settings.home / "airflow" / "connections.json"
-    made: Connections = json.loads(record.read_text()) if record.exists() else {}
+    made = _read(record)
     answer = client.get("/connections", params={"limit": 1000}).raise_for_status().json()
     present = {found["connection_id"]: found for found in answer["connections"]}
     done = []
@@ -128,9 +128,20 @@ def _is_edited(made: dict[str, Any], present: dict[str, Any]) -> bool:
     return any(noted[field] != made[field] for field in noted if field != "password")
 
 
+def _read(path: Path) -> Connections:
+    """Return what was recorded; nothing where the record is cut short, so that all stay as is."""
+    try:
+        made: Connections = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return made
+
+
 def _write(path: Path, made: Connections) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    fresh = path.with_suffix(".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(made, file, indent=2, sort_keys=True)
+    fresh.replace(path)
 
 
 def main() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from millrace.access import keys, tokens
@@ -48,18 +51,32 @@ def ensure(home: Path) -> dict[str, str]:
     An environment variable of the same name wins over the file, as it does in ``Settings``.
     """
     path = home / "secrets.env"
-    known = read(path)
-    missing = [name for name in NAMES if name not in known]
-    if missing:
-        known |= {name: _generate(name) for name in missing}
-        _write(path, known)
+    with _alone(home):
+        known = read(path)
+        missing = [name for name in NAMES if name not in known]
+        if missing:
+            known |= {name: _generate(name) for name in missing}
+            _write(path, known)
     return {name: os.environ.get(name, value) for name, value in known.items()}
 
 
 def replace(home: Path, name: str, value: str) -> None:
     """Keep another value of a secret."""
     path = home / "secrets.env"
-    _write(path, read(path) | {name: value})
+    with _alone(home):
+        _write(path, read(path) | {name: value})
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Let one process at a time read and write: what another makes meanwhile would be lost."""
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / "secrets.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read(path: Path) -> dict[str, str]:
@@ -88,4 +105,6 @@ def _write(path: Path, known: dict[str, str]) -> None:
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # without these keys the data is lost
     fresh.replace(path)

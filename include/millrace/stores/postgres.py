@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,10 +98,16 @@ def change(
     in the end to the login.
     """
     with connection.transaction():
-        connection.execute(
-            sql.render("postgres/act_as.sql"), {"actor": actor, "login": getpass.getuser()}
-        )
+        connection.execute(sql.render("postgres/act_as.sql"), {"actor": actor, "login": login()})
         yield connection
+
+
+def login() -> str:
+    """Return who runs this process; the user's number where it has no name, as in some pods."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return f"uid {os.getuid()}"
 
 
 def one(cursor: psycopg.Cursor[DictRow]) -> DictRow:

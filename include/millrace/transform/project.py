@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
 import re
@@ -141,7 +140,9 @@ def lint(settings: Settings, arguments: Sequence[str]) -> int:
 
 def sandbox_database() -> str:
     """Return the database of the caller's own sandbox: ``analytics_dev_<user>``."""
-    user = re.sub(r"\W", "_", getpass.getuser().lower())
+    from millrace.stores import postgres
+
+    user = re.sub(r"\W", "_", postgres.login().lower())
     return f"analytics_dev_{user}"
 
 

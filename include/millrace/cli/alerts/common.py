@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,7 +29,7 @@ def connect(actor: str | None = None) -> Connection:
     from millrace.stores import postgres
 
     connection = postgres.connect(Settings())
-    repository.act_as(connection, actor or getpass.getuser())
+    repository.act_as(connection, actor or postgres.login())
     return connection
 
 

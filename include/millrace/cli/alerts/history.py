@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from math import isnan
 from typing import Annotated, Any
 
@@ -128,8 +127,9 @@ def ack(
 ) -> None:
     """Acknowledge a firing rule: PagerDuty is told, and reminders stop until it resolves."""
     from millrace.alerts import acknowledgement
+    from millrace.stores import postgres
 
-    author = by or getpass.getuser()
+    author = by or postgres.login()
     with connect(author) as connection:
         find_rule(connection, name)
         count = acknowledgement.acknowledge(connection, name, author, comment)

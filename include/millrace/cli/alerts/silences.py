@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,12 +23,13 @@ Matchers = Annotated[
 
 def _mute(matchers: list[str], start: str | None, lasts: str, by: str, comment: str) -> Mute:
     from millrace.alerts import silences
+    from millrace.stores import postgres
 
     try:
         lasting = silences.duration(lasts)
     except ValueError as error:
         raise fail(error) from error
-    author = by or getpass.getuser()
+    author = by or postgres.login()
     return silences.Mute(matchers, moment_of(start), lasting, author, comment)
 
 
