@@ -5,7 +5,10 @@ set -euo pipefail
 
 mkdir -p "$AIRFLOW_HOME"
 umask 077
-printf '{"admin": "%s", "query": "%s"}\n' "$AIRFLOW_PASSWORD" "$MILLRACE_AIRFLOW_QUERY_PASSWORD" \
+# By Python: a password may hold what means something in JSON.
+python -c 'import json, os
+names = {"admin": "AIRFLOW_PASSWORD", "query": "MILLRACE_AIRFLOW_QUERY_PASSWORD"}
+print(json.dumps({user: os.environ[name] for user, name in names.items()}))' \
     >"$AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 airflow db migrate
 airflow pools import deploy/airflow/pools.json

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import yaml
 from dotenv import dotenv_values
 
 from millrace.settings import Settings
-from millrace.stack import airflow
+from millrace.stack import airflow, secrets
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "tests" / "data" / "compose-spec.json"
@@ -47,6 +49,35 @@ def test_variables_are_those_of_the_example() -> None:
             assert how == f":-{offered[name]}", f"{name} has another default in .env.example"
         else:
             assert how.startswith(":?"), f"{name} is a secret and must be asked for"
+
+
+def test_every_secret_that_is_made_for_an_embedded_stack_is_asked_for() -> None:
+    elsewhere = {
+        "MILLRACE_CLICKHOUSE_KEY",  # the image's tables are not encrypted
+        "MILLRACE_INGEST_KEY",  # ./millrace keys add makes keys
+        "MILLRACE_AIRFLOW_PASSWORD", "MILLRACE_AIRFLOW_DATABASE_PASSWORD",
+        "MILLRACE_AIRFLOW_FERNET_KEY", "MILLRACE_AIRFLOW_SECRET_KEY",  # under Airflow's own names
+    }  # fmt: skip
+    asked = SERVICES["airflow-setup"]["environment"].keys()
+    assert set(secrets.NAMES) - asked == elsewhere
+
+
+def test_passwords_of_airflow_may_hold_anything(tmp_path: Path) -> None:
+    """The part of the script that writes them, run as it is."""
+    script = (ROOT / "deploy" / "compose" / "set-up.sh").read_text()
+    command = re.search(r"^python -c .*?PASSWORDS_FILE\"$", script, re.DOTALL | re.MULTILINE)
+    assert command is not None
+    file, awkward = tmp_path / "passwords.json", 'a"b\\c%s'
+    subprocess.run(
+        ["bash", "-euc", command[0].replace("python", sys.executable, 1)],
+        env={
+            "AIRFLOW_PASSWORD": awkward,
+            "MILLRACE_AIRFLOW_QUERY_PASSWORD": "x",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(file),
+        },
+        check=True,
+    )
+    assert json.loads(file.read_text()) == {"admin": awkward, "query": "x"}
 
 
 def test_holds_no_secret() -> None:
