@@ -31,6 +31,9 @@ ALGORITHMS = [
 ]  # fmt: skip
 """Signatures that are believed: none whose key a client would share."""
 
+NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+"""What the code flow asks a provider's configuration for."""
+
 T = TypeVar("T")
 
 
@@ -126,6 +129,9 @@ class Provider:
                     f"MILLRACE_OIDC_ISSUER is {self._issuer}, and the provider there says that it "
                     f"is {metadata.get('issuer')}"
                 )
+            for name in NEEDED:
+                if not isinstance(metadata.get(name), str):
+                    raise ProviderError(f"the provider's configuration names no {name}")
             self._metadata = metadata
             self._read_keys()
             self._read_at = time.monotonic()
@@ -139,11 +145,7 @@ class Provider:
             raise ProviderError(f"the provider's keys can't be read: {error}") from error
 
     def _fetched(self, url: str) -> dict[str, Any]:
-        answer = _asked(lambda: httpx2.get(url, timeout=SECONDS).raise_for_status())
-        try:
-            return dict(answer.json())
-        except (ValueError, TypeError) as error:
-            raise ProviderError(f"{url} answers with no JSON object") from error
+        return _object(url, _asked(lambda: httpx2.get(url, timeout=SECONDS).raise_for_status()))
 
     def _verified(self, text: str, nonce: str) -> dict[str, Any]:
         """Return the claims of an ID token of this sign-in. Raises ``AccessError``."""
@@ -197,7 +199,7 @@ class Provider:
         url = self._metadata.get("userinfo_endpoint")
         if not url:
             return {}
-        said = dict(_asked(lambda: client.get(url).raise_for_status()).json())
+        said = _object(url, _asked(lambda: client.get(url).raise_for_status()))
         return said if said.get("sub") == claims["sub"] else {}
 
     def _role(self, said: Any) -> Role | None:
@@ -216,6 +218,14 @@ def _asked(ask: Callable[[], T]) -> T:
         raise AccessError(f"the provider refused: {error.description or error.error}") from None
     except (httpx2.HTTPError, ValueError) as error:
         raise ProviderError(f"the OpenID provider does not answer: {error}") from error
+
+
+def _object(url: str, answer: Any) -> dict[str, Any]:
+    """Return the JSON object of an answer; one that is signed (a JWT), say, is none."""
+    try:
+        return dict(answer.json())
+    except (ValueError, TypeError) as error:
+        raise ProviderError(f"{url} answers with no JSON object") from error
 
 
 def _nested(claims: Mapping[str, Any], name: str) -> Any:
