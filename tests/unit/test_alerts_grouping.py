@@ -185,6 +185,16 @@ def test_matchers(text: str, fits: bool) -> None:
     assert matchers.match([text], {"country": "US"}) is fits
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_a_wrong_clock_noted_holds_nothing_back(is_open: bool) -> None:
+    story = Story(replace(ROUTE, group_wait_seconds=120))
+    story.at = START + timedelta(days=365)
+    assert events(story(firing("slow"), minutes=3 if is_open else 1)) == ["trigger"] * is_open
+    story.at = START
+    told = events(story(firing("slow"), firing("slow", country="DE")))
+    assert told == (["update"] if is_open else ["trigger"])
+
+
 UNREADABLE = (
     [],
     ["country"],

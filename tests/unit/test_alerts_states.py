@@ -53,6 +53,16 @@ def test_pending_then_firing_then_resolved() -> None:
     ]
 
 
+def test_what_has_held_since_a_moment_to_come_waits_as_others_do() -> None:
+    subject, year = rule(), timedelta(days=365)
+    now, _ = states.advance([subject], {"slow": HOLDS}, {}, START + year)
+    seen = []
+    for minute in range(4):
+        now, changed = states.advance([subject], {"slow": HOLDS}, now, START + minute * MINUTE)
+        seen += [(minute, change.to_state) for change in changed]
+    assert seen == [(2, "firing")]
+
+
 def test_a_condition_that_does_not_last_never_fires() -> None:
     _, seen = play([HOLDS, HOLDS, FINE, HOLDS, HOLDS, FINE])
     assert [to for *_, to in seen] == ["pending", "inactive", "pending", "inactive"]

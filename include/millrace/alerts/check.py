@@ -28,6 +28,10 @@ MINUTES_AT_ONCE = 10
 """Minutes judged together after an outage: a statement costs its planning, hardly its data."""
 
 
+CLOCK_SLACK = timedelta(hours=1)
+"""How far ahead a minute that was judged may lie; nobody would be told of anything until then."""
+
+
 class _AnotherRunError(Exception):
     """Another run judges at the moment."""
 
@@ -93,6 +97,14 @@ def run(settings: Settings, *, now: datetime | None = None, run_url: str = "") -
         summary.is_left_to_another = False
         row = connection.execute("SELECT evaluated_until FROM alert_clock").fetchone()
         until = row["evaluated_until"] if row else last - MINUTE
+        if until > last + CLOCK_SLACK:
+            log.warning(
+                "alerts were judged up to %s, which is to come: the clock was wrong. They "
+                "are judged from now on",
+                f"{until:%Y-%m-%d %H:%M}",
+            )
+            until = last - MINUTE
+            connection.execute("UPDATE alert_clock SET evaluated_until = %s", [until])
         first = max(until + MINUTE, last - MINUTE * (settings.alert_catch_up_minutes - 1))
         summary.skipped = max(0, int((first - until) / MINUTE) - 1)
         if first > last:

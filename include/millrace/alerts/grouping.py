@@ -172,6 +172,11 @@ def decide(
     return after, due
 
 
+def _passed(since: datetime, at: datetime) -> timedelta:
+    """Return how long something was ago; for ever, where a clock that was wrong said when."""
+    return at - since if since <= at else timedelta.max
+
+
 def _end(
     group: Group, members: Sequence[Instance], at: datetime
 ) -> tuple[Group | None, Notification | None]:
@@ -195,7 +200,7 @@ def _judge(
     if group.opened_at is None:
         if not visible:
             return (group if members else None), None
-        if at - group.first_seen_at < timedelta(seconds=route.group_wait_seconds):
+        if _passed(group.first_seen_at, at) < timedelta(seconds=route.group_wait_seconds):
             return group, None
         opened = replace(group, opened_at=at, notified_at=at, notified=visible)
         return opened, Notification(route.name, opened, "trigger", at, visible)
@@ -207,7 +212,7 @@ def _judge(
         ended = Notification(route.name, group, "resolve", at, (), gone)
         left = Group(group.route, group.labels, at) if members else None
         return left, ended
-    waited = at - (group.notified_at or at)
+    waited = _passed(group.notified_at or at, at)
     news = gone or any(instance.key not in told for instance in visible)
     if news and waited >= timedelta(seconds=route.group_interval_seconds):
         # Alerts that were told and are muted by now stay part of the incident.

@@ -88,7 +88,8 @@ def _active(
     previous = old.get(fresh.key)
     if previous is not None and previous.state == "firing":
         return replace(previous, value=value)
-    since = previous.active_since if previous is not None and not after_gap else at
+    # A moment to come is one of a clock that was wrong.
+    since = min(previous.active_since, at) if previous is not None and not after_gap else at
     if at - since >= rule.patience(kind):
         return replace(fresh, state="firing", active_since=since, fired_at=at)
     return replace(fresh, active_since=since)
