@@ -57,15 +57,6 @@ def test_one_message_to_each_channel_and_one_when_it_is_over(
     assert len({event["dedup_key"] for event in channels.pagerduty_events}) == 1
 
 
-def test_a_clock_that_was_wrong_once_stops_nothing(world: World) -> None:
-    repository.save_rule(world.connection, rule())
-    world.judge(60 * 24 * 365)
-    for minute in range(3):
-        world.sample(minute, 50)
-        assert world.judge(minute).minutes
-    assert ("chat", "trigger") in world.told()
-
-
 def test_minutes_missed_are_judged_afterwards_with_the_same_outcome(world: World) -> None:
     repository.save_rule(world.connection, rule())
     for minute in range(12):

@@ -7,7 +7,7 @@
 | `millrace_ingest_freshness_seconds` | source_id | 0 without lag, else age of the last load |
 | `millrace_ingest_messages_total` | source_id | counter: messages loaded |
 | `millrace_ingest_rejected_events_total` | source_id | counter: messages rejected |
-| `millrace_ingest_recent_incidents` | source_id, kind | incidents of the last 10 minutes |
+| `millrace_ingest_recent_incidents` | source_id, kind | of the last 10 minutes, or unjudged |
 | `millrace_withdrawn_views` | view, rollups, error | views that threw, until they are mended |
 | `millrace_published_windows_withheld` | dataset | windows of the last hour that failed an audit |
 | `millrace_alert_oldest_notification_seconds` | route | how long the oldest one has waited |

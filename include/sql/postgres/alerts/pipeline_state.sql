@@ -1,4 +1,5 @@
--- What PostgreSQL knows about the pipeline, as metrics of this moment.
+-- What PostgreSQL knows about the pipeline, as metrics of this moment. Incidents are those of the last
+-- ten minutes, or since alerts were judged last: one that nobody judged then is told afterwards.
 SELECT 'millrace_ingest_messages_total' AS metric_name,
     jsonb_build_object('source_id', source_id) AS dimensions,
     coalesce(sum(message_count), 0)::float8 AS value
@@ -10,7 +11,11 @@ FROM ingest_batches WHERE state = 'loaded' GROUP BY source_id
 UNION ALL
 SELECT 'millrace_ingest_recent_incidents',
     jsonb_build_object('source_id', source_id, 'kind', kind),
-    count(*) FILTER (WHERE occurred_at > clock_timestamp() - interval '10 minutes')::float8
+    count(*) FILTER (
+        WHERE occurred_at > least(
+            clock_timestamp() - interval '10 minutes', (SELECT evaluated_until FROM alert_clock)
+        )
+    )::float8
 FROM ingest_incidents GROUP BY source_id, kind
 UNION ALL
 SELECT 'millrace_withdrawn_views', jsonb_build_object(
