@@ -11,11 +11,20 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from confluent_kafka import KafkaException
 
-from millrace.alerts import chart, content, evaluation, outbox, pipeline, rules
+from millrace.alerts import (
+    chart,
+    content,
+    evaluation,
+    matchers,
+    outbox,
+    pipeline,
+    rules,
+    templates,
+)
 from millrace.alerts.channels import pagerduty, slack, webhook
 from millrace.alerts.evaluation import Evaluator, Row
 from millrace.alerts.grouping import Group, Notification
-from millrace.alerts.model import Instance, Route, Rule
+from millrace.alerts.model import Instance, Result, Route, Rule
 from millrace.alerts.outbox import DeliveryError, Message
 from millrace.contract.errors import RuleError
 from millrace.settings import Settings
@@ -139,6 +148,54 @@ def test_a_rule_that_is_too_slow_is_not_tried_at_every_minute(
     assert {results["load"].status for results in found.values()} == {"error"}
     assert len(found) == 10
     assert len(asked) == 2  # all minutes at once, then the first of them
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, query: Any, *names: str) -> dict[str, Result]:
+    """Return what rules of these names are found to be where the server answers so."""
+    server = SimpleNamespace(command=lambda _statement: None, query=query, close=lambda: None)
+    monkeypatch.setattr(clickhouse, "connect", lambda *_: server)
+    made = [Rule(name, f"{name} > 1", "info", "me", "https://example.com", []) for name in names]
+    with Evaluator(Settings(), threads=1) as evaluator:
+        return evaluator.evaluate(made, AT, AT)[AT]
+
+
+def test_whatever_a_rules_statement_raises_is_that_rules_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def query(statement: str, **_parameters: Any) -> Any:
+        if "'odd'" in statement:
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        at = evaluation.milliseconds(AT)
+        return SimpleNamespace(result_rows=[(at, -1, {"host": "a"}, 5.0), (at, 0, {}, 1.0)])
+
+    found = judged(monkeypatch, query, "odd", "good")
+    assert (found["odd"].status, found["good"].status) == ("error", "ok")
+    assert "invalid start byte" in found["odd"].detail
+
+
+def test_a_value_that_is_none_is_an_error_of_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    def query(_statement: str, **_parameters: Any) -> Any:
+        return SimpleNamespace(result_rows=[(evaluation.milliseconds(AT), -1, {}, None)])
+
+    assert judged(monkeypatch, query, "odd")["odd"].status == "error"
+
+
+@pytest.mark.parametrize(
+    "text", ['{{ "{x}".format() }}', '{{ "{}".format() }}', "{{ labels.host.encode('x') }}"]
+)
+def test_a_text_that_fails_in_whatever_way_says_so_in_its_place(text: str) -> None:
+    later = f"{{% if value > 100 %}}{text}{{% endif %}}"
+    templates.check(later)
+    said = templates.render(later, rule="r", labels={"host": "a"}, value=200, threshold=None)
+    assert said.startswith("r (its text could not be made: ")
+    with pytest.raises(ValueError, match="template"):
+        templates.check(text.replace("labels.host", "rule"))
+
+
+def test_a_label_that_is_no_text_fits_matchers_all_the_same() -> None:
+    labels: Any = {"team": 5}
+    rule = Rule("load", "load > 1", "info", "me", "https://example.com", [], labels=labels)
+    assert matchers.match(['team=~"4|5"'], rule.alert_labels({}, "condition"))
 
 
 def test_settings_that_kafka_refuses_are_a_sample_and_no_end_of_judging(

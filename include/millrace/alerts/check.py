@@ -168,7 +168,8 @@ def _settle(
         repository.save_groups(connection, groups, kept)
         describe = content.Writer(settings, {r.name: r for r in rules}, evaluator, run_url)
         for notification in due:
-            repository.save_notification(connection, notification, describe(notification))
+            said = _described(describe, notification, settings)
+            repository.save_notification(connection, notification, said)
         connection.execute("UPDATE alert_clock SET evaluated_until = %s", [minute])
     for transition in transitions:
         log.info(
@@ -183,6 +184,17 @@ def _settle(
     summary.transitions += len(transitions)
     summary.notifications += len(due)
     return True
+
+
+def _described(
+    describe: content.Writer, notification: Notification, settings: Settings
+) -> dict[str, Any]:
+    """Return what a notification says; one rule that can't be described must not stop the rest."""
+    try:
+        return describe(notification)
+    except Exception:
+        log.exception("%s is told without its rules' own words", notification.group.labels)
+        return content.Writer(settings, {})(notification)
 
 
 def _keep_history(settings: Settings, found: Mapping[datetime, Mapping[str, Result]]) -> None:

@@ -6,6 +6,7 @@ costs next to nothing. A rule comes out as it would alone, whatever the others o
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from millrace.alerts.promql import lanes
 from millrace.alerts.samples import StoredSamples
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
+
+log = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
 LABEL_LENGTH = 2_048
@@ -63,7 +66,7 @@ def batches(rules: Sequence[Rule], minutes: int = 1) -> list[list[Rule]]:
     for rule in rules:
         try:
             key = rule.parsed.shape.key
-        except promql.UnsupportedError:
+        except Exception:  # noqa: BLE001  it is told when the rule is judged, alone
             key = f"unsupported: {rule.name}"
         by_shape.setdefault(key, []).append(rule)
     return [
@@ -130,7 +133,9 @@ class Evaluator:
                     for rule, own in zip(rules, _by_rule(rows, len(rules)), strict=True)
                 }
             failure = f"more than {SERIES_LIMIT} series; aggregate the expression (sum by …)"
-        except (ClickHouseError, promql.UnsupportedError) as error:
+        except Exception as error:
+            if not isinstance(error, (ClickHouseError, promql.UnsupportedError)):
+                log.exception("cannot judge %s", ", ".join(rule.name for rule in rules))
             if len(rules) == 1 and len(minutes) > 1:
                 return {rules[0].name: self._judge_each(rules[0], minutes)}
             failure = str(error)[:500]
@@ -182,7 +187,7 @@ def results(rule: Rule, rows: Sequence[Row], minutes: Sequence[datetime]) -> dic
     for at, part, labels, value in rows:
         if part < 0:
             kept = _kept(labels)
-            series.setdefault(at, {}).setdefault(fingerprint(kept), (kept, value))
+            series.setdefault(at, {}).setdefault(fingerprint(kept), (kept, float(value)))
         else:
             present.setdefault(at, set()).add(part)
     found = {}

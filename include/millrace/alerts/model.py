@@ -58,7 +58,8 @@ class Rule:
         own = {key: value for key, value in series.items() if key != "__name__"}
         named = {"alertname": self.name, "severity": self.severity, "owner": self.owner}
         marked = {"condition": "no_data"} if kind == "no_data" else {}
-        return {**own, **self.labels, **named, **marked}
+        texts = {name: str(text) for name, text in self.labels.items()}  # YAML's 5 was let in once
+        return {**own, **texts, **named, **marked}
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,6 @@ from jinja2.sandbox import SandboxedEnvironment
 LENGTH_LIMIT = 1000
 """Characters kept of a rendered annotation."""
 
-_FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError, AttributeError)
-"""What a template can raise when it is read or filled in."""
-
 
 class _NoValue(float):
     """What stands for a number that is not there: what is computed from it is none, either."""
@@ -117,8 +114,8 @@ def check(text: str) -> None:
         _template(_environment(Undefined), text).render(
             labels={}, value=1.0, threshold=1.0, rule="name"
         )
-    except _FAULTS as error:
-        raise ValueError(f"template {text!r}: {error}") from error
+    except Exception as error:  # a template calls methods, which raise what they like
+        raise ValueError(f"template {text!r}: {_said(error)}") from error
 
 
 def render(
@@ -132,6 +129,12 @@ def render(
     try:
         template = _template(_environment(StrictUndefined), text)
         rendered = template.render(labels=labels, rule=rule, **numbers)
-    except _FAULTS as error:
-        rendered = f"{rule} (its text could not be made: {error})"
+    except Exception as error:  # noqa: BLE001  whatever it is, every other alert waits behind it
+        rendered = f"{rule} (its text could not be made: {_said(error)})"
     return rendered[:LENGTH_LIMIT]
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says; some say a key alone, or nothing."""
+    is_clear = isinstance(error, TemplateError) and str(error)
+    return str(error) if is_clear else f"{type(error).__name__}: {error}"
