@@ -15,6 +15,7 @@ from minio.error import S3Error
 
 from millrace.cli import errors, main
 from millrace.settings import REPOSITORY
+from millrace.usecases import gates
 
 Run = Callable[..., tuple[int, str]]
 """Runs a command on a stack that is not there; returns its exit code and what it said."""
@@ -140,6 +141,23 @@ def test_a_folder_of_more_than_a_stack_is_not_deleted(
     code, said = run(home, "reset", "--yes")
     assert code == 2
     assert "more than a stack's data" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["rules", "enable", "known"], "rule known is on"),
+        (["rules", "disable", "known"], "rule known is off"),
+        (["rules", "mode", "known", "warn"], "rule known is in mode warn"),
+        (["rules", "remove", "known"], "rule known removed"),
+        (["event-types", "retire", "click"], "event type click is retired"),
+    ],
+)
+def test_a_change_of_rules_is_said_in_a_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], said: str
+) -> None:
+    monkeypatch.setattr(gates, "change", lambda _settings, _work: [])
+    assert run(tmp_path, *typed) == (0, f"{said}\n")
 
 
 def test_a_setting_that_nobody_reads_is_refused_with_the_nearest_name(

@@ -180,7 +180,7 @@ def _set(name: str, column: Literal["mode", "is_active"], value: object, state: 
 
     change(
         lambda connection: store.set_column(connection, name, column, value),
-        f"rule {name} is {state}",
+        [f"rule {name} is {state}"],
     )
 
 
