@@ -2,8 +2,8 @@
 
 **What it does**, daily: deletes files of replaced exports (a day after), export windows, links and
 reports past their retention, chains of backups past theirs (never a link that another stands on,
-never the newest), and what failed backups left. ClickHouse's tables expire by their own TTL, the
-ledger's old batches are pruned by `ingest_events`.
+never the newest), what failed backups left, and alerts' history. ClickHouse's tables expire by
+their own TTL, the ledger's old batches are pruned by `ingest_events`.
 
 **Erasure.** *Trigger* opens a form: a user id and the reason. The person goes from every table and
 copy, raw data, exports, archive and profile, and nothing that was sent before comes back; the
@@ -38,17 +38,18 @@ from millrace_dags import Pool, Tag, default_args, manual, person
     },
 )
 def expire_data() -> None:
-    """Three independent expiries, and an erasure where one was asked for."""
+    """Four independent expiries, and an erasure where one was asked for."""
 
     @task
     def expire(what: str) -> str:
         """Delete what is past its retention and return what that was."""
+        from millrace.alerts import retention as alerts
         from millrace.backups import retention as backups
         from millrace.exports import retention as exports
         from millrace.reports import service as reports
 
-        expiry = {"exports": exports, "backups": backups, "reports": reports}[what].expire
-        return str(expiry(settings(), datetime.now(UTC)))
+        of = {"alerts": alerts, "exports": exports, "backups": backups, "reports": reports}
+        return str(of[what].expire(settings(), datetime.now(UTC)))
 
     @task
     def erase(params: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def expire_data() -> None:
     expire.override(task_id="expire_exports")("exports")
     expire.override(task_id="expire_backups")("backups")
     expire.override(task_id="expire_reports")("reports")
+    expire.override(task_id="expire_alerts")("alerts")
     erase()
 
 

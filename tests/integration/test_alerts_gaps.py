@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.integration.alerts_world import MINUTE, START, World, rule
 
-from millrace.alerts import acknowledgement, pipeline, repository
+from millrace.alerts import acknowledgement, pipeline, repository, retention
 from millrace.lab.channels import serving
 from millrace.settings import Settings
 
@@ -58,6 +59,24 @@ def test_a_loss_while_nobody_judged_is_told_afterwards(world: World) -> None:
         assert recent_incidents(world, 45) == before[1] + 1
     finally:
         world.connection.execute("DELETE FROM ingest_incidents WHERE detail = 'unjudged'")
+
+
+def test_history_is_kept_as_long_as_events_and_that_of_open_incidents_longer(
+    world: World,
+) -> None:
+    repository.save_rule(world.connection, rule(for_seconds=0))
+    for minute, value in enumerate((1, 50, 1, 50)):  # the second incident stays open
+        world.sample(minute, value)
+        world.judge(minute)
+        world.deliver()
+    days = timedelta(days=world.settings.events_retention_days)
+    assert retention.expire(world.settings, START + days).startswith("0 notifications and 0 ")
+    later = datetime.now(UTC) + days
+    assert retention.expire(world.settings, later) == "0 notifications and 3 changes of alerts"
+    world.sample(4, 1)
+    world.judge(4)
+    assert retention.expire(world.settings, later) == "6 notifications and 1 changes of alerts"
+    assert world.told() == [("chat", "resolve"), ("pager", "resolve")]  # which wait
 
 
 def test_an_incident_whose_messages_were_lost_is_acknowledged_and_ends(world: World) -> None:
