@@ -16,6 +16,8 @@ from millrace.stack.stack import Stack
 from millrace.stores import clickhouse as clickhouse_store
 from millrace.stores import postgres, sql
 
+INGEST_KEY = "Ingest key"
+
 
 def show(look: FirstLook, console: Console) -> None:
     """Print what the warehouse holds, and the addresses and credentials to look further."""
@@ -46,14 +48,30 @@ def show(look: FirstLook, console: Console) -> None:
     for page, views, _minute in pages:
         console.print(f"  {views:>8,}  {page}", markup=False)
     console.print()
-    for name, address, user, password in addresses(stack):
-        login = f"  {user} / {password}" if user else ""
-        console.print(f"{name:<11} {address}{login}", markup=False)
+    for line in logins(addresses(stack), stack.settings, is_terminal=console.is_terminal):
+        console.print(line, markup=False)
     for warning in report.warnings(stack.settings):
         console.print(f"\n[yellow]{warning}")
     console.print("\n[bold]What next?")
     for aim, how in next_steps(stack.settings):
         console.print(f"  {aim:<18} {how}", markup=False)
+
+
+def logins(
+    rows: Sequence[tuple[str, str, str, str]], settings: Settings, *, is_terminal: bool
+) -> list[str]:
+    """Return the lines that say how to get in; secrets only where a person reads along.
+
+    What is piped, or run by a service manager, ends in a log.
+    """
+    kept = f"in {settings.home}/secrets.env"
+    lines = []
+    for name, address, user, password in rows:
+        secret = name == INGEST_KEY and not is_terminal
+        place = f"MILLRACE_INGEST_KEY {kept}" if secret else address
+        login = f"  {user} / {password if is_terminal else kept}" if user else ""
+        lines.append(f"{name:<11} {place}{login}")
+    return lines
 
 
 def next_steps(settings: Settings) -> list[tuple[str, str]]:
@@ -101,7 +119,7 @@ def addresses(stack: Stack) -> list[tuple[str, str, str, str]]:
         ),
         ("Kafka", settings.kafka_bootstrap_servers, "", ""),
         *_query_api(stack),
-        ("Ingest key", secrets["MILLRACE_INGEST_KEY"], "", ""),
+        (INGEST_KEY, secrets["MILLRACE_INGEST_KEY"], "", ""),
     ]
     elsewhere = {"clickhouse", "postgres", "s3", "kafka"} - set(stack.servers)
     return [row for row in rows if not row[0].lower().startswith(tuple(elsewhere))]
