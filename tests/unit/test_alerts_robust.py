@@ -19,6 +19,7 @@ from millrace.alerts import (
     outbox,
     pipeline,
     rules,
+    silences,
     templates,
 )
 from millrace.alerts.channels import pagerduty, slack, webhook
@@ -26,6 +27,7 @@ from millrace.alerts.evaluation import Evaluator, Row
 from millrace.alerts.grouping import Group, Notification
 from millrace.alerts.model import Instance, Result, Route, Rule
 from millrace.alerts.outbox import DeliveryError, Message
+from millrace.alerts.silences import Mute
 from millrace.contract.errors import RuleError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka, postgres
@@ -190,6 +192,20 @@ def test_a_text_that_fails_in_whatever_way_says_so_in_its_place(text: str) -> No
     assert said.startswith("r (its text could not be made: ")
     with pytest.raises(ValueError, match="template"):
         templates.check(text.replace("labels.host", "rule"))
+
+
+def test_what_lasts_for_no_time_or_beyond_all_time_is_refused() -> None:
+    connection: Any = SimpleNamespace()
+    for mute, said in (
+        (Mute(['a="b"'], AT, timedelta(), "me"), "last for a while"),
+        (Mute(['a="b"'], AT.replace(year=9999), timedelta(days=365), "me"), "9999"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            silences.add(connection, mute)
+    with pytest.raises(ValueError, match="silence's number"):
+        silences.plan_window(connection, "7", Mute(['a="b"'], AT, timedelta(1), "me"), "day")
+    with pytest.raises(RuleError, match="such as 4h"):
+        rules.check_route(Route("r", "webhook", "c", repeat_interval_seconds=0))
 
 
 def test_a_label_that_is_no_text_fits_matchers_all_the_same() -> None:

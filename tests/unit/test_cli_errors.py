@@ -105,6 +105,8 @@ def test_a_file_that_holds_no_rules(run: Run, tmp_path: Path, content: bytes, sa
         ),
         (psycopg.errors.UndefinedTable("no alert_rules"), "Its schema is not up to date"),
         (psycopg.errors.InsufficientPrivilege("no"), "PostgreSQL (MILLRACE_POSTGRES_URL) said: no"),
+        (psycopg.errors.CheckViolation("bad"), "PostgreSQL (MILLRACE_POSTGRES_URL) said: bad"),
+        (psycopg.errors.NumericValueOutOfRange("big"), "(MILLRACE_POSTGRES_URL) said: big"),
         (PermissionError(errno.EACCES, "Permission denied", "/data"), "/data: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
     ],

@@ -170,6 +170,8 @@ def check_route(route: Route) -> Route:
     missing = [key for key in CONFIG[route.kind] if not route.config.get(key)]
     if missing:
         raise RuleError(f"route {route.name}: config needs {', '.join(missing)}")
+    if route.repeat_interval_seconds <= 0:
+        raise RuleError(f"route {route.name}: a reminder comes after a while, such as 4h")
     return route
 
 

@@ -34,7 +34,11 @@ def duration(text: str) -> timedelta:
 
 def add(connection: Connection, mute: Mute) -> int:
     """Silence alerts once; return the silence's number. Raises ``ValueError`` for a bad matcher."""
-    values = _checked(mute) | {"ends_at": mute.starts_at + mute.lasts}
+    values = _checked(mute)
+    try:
+        values["ends_at"] = mute.starts_at + mute.lasts
+    except OverflowError:
+        raise ValueError("--for: it ends after the year 9999") from None
     row = postgres.one(connection.execute(sql.render("postgres/alerts/add_silence.sql"), values))
     return int(row["silence_id"])
 

@@ -66,6 +66,9 @@ def sentences(error: BaseException) -> list[str]:
         (PostgresError, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
         (refusals.InsufficientPrivilege, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
         (refusals.ReadOnlySqlTransaction, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
+        # Values of people's that nothing before PostgreSQL refused.
+        (refusals.DataError, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
+        (refusals.IntegrityError, "PostgreSQL", "MILLRACE_POSTGRES_URL"),
         (ClickHouseOperationalError, "ClickHouse", "MILLRACE_CLICKHOUSE_URL"),
         (ClickHouseDatabaseError, "ClickHouse", "MILLRACE_CLICKHOUSE_URL"),
         (KafkaException, "Kafka", "MILLRACE_KAFKA_BOOTSTRAP_SERVERS"),
