@@ -227,8 +227,9 @@ class App:
 
     async def _body(self, request: Request, receive: Receive) -> bytes:
         """Return the body as it came. Raises ``ProblemError`` where it is too long, or too slow."""
-        announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > MOST_BYTES:
+        text = request.headers.get("content-length", "")
+        announced = int(text) if text.isdigit() else -1
+        if announced > MOST_BYTES:
             raise _too_large()
         chunks: list[bytes] = []
         size = 0
@@ -248,8 +249,8 @@ class App:
                             503, "busy", "Too much is being received at once.", retry_after=1
                         )
                     chunks.append(chunk)
-                    if not message.get("more_body"):
-                        break
+                    if not message.get("more_body") or size == announced:
+                        break  # all of it has come: to be told so would take a turn more
         except BaseException as error:
             self._held -= size
             if isinstance(error, TimeoutError):
