@@ -5,10 +5,10 @@ reports past their retention, chains of backups past theirs (never a link that a
 never the newest), what failed backups left, and alerts' history. ClickHouse's tables expire by
 their own TTL, the ledger's old batches are pruned by `ingest_events`.
 
-**Erasure.** *Trigger* opens a form: a user id and the reason. The person goes from every table and
-copy, raw data, exports, archive and profile, and nothing that was sent before comes back; the
-receipt is the return value of `erase` and a row in `erasures`. Backups forget when they expire.
-`./millrace backups erase` does the same, and without `--yes` only counts.
+**Erasure.** *Trigger* opens a form: a user's id as it was sent, and the reason. The person goes
+from every table and copy, raw data, exports, archive and profile, and nothing that was sent before
+comes back; the receipt is the return value of `erase` and a row in `erasures`. Backups forget when
+they expire. `./millrace backups erase` does the same, and without `--yes` only counts.
 
 **When it fails**: a store did not answer, and the next day's run makes up for it. An erasure that
 failed is not done: clear `erase`, which goes on where it stopped.
@@ -25,6 +25,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace_connections import settings
 from millrace_dags import Pool, Tag, default_args, manual, person
 
+USER: dict[str, Any] = {"type": ["null", "string", "integer"], "maximum": 2**64 - 1}
+
 
 @dag(
     schedule=CronTriggerTimetable("15 3 * * *", timezone="UTC"),
@@ -33,7 +35,7 @@ from millrace_dags import Pool, Tag, default_args, manual, person
     tags=[Tag.EXPORTS, Tag.BACKUPS, Tag.TIER_2],
     default_args=default_args(Pool.MAINTENANCE),
     params={
-        "user_id": Param(None, type=["null", "string", "integer"], title="Erase this user"),
+        "user_id": Param(None, title="Erase this user", **USER),
         "reason": Param(None, type=["null", "string"], title="Reason, for the receipt"),
     },
 )
@@ -59,8 +61,7 @@ def expire_data() -> None:
         form = params or {}
         if not form.get("user_id"):
             raise AirflowSkipException("no user was named")
-        who = person(dag_run, "expire_data")
-        original_id = str(form["user_id"])
+        who, original_id = person(dag_run, "expire_data"), str(form["user_id"])
         user_id = erase_person.user_id_of(settings(), original_id)
         return erase_person.erase(settings(), user_id, who, form.get("reason") or "", original_id)
 

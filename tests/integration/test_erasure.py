@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.integration import exports_bed
+from tests.integration.erasure_bed import MAIL, files_with, holders
 from tests.integration.ingest_bed import Bed, event
 
 from millrace.backups import wal
@@ -27,7 +28,6 @@ from millrace.stores import clickhouse, objects, postgres
 from millrace.usecases import erase_person
 
 USER, OTHER = 900_021, 900_022
-MAIL = "erase.me@example.org"
 
 
 @pytest.fixture(scope="module")
@@ -57,46 +57,6 @@ def erase(settings: Settings, user: int = USER) -> dict[str, Any]:
 
 def sent(user: int, **fields: Any) -> dict[str, Any]:
     return event(user, **({"mail": MAIL} if user == USER else {}), **fields)
-
-
-def holders(settings: Settings) -> list[str]:
-    """Return every table of both stores, and every exported file, in which the mail is."""
-    found = []
-    with clickhouse.connect(settings) as client:
-        tables = client.query(
-            "SELECT database, name FROM system.tables WHERE engine LIKE '%MergeTree' "
-            "AND database NOT IN ('system', 'backup_staging')"
-        ).result_rows
-        for database, name in tables:
-            query = f"SELECT count() FROM `{database}`.`{name}` AS t WHERE toString(tuple(t.*)) "
-            if client.command(f"{query} LIKE '%{MAIL}%'"):
-                found.append(f"{database}.{name}")
-    with postgres.connect(settings) as connection:
-        for row in connection.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        ).fetchall():
-            query = f"SELECT 1 FROM {row['tablename']} AS t WHERE t::text LIKE '%{MAIL}%' LIMIT 1"
-            if connection.execute(query).fetchone():
-                found.append(row["tablename"])
-    return [*found, *files_with(settings, MAIL)]
-
-
-def files_with(settings: Settings, text: str) -> list[str]:
-    """Return the exported files in which a text is, as ClickHouse reads them."""
-    bucket = objects.connect(settings)
-    names = [item.object_name for item in bucket.list_objects(settings.s3_bucket, recursive=True)]
-    formats = {"parquet": "Parquet", "csv": "CSVWithNames", "jsonl": "JSONEachRow"}
-    found = []
-    with clickhouse.connect(settings) as client:
-        collection = clickhouse.object_collection(settings)
-        for name in names:
-            if (suffix := name.rpartition(".")[2]) in formats:
-                rows = client.query(
-                    f"SELECT * FROM s3({collection}, filename = '{name}', "
-                    f"format = '{formats[suffix]}')"
-                ).result_rows
-                found += [name] if text in str(rows) else []
-    return found
 
 
 def test_copies_that_features_keep_are_found(bed: Bed) -> None:
@@ -280,6 +240,28 @@ def test_what_is_still_on_its_way_never_arrives_and_what_is_new_does(bed: Bed) -
     assert holders(bed.settings) == []
     assert bed.query("SELECT count() FROM events WHERE source_id = {source}") == [(3,)]
     erase(bed.settings)
+
+
+@pytest.mark.parametrize("user", [2**63, 2**64 - 1])
+def test_a_number_beyond_bigint_is_erased_like_any_other(bed: Bed, user: int) -> None:
+    settings = bed.settings
+    theirs = event(user, mail=MAIL)
+    bed.send([theirs, event(user - 1), event(user, country="usa", mail=MAIL)])
+    bed.load()
+    bed.send([event(user, mail=MAIL)])  # still on its way
+    command = ("backups", "erase", str(user), "--reason", "a test")
+    assert '"`millrace`.`events`": 1,' in disaster.millrace(settings, *command)
+
+    receipt = json.loads(disaster.millrace(settings, *command, "--yes"))
+
+    assert receipt["user_id"] == user
+    assert receipt["deleted_rows"]["`millrace`.`raw_events`"] == 2
+    with postgres.connect(settings) as connection:  # as a restore by hand leaves it
+        connection.execute("DELETE FROM erasures")
+    assert "erased again" in disaster.millrace(settings, "backups", "catch-up")
+    bed.load()
+    assert holders(settings) == []
+    bed.assert_conserved(messages=1, events=1)
 
 
 def test_what_is_kept_while_its_sender_is_erased_is_taken_back(

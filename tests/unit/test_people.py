@@ -14,6 +14,8 @@ def test_a_person_is_found_by_the_number_or_by_the_text_that_was_sent() -> None:
     settings = Settings(ingest_hash_key=SecretStr("a key"))
     assert erase_person.user_id_of(settings, "424242") == 424242
     assert erase_person.user_id_of(settings, "u1") == people.number_of("u1", b"a key")
+    assert erase_person.user_id_of(settings, str(2**64 - 1)) == 2**64 - 1
+    assert erase_person.user_id_of(settings, str(2**64)) == people.number_of(str(2**64), b"a key")
     assert erase_person.user_id_of(settings, "007") == people.number_of("007", b"a key")
 
 

@@ -10,7 +10,7 @@ Exported objects are the exports' own business (``millrace.exports.erasure``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 from millrace.backups import copies
 from millrace.backups.gateway import BackupError
 from millrace.backups.person_tables import Tables
-from millrace.contract import locks, personal, publication, sources
+from millrace.contract import locks, people, personal, publication, sources
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 from millrace.stores.quoting import literal
@@ -43,6 +43,11 @@ class Order:
     completed_at: datetime | None = None
     receipt: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Order:
+        """Return the order that a row of ``erasures`` is; its number comes as a ``Decimal``."""
+        return cls(**{**row, "user_id": int(row["user_id"])})
+
     def as_dict(self) -> dict[str, Any]:
         """Return the order as plain values, with moments as ISO 8601."""
         moments = {"requested_at", "completed_at"}
@@ -61,8 +66,8 @@ def find(settings: Settings, user_id: int) -> dict[str, int]:
 
 def check_user(user_id: int) -> None:
     """Raise ``BackupError`` for a number that can't be a user's."""
-    if not 0 < user_id < 1 << 63:
-        raise BackupError(f"user_id: {user_id} is none")
+    if not 0 < user_id <= people.MAX_USER_ID:
+        raise BackupError(f"user_id: {user_id} is none; there are 1 to {people.MAX_USER_ID}")
 
 
 def order(settings: Settings, user_id: int, requested_by: str, reason: str) -> Order:
@@ -78,7 +83,7 @@ def order(settings: Settings, user_id: int, requested_by: str, reason: str) -> O
                 {"user_id": user_id, "requested_by": requested_by, "reason": reason},
             )
         )
-    return Order(**row)
+    return Order.of_row(row)
 
 
 def carry_out(settings: Settings, orders: Sequence[Order]) -> dict[str, int]:
@@ -134,7 +139,7 @@ def complete(settings: Settings, done: Order, receipt: dict[str, Any]) -> Order:
                 [Jsonb(receipt), done.erasure_id],
             )
         )
-    return Order(**row)
+    return Order.of_row(row)
 
 
 class _Erasure:

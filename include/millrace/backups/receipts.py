@@ -75,7 +75,7 @@ def read(objects: Minio) -> list[Order]:
 
 def known(connection: psycopg.Connection[DictRow]) -> list[Order]:
     """Return the orders that PostgreSQL knows."""
-    return [Order(**row) for row in connection.execute("SELECT * FROM erasures ORDER BY 1")]
+    return [Order.of_row(row) for row in connection.execute("SELECT * FROM erasures ORDER BY 1")]
 
 
 def put_back(connection: psycopg.Connection[DictRow], orders: Sequence[Order]) -> list[Order]:

@@ -44,7 +44,7 @@ def read(connection: psycopg.Connection[DictRow], known: Orders | None = None) -
     if known is not None and known.newest == moment:
         return known
     rows: list[Any] = connection.execute(sql.render("postgres/contract/erasures.sql")).fetchall()
-    return Orders(moment, tuple((row["user_id"], row["until"]) for row in rows))
+    return Orders(moment, tuple((int(row["user_id"]), row["until"]) for row in rows))
 
 
 def demand_same(connection: psycopg.Connection[DictRow], known: Orders) -> None:

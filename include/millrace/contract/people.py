@@ -14,7 +14,7 @@ MAX_USER_ID = (1 << 64) - 1
 
 _HASHED = 1 << 62
 """Hashed ids lie from here to 2^63: beyond all numbers that are given out in order, and within
-PostgreSQL's ``bigint``, which profiles and erasures are kept by."""
+PostgreSQL's ``bigint``, which profiles are kept by."""
 
 
 def canonical(text: str) -> int | None:

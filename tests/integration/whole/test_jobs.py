@@ -15,6 +15,7 @@ from tests.integration.whole.airflow_bed import run_only
 from millrace.access import tokens
 from millrace.access.roles import Role
 from millrace.access.tokens import NewToken
+from millrace.contract import people
 from millrace.lab.simulate import faults, send
 from millrace.stack import airflow
 from millrace.stack.stack import Stack
@@ -159,6 +160,7 @@ def test_only_who_started_a_job_or_an_admin_cancels_it(
         ("eve", body("backup"), 403, "operator"),
         ("part", body("backup"), 403, "some only"),
         ("ana", body("cleanup", user_id=5), 403, "user_id"),
+        ("root", body("cleanup", user_id=2**64), 422, "the maximum of 18446744073709551615"),
         ("ana", body("nothing"), 404, "process-data"),
         ("ana", body("backup", full="yes"), 422, "/body/parameters/full"),
         ("ana", body("backup", fast=True), 422, "fast"),
@@ -223,6 +225,22 @@ def test_a_replay_waits_for_an_answer(airflow_stack: Stack, asking: Client) -> N
     assert {task["task"]: task["state"] for task in over["tasks"]}["send"] == "skipped"
     again = ana.post(f"/v1/jobs/{job}/answer", json={"option": "Approve"})
     assert (again.status_code, again.json()["code"]) == (409, "asks_nothing")
+
+
+def test_a_person_is_erased_by_any_number_or_text(airflow_stack: Stack, asking: Client) -> None:
+    settings = airflow_stack.settings
+    run_only(airflow_stack, "expire_data")
+    by_text = people.number_of(str(2**64), settings.ingest_hash_key.get_secret_value().encode())
+    for sent, number in ((2**64 - 1, 2**64 - 1), (str(2**63), 2**63), (str(2**64), by_text)):
+        wanted = body("cleanup", user_id=sent, reason="a test")
+        job = asking("root").post("/v1/jobs", json=wanted).raise_for_status().json()["id"]
+        done = ended(asking("root"), job)
+        assert done["parameters"]["user_id"] == sent
+        assert {task["task"]: task["state"] for task in done["tasks"]}["erase"] == "success"
+        with postgres.connect(settings) as connection:
+            erased = "SELECT receipt FROM erasures WHERE user_id = %s AND completed_at IS NOT NULL"
+            (row,) = connection.execute(erased, [number]).fetchall()
+        assert row["receipt"]["user_id"] == number
 
 
 def test_a_report_is_made_as_a_job_and_put_down_to_who_asked(
