@@ -18,7 +18,7 @@ from psycopg.rows import DictRow
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.contract import locks
 from millrace.settings import Settings
-from millrace.stores import postgres
+from millrace.stores import postgres, sql
 
 FOLDER = "catalogue"
 
@@ -77,17 +77,20 @@ def put(client: Minio, entry: Entry) -> None:
 
 def get(client: Minio, backup_id: str) -> Entry:
     """Read the catalogue's object; raises ``BackupError`` when there is none or it is damaged."""
+    key = f"{FOLDER}/{backup_id}.json"
     try:
-        text = client.get_object(WAREHOUSE, f"{FOLDER}/{backup_id}.json").read()
-        fields = json.loads(text)
+        fields = json.loads(client.get_object(WAREHOUSE, key).read())
+        fields["tables"] = [Table(**table) for table in fields["tables"]]
+        return Entry(**fields)
     except MinioException as error:
         raise BackupError(
             f"no complete backup is named {backup_id}; ./millrace backups list shows them"
         ) from error
-    except ValueError as error:
-        raise BackupError(f"the catalogue of {backup_id} is damaged: {error}") from error
-    fields["tables"] = [Table(**table) for table in fields["tables"]]
-    return Entry(**fields)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackupError(
+            f"the catalogue of {backup_id} is damaged ({error}): put {WAREHOUSE}/{key} back from "
+            "the second bucket; or ./millrace restore --from ANOTHER, and --only warehouse"
+        ) from error
 
 
 def ids(client: Minio) -> list[str]:
@@ -95,6 +98,22 @@ def ids(client: Minio) -> list[str]:
     found = client.list_objects(WAREHOUSE, f"{FOLDER}/", recursive=True)
     names = (item.object_name.removeprefix(f"{FOLDER}/").removesuffix(".json") for item in found)
     return sorted(names)
+
+
+def follow(connection: psycopg.Connection[DictRow], client: Minio) -> None:
+    """Note as complete what is complete in the bucket, though PostgreSQL takes it for unfinished.
+
+    So it does where a restore took it back to before the backup's end, or the process died between
+    the two. The caller holds the lock of all backups.
+    """
+    query = sql.render("postgres/backups/unfinished.sql")
+    unfinished = {str(row["backup_id"]) for row in connection.execute(query)}
+    for backup_id in sorted(unfinished & set(ids(client))):
+        entry = get(client, backup_id)
+        connection.execute(
+            sql.render("postgres/backups/complete_backup.sql"),
+            [entry.byte_count, entry.object_count, backup_id],
+        )
 
 
 def choose(client: Minio, wanted: str = "", to: datetime | None = None) -> Entry:

@@ -22,6 +22,7 @@ from millrace.backups import catalogue, gateway, metadata, metrics, receipts, re
 from millrace.backups.catalogue import Entry
 from millrace.backups.erasure import Order
 from millrace.backups.gateway import BackupError
+from millrace.contract import locks
 from millrace.settings import Settings
 from millrace.stores import clickhouse, kafka, postgres, sql
 
@@ -106,7 +107,23 @@ class Drill:
         self.report = Report(row["drill_id"])
 
     def run(self) -> Report:
-        """Run every step; raises ``DrillError`` with the report when one fails."""
+        """Run every step; raises ``DrillError`` with the report when one fails.
+
+        Raises ``BackupError`` while another drill runs.
+        """
+        busy = BackupError("another drill is running; wait for it")
+        with postgres.connect(self.settings) as connection:
+            try:
+                with locks.at_once(connection, locks.DRILL, error=busy):
+                    return self._alone()
+            except BackupError as error:
+                if error is busy:  # it says nothing of the backups
+                    connection.execute(
+                        "DELETE FROM restore_drills WHERE drill_id = %s", [self.report.drill_id]
+                    )
+                raise
+
+    def _alone(self) -> Report:
         try:
             with ExitStack() as stack:
                 self._run(stack)

@@ -157,14 +157,32 @@ def _put_files(settings: Settings, objects: Minio, key: str) -> None:
     objects.put_object(METADATA, key, data, data.getbuffer().nbytes, part_size=IN_ONE_PIECE)
 
 
-def bases(objects: Minio) -> list[Base]:
-    """Return the complete base backups in the bucket, oldest first."""
+def ids(objects: Minio) -> list[str]:
+    """Return the ids of the complete base backups in the bucket, oldest first."""
     names = [item.object_name for item in objects.list_objects(METADATA, f"{FOLDER}/")]
-    return [
-        Base(**json.loads(objects.get_object(METADATA, name).read()))
-        for name in sorted(names)
+    return sorted(
+        name.removeprefix(f"{FOLDER}/").removesuffix(".json")
+        for name in names
         if name.endswith(".json")
-    ]
+    )
+
+
+def bases(objects: Minio) -> list[Base]:
+    """Return the complete base backups in the bucket, oldest first.
+
+    Raises ``BackupError`` naming one whose description is damaged.
+    """
+    found = []
+    for backup_id in ids(objects):
+        key = f"{FOLDER}/{backup_id}.json"
+        try:
+            found.append(Base(**json.loads(objects.get_object(METADATA, key).read())))
+        except (MinioException, HTTPError, ValueError, TypeError) as error:
+            raise BackupError(
+                f"{METADATA}/{key} is damaged ({error}): put it back from the second bucket, or "
+                "delete it, and the base backup before it is taken"
+            ) from error
+    return found
 
 
 def choose(objects: Minio, to: datetime | None = None) -> Base:

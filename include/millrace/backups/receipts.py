@@ -46,6 +46,26 @@ def keep(settings: Settings, orders: Iterable[Order]) -> None:
         ) from error
 
 
+def demand_known(settings: Settings) -> None:
+    """Raise ``BackupError`` if PostgreSQL lacks an order that is beside the backups.
+
+    It was restored then, and would give another person the number of the one that it lacks, and put
+    that receipt in the place of theirs.
+    """
+    with postgres.connect(settings) as connection:
+        numbers = {one.erasure_id for one in known(connection)}
+    objects = gateway.ensure_folders(settings)
+    kept = (item.object_name for item in objects.list_objects(METADATA, f"{FOLDER}/"))
+    names = (name.removeprefix(f"{FOLDER}/").removesuffix(".json") for name in kept)
+    lost = sorted({int(name) for name in names if name.isdecimal()} - numbers)
+    if lost:
+        numbers_lost = ", ".join(map(str, lost[:10]))
+        raise BackupError(
+            f"PostgreSQL lacks the erasures {numbers_lost}, since it was restored: run ./millrace "
+            "backups catch-up, which carries them out again; then this once more"
+        )
+
+
 def keep_all(settings: Settings) -> None:
     """Put every order that PostgreSQL knows beside the backups, where it is not there yet."""
     with postgres.connect(settings) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -13,12 +14,17 @@ from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
 from millrace.settings import Settings
 from millrace.stores import sql
 
+_ID = re.compile(r"(\d{8}T\d{6})\d{3}-(?:full|incremental|metadata)")
+"""The name of a backup, which begins with the moment of its beginning."""
+
 
 def expire(settings: Settings, now: datetime) -> list[str]:
     """Delete backups past ``backup_retention_days``; return their ids.
 
     A chain goes as a whole, when its youngest member is past retention, youngest first; the newest
     chain and the newest base backup always stay, and so does the log from the oldest base kept on.
+    What lies in the bucket of backups that never were complete, or that a restore made PostgreSQL
+    forget meanwhile, goes when it is as old.
     """
     before = now - timedelta(days=settings.backup_retention_days)
     objects = gateway.ensure_folders(settings)
@@ -36,9 +42,11 @@ def expire(settings: Settings, now: datetime) -> list[str]:
                 for name in sorted(members[root], reverse=True):
                     delete(connection, objects, name)
                     deleted.append(name)
-        copies = [prefix for name in deleted for prefix in _prefixes(name)]
         old, logs = _expire_metadata(connection, objects, before)
+        catalogue.follow(connection, objects)
         _sweep_failed(connection, objects)
+        orphans = _sweep_orphans(objects, before)
+    copies = [prefix for name in deleted for prefix in _prefixes(name)] + orphans
     copies += [f"{METADATA}/{metadata.FOLDER}/{name}." for name in old]
     gateway.forget_copies(settings, [*copies, *(f"{METADATA}/{name}" for name in logs)])
     return [*deleted, *old]
@@ -95,6 +103,19 @@ def _sweep_failed(connection: psycopg.Connection[DictRow], objects: Minio) -> No
         connection.execute(
             "UPDATE backups SET object_count = 0 WHERE backup_id = %s", [row["backup_id"]]
         )
+
+
+def _sweep_orphans(objects: Minio, before: datetime) -> list[str]:
+    """Delete what is of no backup, and older than any may become; return the prefixes."""
+    complete = {*catalogue.ids(objects), *metadata.ids(objects)}
+    found = []
+    for bucket, folder in ((WAREHOUSE, ""), (METADATA, f"{metadata.FOLDER}/")):
+        for item in list(objects.list_objects(bucket, folder)):
+            name = _ID.match(item.object_name.removeprefix(folder))
+            if name and name[0] not in complete and name[1] < f"{before:%Y%m%dT%H%M%S}":
+                _remove(objects, bucket, item.object_name)
+                found.append(f"{bucket}/{item.object_name}")
+    return found
 
 
 def _remove(objects: Minio, bucket: str, prefix: str) -> None:

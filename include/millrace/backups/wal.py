@@ -217,10 +217,15 @@ class Archiver:
         if positions is None:
             return  # the receiver has not begun
         received, written = positions
+        if any(_SEGMENT.fullmatch(path.name) for path in self.spool.iterdir()):
+            return  # finished meanwhile: it is sent first, so that the archive has no hole
         for path in sorted(self.spool.glob("*.partial")):
             if (path.name, received) == self._partial:
                 continue
-            self._send(path, path.name)
+            try:
+                self._send(path, path.name)
+            except FileNotFoundError:
+                return  # the receiver has finished it meanwhile; it is sent whole
             self._record(path.name.removesuffix(".partial"), received)
             self._partial = (path.name, received)
         if received >= self._written[0]:

@@ -66,6 +66,7 @@ def back_up(settings: Settings, requested_by: str, *, is_full: bool | None = Non
     store.ensure_buckets(settings)
     objects = gateway.ensure_folders(settings)
     with catalogue.alone(settings) as connection, _client(settings) as client:
+        catalogue.follow(connection, objects)
         backup_id = _resume(connection, client)
         if backup_id is None:
             backup_id = _begin(connection, client, objects, settings, requested_by, is_full)
@@ -254,13 +255,14 @@ def _write(
         f"BACKUP {names} TO {place(backup_id, 'structure')} SETTINGS structure_only = 1, {PLAIN}",
     )
     clones = client.query(
-        "SELECT name FROM system.tables WHERE database = {staging:String} ORDER BY name",
-        parameters={"staging": STAGING},
+        sql.render("clickhouse/backups/clones.sql"), parameters={"staging": STAGING}
     ).result_rows
-    for (clone,) in clones:
+    for clone, is_cloned in clones:
         database, _, name = clone.partition(".")
         if (database, name) in done:
             continue
+        if is_cloned:  # a server that was started since the cut merges again
+            client.command(f"SYSTEM STOP MERGES {identifier(STAGING, clone)}")
         rows, content_hash = measure(client, identifier(STAGING, clone))
         base_id = base.backup_id if base and (database, name) in based else None
         options = f", base_backup = {place(base_id, clone)}" if base_id else ""

@@ -45,9 +45,11 @@ def erase(
 
     From the moment that the order is committed, nobody writes any more what the person sent before.
     Files come after the tables that they are made from. Run again after a failure, it goes on with
-    what is left. Raises ``BackupError`` if any row is left, or the receipt can't be kept beside the
-    backups, which a restore needs; ``ExportError`` naming the files that can't be read.
+    what is left. Raises ``BackupError`` if any row is left, the receipt can't be kept beside the
+    backups, which a restore needs, or PostgreSQL lacks one that is there; ``ExportError`` naming
+    the files that can't be read.
     """
+    receipts.demand_known(settings)
     ordered = erasure.order(settings, user_id, requested_by, reason)
     receipts.keep(settings, [ordered])
     found = erasure.carry_out(settings, [ordered])

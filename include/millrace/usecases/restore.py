@@ -74,6 +74,8 @@ def run(request: Request, say: Say) -> None:
     client = gateway.ensure_folders(stack.settings)
     orders = receipts.read(client)
     lost: list[Order] = []
+    if not request.only:  # neither is replaced if the other can't be
+        catalogue.check_objects(client, catalogue.choose(client, request.backup_id, request.to))
     if request.only != "warehouse":
         base = metadata.choose(client, request.to)
         say(f"PostgreSQL: {base.backup_id}, then the log to {request.to or 'its end'}")
