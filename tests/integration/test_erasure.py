@@ -83,6 +83,11 @@ def test_copies_that_features_keep_are_found(bed: Bed) -> None:
             "ON CONFLICT (user_id) DO UPDATE SET attributes = excluded.attributes",
             [USER, json.dumps({"mail": MAIL})],
         )
+        connection.execute(  # more than a statement can bind, as the trail of gates soon is
+            "INSERT INTO audit_logs (table_name, row_key, action, new_value, changed_by) "
+            "SELECT 'gates', '1', 'UPDATE', jsonb_build_object('statement', "
+            "repeat('SELECT ', 40000)), 'a test'"
+        )
     before = holders(settings)
     assert {"millrace.rule_hits", "schema_drifts", "replays", "audit_logs"} <= set(before)
     others = bed.query(f"SELECT count() FROM events WHERE user_id = {OTHER}")

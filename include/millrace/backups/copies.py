@@ -6,12 +6,15 @@ theirs, is theirs.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import psycopg
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.external import ExternalData
 from psycopg import sql as pgsql
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
@@ -40,7 +43,7 @@ class OwnTexts:
         self._client, self._tables, self._bound = client, tables, bound
 
     def among_column(self, table: str, texts: str, *, are_elements: bool) -> list[str]:
-        """Return those among the texts that an expression gives for the rows of a table."""
+        """Return the digests of those among the texts that an expression gives for a table."""
         query = sql.render(
             "clickhouse/backups/copied_texts.sql",
             table=table,
@@ -56,13 +59,22 @@ class OwnTexts:
             return set()
         query = sql.render(
             "clickhouse/backups/copied_texts.sql",
-            table="(SELECT {candidates:Array(String)} AS candidates)",
-            texts="candidates",
+            table="candidates",
+            texts="[candidate]",
             shortest=SHORTEST,
             **self._tables,
         )
-        bound = {**self._bound, "candidates": sorted(texts)}
-        return {row[0] for row in self._client.query(query, parameters=bound).result_rows}
+        # Beside the statement: what a statement binds may not be long.
+        lines = "\n".join(json.dumps({"candidate": text}) for text in sorted(texts))
+        candidates = ExternalData(
+            file_name="candidates",
+            data=lines.encode(),
+            fmt="JSONEachRow",
+            structure=["candidate String"],
+        )
+        digests = {sha256(text.encode()).hexdigest().upper(): text for text in texts}
+        found = self._client.query(query, parameters=self._bound, external_data=candidates)
+        return {digests[row[0]] for row in found.result_rows}
 
 
 def count_rows(connection: psycopg.Connection[DictRow], users: Sequence[int]) -> dict[str, int]:

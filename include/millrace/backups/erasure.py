@@ -28,6 +28,8 @@ from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
 from millrace.stores.quoting import literal
 
+DIGESTS_AT_ONCE = 1_000
+"""As many as a statement may bind: ClickHouse refuses a value of more than 128 KiB."""
 MUTATION = {"mutations_sync": 2, "allow_nondeterministic_mutations": 1}
 
 
@@ -259,9 +261,10 @@ class _Erasure:
     def _delete_copies(self, bound: dict[str, Any]) -> None:
         own = self._own_texts(bound)
         for column in self.tables.copies:
-            texts = own.among_column(column.table, column.texts, are_elements=column.are_elements)
-            if texts:
-                self._mutate(column.statement, {"texts": texts})
+            found = own.among_column(column.table, column.texts, are_elements=column.are_elements)
+            for first in range(0, len(found), DIGESTS_AT_ONCE):
+                digests = found[first : first + DIGESTS_AT_ONCE]
+                self._mutate(column.statement, {"digests": digests})
         copies.delete_texts(self.connection, own, self.users, self.keys)
 
     def _write_anew(self, table: str, where: str, bound: dict[str, Any]) -> None:

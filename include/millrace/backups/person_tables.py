@@ -15,8 +15,9 @@ from millrace.stores.quoting import identifier
 class CopyColumn:
     """A column in which features keep pieces of messages, such as examples.
 
-    ``texts`` is an expression for the texts of a row, ``statement`` takes those bound as ``texts``
-    out. Those that ``are_elements`` of a list may be values of fields, others are whole messages.
+    ``texts`` is an expression for the texts of a row, ``statement`` takes those out whose digests
+    are bound as ``digests``. Those that ``are_elements`` of a list may be values of fields, others
+    are whole messages.
     """
 
     table: str
@@ -65,16 +66,21 @@ class Tables:
     def _add_copies(self, table: str, column: str, type_: str, *, is_key: bool) -> None:
         name = identifier(column)
         if type_ == "Array(String)":
-            others = f"arrayFilter(x -> NOT has({{texts:Array(String)}}, x), {name})"
-            change = f"UPDATE {name} = {others} WHERE hasAny({name}, {{texts:Array(String)}})"
+            others = f"arrayFilter(x -> NOT {_is_among('x')}, {name})"
+            change = f"UPDATE {name} = {others} WHERE arrayExists(x -> {_is_among('x')}, {name})"
             texts = name
         elif type_ == "String" and not is_key:
-            change = f"UPDATE {name} = '' WHERE has({{texts:Array(String)}}, {name})"
+            change = f"UPDATE {name} = '' WHERE {_is_among(name)}"
             texts = f"[{name}]"
         elif type_ == "String" or (type_.startswith("Map(") and "String" in type_):
-            change = f"DELETE WHERE has({{texts:Array(String)}}, toString({name}))"
+            change = f"DELETE WHERE {_is_among(f'toString({name})')}"
             texts = f"[toString({name})]"
         else:
             return
         is_list = type_ == "Array(String)"
         self.copies.append(CopyColumn(table, texts, f"ALTER TABLE {table} {change}", is_list))
+
+
+def _is_among(text: str) -> str:
+    """Return the condition that the digest of a text is one of those that are bound."""
+    return f"has({{digests:Array(String)}}, hex(SHA256({text})))"
