@@ -221,4 +221,4 @@ def _moment(text: str) -> datetime | None:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter("such as 2026-11-21T07:30", param_hint="--to") from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

@@ -40,9 +40,9 @@ def dsn(settings: Settings) -> str:
 def connect(settings: Settings, **options: Any) -> psycopg.Connection[DictRow]:
     """Open an autocommit connection whose rows are dictionaries.
 
-    Use ``connection.transaction()`` where statements belong together. What text and JSON can't hold
-    is sent as ``fit`` makes it, so that no value from outside fails a statement. Raises
-    ``psycopg.OperationalError`` when no server answers.
+    Use ``connection.transaction()`` where statements belong together. Times are in UTC, whatever
+    the server's zone. What text and JSON can't hold is sent as ``fit`` makes it, so that no value
+    from outside fails a statement. Raises ``psycopg.OperationalError`` when no server answers.
     """
     connection = psycopg.connect(dsn(settings), **_options(), **options)
     _prepare(connection)
@@ -84,6 +84,7 @@ def _options() -> dict[str, Any]:
 
 
 def _prepare(connection: psycopg.Connection[DictRow]) -> None:
+    connection.execute("SET TIME ZONE 'UTC'")
     connection.adapters.register_dumper(str, _TextDumper)
     set_json_dumps(_dump_json, connection)
 
