@@ -30,6 +30,8 @@ AT_ONCE = 16
 AGAIN_SECONDS = 2.0
 """How long nothing is asked of a server that did not answer."""
 CONNECT_SECONDS = 2.0
+BUFFER_BYTES = 4 << 20
+"""Answers are held back until they are whole: so many bytes in memory, the rest in a file."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class Warehouse:
             "database": clickhouse.database(self._settings),
             "default_format": output_format,
             "wait_end_of_query": "1",
+            "http_response_buffer_size": str(BUFFER_BYTES),
             "max_execution_time": str(limits.seconds),
             "max_memory_usage": str(limits.memory),
             "max_rows_to_read": str(limits.rows_to_read),
