@@ -70,13 +70,18 @@ def test_the_package_that_npm_packs_can_be_imported(tmp_path: Path) -> None:
 
 
 def events(api: Proxy) -> list[dict[str, Any]]:
-    """Return what was acknowledged, as the topic gets it."""
-    return [
-        event
+    """Return what was acknowledged, as the topic gets it, and once each, as the gate takes it.
+
+    A page that is left while it sends can't know that it was heard, and a browser shows it late
+    what another tab has taken off the queue: what comes twice has the same id.
+    """
+    came = {
+        event["event_id"]: event
         for sent, status in list(api.answers)
         if status == 200 and sent.method == "POST"
         for event in front.translated(*front.route(sent))
-    ]
+    }
+    return list(came.values())
 
 
 def wait_for(api: Proxy, count: int) -> list[dict[str, Any]]:
@@ -178,7 +183,6 @@ def test_pages_of_one_and_of_many_documents(api: Proxy, shop: Proxy, page: Page)
     assert [event["page"] for event in came] == ["/one", "/two", "/three", "/two", "/four"]
     assert len({event["user_id"] for event in came}) == 1
     assert len({event["session_id"] for event in came}) == 1
-    assert len({event["event_id"] for event in came}) == 5
 
 
 def test_events_of_ones_own_go_together(api: Proxy, shop: Proxy, page: Page) -> None:
@@ -256,13 +260,7 @@ def test_tabs_share_the_queue_and_lose_no_event(
     for n in range(1, 20):
         (page, other)[n % 2].run(f"millrace.track('tab', {{n: {n}}})")
 
-    def distinct() -> dict[str, dict[str, Any]]:
-        # One tab sends at a time, but a browser shows it late what the other has taken off the
-        # queue: what comes twice has the same id, by which the gate knows it.
-        return {event["event_id"]: event for event in events(api)}
-
-    waiting.until(lambda: len(distinct()) >= 20, "20 events", seconds=30)
-    came = distinct().values()
+    came = wait_for(api, 20)
     assert sorted(event["n"] for event in came) == list(range(20))
     assert len({event["user_id"] for event in came}) == 1
 
