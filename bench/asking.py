@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlencode, urlsplit
 
+import httpx
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench import rollups
 from millrace.access import tokens
@@ -24,6 +27,20 @@ class Server:
         self._stack = stack  # with the APIs
         self.url = stack.servers["query-api"].addresses["http"]
         self.token = token
+
+    def pieces(self) -> Counter[str]:
+        """Return how many pieces of answers it has given, by where they were found."""
+        text = httpx.get(
+            f"{self.url}/metrics", headers={"authorization": f"Bearer {self.token}"}, timeout=60
+        ).text
+        return Counter(
+            {
+                sample.labels["layer"]: int(sample.value)
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+                if sample.name == "millrace_query_cache_answers_total"
+            }
+        )
 
     def cpu(self) -> float:
         """Return the processor seconds that it has used."""

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -219,7 +220,8 @@ async def stampede(stack: Stack, server: Server) -> dict[str, Any]:
     """Ask what nobody asked before 1,000 times at once; return statements and times."""
     connections = [Connection(server) for _ in range(1_000)]
     await asyncio.gather(*(one.open() for one in connections))
-    asked = {"name": "page_views", "range": "7d", "interval": "1h", "filter": "country:NZ"}
+    days = f"{rollups.START:%Y-%m-%d}/{rollups.MIDNIGHT - timedelta(days=1):%Y-%m-%d}"
+    asked = {"name": "page_views", "range": days, "interval": "1h", "filter": "country:NZ"}
     took = [one[0] for one in await asyncio.gather(*(one.ask(asked) for one in connections))]
     for one in connections:
         one.close()
@@ -253,15 +255,19 @@ async def mix(server: Server, seconds: int) -> dict[str, Any]:
         is_closed = asked["range"] == "last_week"
         took.setdefault(f"{'closed' if is_closed else 'open'} {layer}", []).append(spent)
 
+    before = server.pieces()
     began, running = time.monotonic(), []
     for number in range(seconds * 50):
         board = draw.choices(boards, weights)[0]
         running.append(asyncio.create_task(one(board[number % PANELS])))
         await asyncio.sleep(max(0.0, began + (number + 1) / 50 - time.monotonic()))
     await asyncio.gather(*running)
+    pieces = server.pieces() - before
     computed = sum(len(found) for name, found in took.items() if name.endswith("computed"))
     return spread(list(itertools.chain.from_iterable(took.values()))) | {
         "hits_percent": round(100 * (1 - computed / len(running)), 1),
+        "pieces": dict(pieces),
+        "pieces_kept_percent": round(100 * (1 - pieces["computed"] / pieces.total()), 1),
         "by_layer": {name: spread(found) for name, found in sorted(took.items())},
     }
 

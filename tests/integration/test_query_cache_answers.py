@@ -58,6 +58,43 @@ def test_what_of_several_answers_is_not_kept_is_computed_at_once(rollup: Setting
     run(rollup, test)
 
 
+def test_who_allows_an_age_waits_for_what_began_unless_rows_went_since(rollup: Settings) -> None:
+    async def test(world: World) -> None:
+        async def asked_while(work: Callable[[], object]) -> tuple[list[Kept], int]:
+            """Ask, do something while it is computed, and ask again; count the computations."""
+            begun, may_end = asyncio.Event(), asyncio.Event()
+            computed = 0
+
+            async def compute() -> bytes:
+                nonlocal computed
+                computed += 1
+                total = await world.total()
+                begun.set()
+                await may_end.wait()
+                return total
+
+            async def ask() -> Kept:
+                return await world.answers.get(world.wanted("all", 60), compute, seconds=600)
+
+            await world.answers.forget(["all"])
+            first = asyncio.create_task(ask())
+            await begun.wait()
+            await world.after(work)
+            second = asyncio.create_task(ask())
+            await asyncio.sleep(0)
+            may_end.set()
+            return list(await asyncio.gather(first, second)), computed
+
+        row = (NOON, "/", 1)
+        found, computed = await asked_while(lambda: world.insert(ROLLUP, row))
+        assert ([one.value for one in found], computed) == ([b"12", b"12"], 1)
+        gone = f"DELETE FROM {ROLLUP} WHERE window_start = '{NOON:%F %T}'"
+        found, computed = await asked_while(lambda: world.command(gone))
+        assert ([one.value for one in found], computed) == ([b"13", await world.total()], 2)
+
+    run(rollup, test)
+
+
 def test_a_thousand_who_ask_at_once_cost_one_statement(rollup: Settings) -> None:
     async def test(world: World) -> None:
         other = Answers(world.settings, world.generations)

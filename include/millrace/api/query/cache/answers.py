@@ -89,6 +89,14 @@ class _Asked:
     stale_seconds: float
 
     @property
+    def flight(self) -> tuple[tuple[str, object], ...]:
+        """What is the same for all whom one computation may serve.
+
+        To who allows an age it does not matter which rows came since it began.
+        """
+        return tuple((one.key, one.max_age or one.generation) for one in self.wanted)
+
+    @property
     def lease(self) -> str:
         """What is held while these are computed."""
         return self.names[0] if len(self.names) == 1 else digest(" ".join(self.names))
@@ -182,7 +190,9 @@ class Answers:
                 found[number] = _kept(entry, "process")
         if missing := [number for number in range(len(wanted)) if number not in found]:
             rest = asked if len(missing) == len(wanted) else asked.only(missing)
-            fetched = await self._flights.join(rest.wanted, lambda: self._fetch(rest))
+            fetched = await self._flights.join(rest.flight, lambda: self._fetch(rest))
+            if not all(map(self._serves, fetched, rest.wanted)):
+                fetched = await self._fetch(rest)
             found |= zip(missing, fetched, strict=True)
         for kept in found.values():
             metrics.ANSWERS.labels(kept.layer).inc()
@@ -211,6 +221,15 @@ class Answers:
             return None
         now = self._generations.now()
         return entry if entry.holds(wanted.generation, _since(wanted, now), now) else None
+
+    def _serves(self, kept: Kept, wanted: Wanted) -> bool:
+        """Tell whether what was fetched for all is for who came when it was being computed."""
+        return (
+            not wanted.max_age
+            or kept.layer == "stale"
+            or kept.generation == wanted.generation
+            or kept.computed_at.timestamp() >= _since(wanted, self._generations.now())
+        )
 
     async def _fetch(self, asked: _Asked) -> list[Kept]:
         """Return answers from Redis, or compute them unless another process does."""
