@@ -13,7 +13,7 @@ archive has no gate; it waits only until no micro-batch of the hour is open.
 **When it fails.** Read the task's log: it names the export, the window and the reason. A rerun is
 always safe: readers see the old manifest until the new one is in its place.
 
-**By hand.** `./millrace exports run NAME HOUR` exports a window once more, changed or not.
+**By hand.** `./millrace exports run …` exports a window once more, changed or not.
 
 Definitions are data: `include/seeds/exports.yaml`, `./millrace exports list`. See docs/exports.md.
 """

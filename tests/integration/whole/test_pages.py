@@ -26,8 +26,10 @@ def token(airflow_stack: Stack) -> str:
 def test_pages_are_for_who_is_logged_in(airflow_stack: Stack, token: str) -> None:
     settings = airflow_stack.settings
     missing = "/data-docs/reports/2000-01-01/nosuch.html"
-    with httpx.Client(base_url=settings.airflow_url, timeout=60) as browser:
+    html = {"accept": "text/html"}
+    with httpx.Client(base_url=settings.airflow_url, timeout=60, headers=html) as browser:
         assert browser.get(missing).status_code == 303
+        assert browser.get(missing, headers={"accept": "*/*"}).status_code == 401
         wrong = {"authorization": "Bearer nonsense"}
         assert browser.get(missing, headers=wrong).status_code == 403
         browser.cookies.set("_token", "of another day")
