@@ -82,6 +82,9 @@ async def _known(
     _cookie_shown: Annotated[object, Security(_cookie)],
 ) -> Principal:
     principal = recognised(request, service)
+    shown = request.headers.get("authorization", "")
+    if principal is None and await service.recognition.looked_again(shown):
+        principal = recognised(request, service)
     if principal is None:
         raise ProblemError(
             401,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -26,6 +28,8 @@ WithPostgres = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
 REFRESH_SECONDS = 1.0
 """How often tokens and users are read again: well below the 5 s in which a revocation must hold."""
+NEW_SECONDS = 2.5
+"""How long a token that is not known may take to be read: it may have been made just now."""
 KEYS_SECONDS = 5.0
 """How often signing keys are read: well below ``signing.SPREAD_SECONDS``."""
 
@@ -52,6 +56,9 @@ class Recognition:
         self._signer = Signer(self._seal) if self._seal else None
         self._known: _Known | None = None
         self._used: set[str] = set()
+        self._begun = 0
+        self._read = 0
+        self._was_read = asyncio.Condition()
         self._polled = [Polled("users and tokens", self.refresh, REFRESH_SECONDS)]
         if self._signer:
             self._polled.append(Polled("signing keys", self._refresh_keys, KEYS_SECONDS))
@@ -83,6 +90,19 @@ class Recognition:
             return None
         self._used.add(token.token_id)
         return token.principal
+
+    async def looked_again(self, authorization: str) -> bool:
+        """Wait until tokens are read that were made before now; ``False`` where none is shown.
+
+        Who makes a token and uses it at once is not told to be a stranger.
+        """
+        if not _token(authorization).startswith(f"{tokens.PREFIX}_"):
+            return False
+        wanted = self._begun + 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NEW_SECONDS), self._was_read:
+                await self._was_read.wait_for(lambda: self._read >= wanted)
+        return True
 
     def claims(self, text: str) -> Claims | None:
         """Return what an access token says, if it is good."""
@@ -123,6 +143,7 @@ class Recognition:
 
     async def refresh(self) -> None:
         """Read them now."""
+        self._begun = begun = self._begun + 1
         used, self._used = self._used, set()
 
         def read(connection: Connection) -> _Known:
@@ -135,6 +156,9 @@ class Recognition:
             )
 
         self._known = await self._with_postgres(read)
+        async with self._was_read:
+            self._read = begun
+            self._was_read.notify_all()
 
     async def _refresh_keys(self) -> None:
         await self._with_postgres(self.signer.refresh)
