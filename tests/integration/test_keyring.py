@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from millrace import waiting
 from millrace.access import keys
 from millrace.access.keys import NewKey
 from millrace.api.http import ProblemError
-from millrace.api.ingestion.keyring import KeyRing
+from millrace.api.ingestion.keyring import MOST_WAITING, KeyRing
 from millrace.api.ingestion.limits import Limits
 from millrace.contract import sources
 from millrace.settings import MissingSettingError, Settings
@@ -74,6 +75,55 @@ def test_new_and_revoked_keys_are_learnt_while_it_runs(settings: Settings, ring:
     with postgres.connect(settings) as connection:
         keys.revoke(connection, "ring-new")
     waiting.until(lambda: not ring.find(text), "the key to be shut out", seconds=5, every=0.05)
+
+
+def test_a_key_is_let_in_at_once_after_it_was_made(settings: Settings, ring: KeyRing) -> None:
+    ring.start()
+    waiting.until(lambda: ring.is_loaded, "the keys to be read", seconds=5, every=0.05)
+    for number in range(3):
+        text = made(settings, f"ring-at-once-{number}")
+        assert asyncio.run(ring.known(text, "")).name == f"ring-at-once-{number}"
+
+
+def test_a_stranger_is_told_so_by_what_was_read_since(settings: Settings, ring: KeyRing) -> None:
+    ring.start()
+    waiting.until(lambda: ring.is_loaded, "the keys to be read", seconds=5, every=0.05)
+    for text, code in [
+        (keys.new_text(), "unknown_key"),
+        ("no key", "unknown_key"),
+        ("", "missing_key"),
+    ]:
+        with pytest.raises(ProblemError) as refused:
+            asyncio.run(ring.known(text, "make one"))
+        assert (refused.value.status, refused.value.code) == (401, code)
+
+
+def test_nobody_is_a_stranger_while_postgresql_is_away(settings: Settings, ring: KeyRing) -> None:
+    ring.refresh()  # and never again, as if it didn't answer
+    text = made(settings, "ring-untold")
+    with pytest.raises(ProblemError) as refused:
+        asyncio.run(ring.known(text, ""))
+    assert (refused.value.status, refused.value.retry_after) == (503, 1)
+
+
+def test_a_crowd_of_strangers_does_not_wait(settings: Settings, ring: KeyRing) -> None:
+    ring.refresh()
+
+    async def come() -> tuple[int, int]:
+        crowd = [
+            asyncio.create_task(ring.known(keys.new_text(), "")) for _ in range(MOST_WAITING + 9)
+        ]
+        told, waiting = await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+        problems = [one.exception() for one in told]
+        assert all(isinstance(one, ProblemError) and one.status == 503 for one in problems)
+        return len(told), len(waiting)
+
+    assert asyncio.run(come()) == (9, MOST_WAITING)
+    with pytest.raises(ProblemError, match="has not told"):  # there is room again
+        asyncio.run(ring.known(keys.new_text(), ""))
 
 
 def test_it_goes_on_without_postgresql(settings: Settings, ring: KeyRing) -> None:

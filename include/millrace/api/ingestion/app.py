@@ -157,7 +157,7 @@ class App:
             answer = family.discovery(request)
             if answer is not None:
                 return answer
-            key = self._key(family, request)
+            key = await self._key(family, request)
             batch = family.read(request, self._intake.ring.account(key))
             check_count(len(batch.events))
             outcome = await self._intake.take(key, batch, request.request_id)
@@ -170,7 +170,7 @@ class App:
     async def _debug(self, request: Request) -> Response:
         """Show the last events of a source."""
         try:
-            source = self._watched(request)
+            source = await self._watched(request)
             named = request.path[len(SOURCES) : -len(DEBUG)]
             if named != source.source_id:
                 raise ProblemError(403, "not_allowed", f"The key is not one of source {named}.")
@@ -182,7 +182,7 @@ class App:
         """Show what comes, as server-sent events, until the watcher goes."""
         live = self._intake.live
         try:
-            source = self._watched(request)
+            source = await self._watched(request)
             if live.watchers >= MOST_WATCHERS:
                 raise ProblemError(503, "busy", "Too many watch at once.", retry_after=10)
         except ProblemError as problem:
@@ -207,9 +207,9 @@ class App:
             gone.cancel()
         await send({"type": "http.response.body", "body": b""})
 
-    def _watched(self, request: Request) -> Source:
+    async def _watched(self, request: Request) -> Source:
         """Return the source that a request may watch. Raises ``ProblemError`` (401, 403, 503)."""
-        key = self._intake.ring.known(credentials.find(request), KEY_HINT)
+        key = await self._intake.ring.known(credentials.find(request), KEY_HINT)
         if READ_LIVE not in key.scopes:
             raise ProblemError(
                 403,
@@ -219,9 +219,9 @@ class App:
         cors.check(key, request.headers)
         return self._intake.ring.sources[key.source_id]
 
-    def _key(self, family: Family, request: Request) -> Key:
+    async def _key(self, family: Family, request: Request) -> Key:
         """Return the key that events are sent with. Raises ``ProblemError`` (401, 403, 503)."""
-        key = self._intake.ring.sender(credentials.find(request, family), KEY_HINT)
+        key = await self._intake.ring.sender(credentials.find(request, family), KEY_HINT)
         cors.check(key, request.headers)
         return key
 

@@ -95,7 +95,7 @@ class _Ingestion(ingestion_pb2_grpc.IngestionServicer):
     async def Send(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Take one batch."""
         try:
-            return await self._taken(self._key(context), request)
+            return await self._taken(await self._key(context), request)
         except ProblemError as problem:
             await _abort(context, problem)
 
@@ -106,7 +106,7 @@ class _Ingestion(ingestion_pb2_grpc.IngestionServicer):
         """
         async for request in requests:
             try:
-                key = self._key(context)
+                key = await self._key(context)
             except ProblemError as problem:
                 await _abort(context, problem)
             try:
@@ -121,13 +121,13 @@ class _Ingestion(ingestion_pb2_grpc.IngestionServicer):
                     ),
                 )
 
-    def _key(self, context: Any) -> Key:
+    async def _key(self, context: Any) -> Key:
         given = ""
         for name, value in context.invocation_metadata():
             if name == "authorization":
                 scheme, _, text = value.partition(" ")
                 given = text.strip() if scheme.lower() == "bearer" else ""
-        return self._ring.sender(
+        return await self._ring.sender(
             given, "Send the metadata authorization: Bearer KEY; ./millrace keys add makes a key."
         )
 
