@@ -232,6 +232,32 @@ def test_an_analysts_changes_are_tried_on_a_sample(bench: Bench) -> None:
         bench.client.command(f"DROP DATABASE {project.sandbox_database()} SYNC")
 
 
+def test_a_sample_that_was_cut_off_is_taken_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    database = project.sandbox_database()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(project, "run", die)
+            with pytest.raises(Killed):
+                sandbox.sample(bench.settings)
+        sandbox.ensure(bench.settings)
+        events = bench.rows(f"SELECT count() FROM {database}.events")
+        assert bench.rows(f"SELECT sum(events) FROM {database}.metrics_1h") == events
+
+        bench.client.command(f"CREATE VIEW {database}.of_mine AS SELECT 1")
+        sandbox.ensure(bench.settings)
+        assert bench.rows(f"SELECT * FROM {database}.of_mine") == [(1,)], "a whole one was replaced"
+    finally:
+        bench.client.command(f"DROP DATABASE IF EXISTS {database} SYNC")
+
+
 def test_every_model_has_exactly_the_columns_it_describes(bench: Bench) -> None:
     from dbt.contracts.graph.manifest import WritableManifest
 

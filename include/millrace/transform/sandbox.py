@@ -8,10 +8,10 @@ from millrace.transform import project
 
 
 def ensure(settings: Settings) -> None:
-    """Take a sample unless the sandbox has one."""
+    """Take a sample unless the sandbox has a whole one; one that was cut off is taken anew."""
     with clickhouse.connect(settings, "dbt") as client:
-        found = client.command(f"EXISTS TABLE {project.sandbox_database()}.events")
-    if not found:
+        is_whole = client.command(f"EXISTS TABLE {project.sandbox_database()}.whole_sample")
+    if not is_whole:
         sample(settings)
 
 
@@ -23,6 +23,11 @@ def sample(settings: Settings) -> str:
     deployed project, built on them, so that a test never holds the sample against production.
     """
     database, base = project.sandbox_database(), clickhouse.database(settings)
+    names = {
+        "database": database,
+        "on_cluster": quoting.on_cluster(settings.clickhouse_cluster),
+        "engine": clickhouse.engine(settings),
+    }
     with clickhouse.connect(settings, "dbt") as client:
         recent = int(
             client.query(
@@ -31,13 +36,7 @@ def sample(settings: Settings) -> str:
             ).result_rows[0][0]
         )
         one_in = max(1, -(-recent // settings.sandbox_rows))
-        for statement in sql.render_all(
-            "clickhouse/transform/sample.sql",
-            base=base,
-            database=database,
-            on_cluster=quoting.on_cluster(settings.clickhouse_cluster),
-            engine=clickhouse.engine(settings),
-        ):
+        for statement in sql.render_all("clickhouse/transform/sample.sql", base=base, **names):
             client.command(statement, parameters={"days": settings.sandbox_days, "one_in": one_in})
         taken = int(
             client.query(
@@ -46,6 +45,8 @@ def sample(settings: Settings) -> str:
             ).result_rows[0][0]
         )
     _build_models(settings)
+    with clickhouse.connect(settings, "dbt") as client:
+        client.command(sql.render("clickhouse/transform/finish_sample.sql", **names))
     return (
         f"{database}: {taken:,} events of one user in {one_in}, last {settings.sandbox_days} days"
     )

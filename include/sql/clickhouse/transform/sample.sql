@@ -1,4 +1,6 @@
 -- An analyst's sandbox: the base tables, with all events of a part of the users.
+DROP TABLE IF EXISTS {{ database }}.whole_sample {{ on_cluster }} SYNC
+;
 DROP DATABASE IF EXISTS {{ database }} {{ on_cluster }} SYNC
 ;
 CREATE DATABASE {{ database }} {{ on_cluster }}
