@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -222,17 +222,20 @@ async def stampede(stack: Stack, server: Server) -> dict[str, Any]:
     await asyncio.gather(*(one.open() for one in connections))
     days = f"{rollups.START:%Y-%m-%d}/{rollups.MIDNIGHT - timedelta(days=1):%Y-%m-%d}"
     asked = {"name": "page_views", "range": days, "interval": "1h", "filter": "country:NZ"}
+    began = datetime.now(UTC)
     took = [one[0] for one in await asyncio.gather(*(one.ask(asked) for one in connections))]
+    until = datetime.now(UTC)
     for one in connections:
         one.close()
     with clickhouse.connect(stack.settings) as client:
         client.command("SYSTEM FLUSH LOGS")
         statements = client.query(
             "SELECT count() FROM system.query_log WHERE type = 'QueryFinish'"
-            " AND user = 'query' AND query LIKE '%page_views%' AND query LIKE '%country%'"
-            " AND query LIKE '%GROUP BY bucket%' AND event_time > now() - 60"
+            " AND user = 'query' AND query LIKE '%AS bucket%'"
+            " AND event_time_microseconds BETWEEN {began:DateTime64(6)} AND {until:DateTime64(6)}",
+            parameters={"began": began, "until": until},
         ).result_rows[0][0]
-    return spread(took) | {"statements": statements}
+    return spread(took) | {"seconds": (until - began).total_seconds(), "statements": statements}
 
 
 async def mix(server: Server, seconds: int) -> dict[str, Any]:
@@ -277,7 +280,7 @@ async def many(server: Server, count: int, seconds: int) -> dict[str, Any]:
     asked = questions(2_000, 4)
     weights = [1 / (rank + 1) for rank in range(len(asked))]
     draw = random.Random(5)
-    took: list[float] = []
+    took, refused = list[float](), list[float]()
     until = time.monotonic() + seconds + 10
 
     async def user(number: int) -> None:
@@ -286,7 +289,8 @@ async def many(server: Server, count: int, seconds: int) -> dict[str, Any]:
         await connection.open()
         while time.monotonic() < until:
             choice = draw.choices(asked, weights)[0]
-            took.append((await connection.ask({**choice, "max_age": "60"}))[0])
+            spent, layer, _, _ = await connection.ask({**choice, "max_age": "60"}, may_be_busy=True)
+            (refused if layer == "503" else took).append(spent)
             await asyncio.sleep(10)
         connection.close()
 
@@ -295,6 +299,7 @@ async def many(server: Server, count: int, seconds: int) -> dict[str, Any]:
     elapsed = time.monotonic() - began
     return spread(took) | {
         "connections": count,
+        "refused_as_busy": len(refused),
         "requests_per_second": round(len(took) / elapsed),
         "server_cpu_share": round((server.cpu() - before) / elapsed, 2),
     }

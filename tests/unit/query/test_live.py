@@ -32,7 +32,7 @@ class Numbers:
             raise self.failure
         return self.now
 
-    async def body(self, _question: Any, _manner: Any, whose: Principal) -> Any:
+    async def body(self, _question: Any, _manner: Any, _state: str, whose: Principal) -> Any:
         """Return the numbers, and note who asked."""
         self.asked.append(whose)
         return SimpleNamespace(state=self.now, content=b'{"is": "%b"}' % self.now.encode())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from starlette.testclient import TestClient
 
 from millrace.access.rights import Rights
@@ -68,16 +69,36 @@ def test_a_request_id_is_kept_only_where_it_is_one() -> None:
         assert (said == given) is is_kept
 
 
-def test_who_asks_too_often_waits_and_nobody_else() -> None:
+async def _who_asks_too_often_waits() -> None:
     throttle = RequestThrottle(Settings(query_requests_per_minute=6, query_workers=2))
-    standings = [throttle.take(Principal("ada", "viewer")) for _ in range(3)]
+    standings = [await throttle.take(Principal("ada", "viewer")) for _ in range(3)]
     assert [standing.remaining for standing in standings] == [2, 1, 0]
     assert standings[0].headers()["ratelimit-policy"] == '"requests";q=3;w=60'
     with pytest.raises(ProblemError) as refused:
-        throttle.take(Principal("ada", "viewer"))
+        await throttle.take(Principal("ada", "viewer"))
     assert (refused.value.status, refused.value.code) == (429, "too_many_requests")
     assert 0 < (refused.value.retry_after or 0) <= 120
-    assert throttle.take(Principal("grace", "viewer")).remaining == 2
+    assert (await throttle.take(Principal("grace", "viewer"))).remaining == 2
+
+
+def test_who_asks_too_often_waits_and_nobody_else() -> None:
+    asyncio.run(_who_asks_too_often_waits())
+
+
+def test_cookies_are_all_kept_and_a_header_of_the_answer_stays() -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    def answer() -> Response:
+        made = Response(headers={"Cache-Control": "private", "X-Content-Type-Options": "other"})
+        made.set_cookie("one", "1")
+        made.set_cookie("two", "2")
+        return made
+
+    headers = TestClient(protected(app, Settings())).get("/").headers
+    assert len(headers.get_list("set-cookie")) == 2
+    assert headers.get_list("cache-control") == ["private"]
+    assert headers.get_list("x-content-type-options") == ["nosniff"]
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -22,6 +23,9 @@ ANYWHERE = problems.declared(400, 403, 413, 422, 429, 503) | {
 """Refusals that any route may have: a request that can't be read or is another site's page's, too
 many of them, and servers that do not answer."""
 
+COLLECT_AFTER = (50_000, 20, 100)
+"""How seldom Python looks for cycles of objects: each look holds up all who ask."""
+
 
 def create(settings: Settings) -> FastAPI:
     """Return the ASGI application of one process."""
@@ -30,6 +34,8 @@ def create(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        gc.freeze()  # what there is stays: to look at it again and again would hold everyone up
+        gc.set_threshold(*COLLECT_AFTER)
         yield
         await service.stop()
 

@@ -12,6 +12,7 @@ from millrace.api.query import cursors, rendering
 from millrace.api.query.answer import Answer
 from millrace.api.query.answering import Answering
 from millrace.api.query.bodies import Bodies, Body
+from millrace.api.query.cache.flights import Flights
 from millrace.api.query.questions import MOST_GROUPS, Question
 from millrace.api.query.ranges import invalid
 
@@ -63,6 +64,7 @@ class Asked:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
         self._bodies = Bodies()
+        self._flights: Flights[Body] = Flights()
 
     def state(self, question: Question, manner: Manner) -> str:
         """Return what changes when the answer does. Raises as ``Answering.state`` does."""
@@ -72,8 +74,24 @@ class Asked:
         """Return the answer as it was sent before, where nothing has changed since."""
         return None if manner.is_fresh else self._bodies.get(_key(question, manner), state)
 
-    async def body(self, question: Question, manner: Manner, whose: Principal) -> Body:
-        """Return the answer as it is sent. Raises ``ProblemError``."""
+    async def coming(self, question: Question, manner: Manner, state: str) -> Body | None:
+        """Return the answer that is being made for others, if it is."""
+        if manner.is_fresh:
+            return None
+        return await self._flights.joined((*_key(question, manner), state))
+
+    async def body(self, question: Question, manner: Manner, state: str, whose: Principal) -> Body:
+        """Return the answer as it is sent, made once for all who ask at once.
+
+        ``state`` is what it was when they asked. Raises ``ProblemError``.
+        """
+        if manner.is_fresh:
+            return await self._body(question, manner, whose)
+        return await self._flights.join(
+            (*_key(question, manner), state), lambda: self._body(question, manner, whose)
+        )
+
+    async def _body(self, question: Question, manner: Manner, whose: Principal) -> Body:
         began = time.perf_counter()
         asked = self._asked(question, manner)
         answer = await self._answering.answer(

@@ -74,7 +74,7 @@ _IfMatchHeader = Annotated[
 ]
 
 
-def _read(if_match: _IfMatchHeader = None) -> Expected | None:
+async def _read(if_match: _IfMatchHeader = None) -> Expected | None:
     if if_match is None or not if_match.strip():
         return None
     if if_match.strip() == "*":
@@ -99,7 +99,7 @@ IfMatchIfThere = Annotated[Expected | None, Depends(_read)]
 """The state that a change is meant for, if it was said: of what may be made by the same request."""
 
 
-def _expected(expected: IfMatchIfThere) -> Expected:
+async def _expected(expected: IfMatchIfThere) -> Expected:
     return demand(expected)
 
 
@@ -162,7 +162,7 @@ class Editor:
             )
 
 
-def _editor(expected: IfMatch, service: ServiceOf, response: Response) -> Editor:
+async def _editor(expected: IfMatch, service: ServiceOf, response: Response) -> Editor:
     return Editor(expected, service, response)
 
 

@@ -42,7 +42,7 @@ class Front:
                 name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
             }
             try:
-                found = self._kept(scope["query_string"], headers, began)
+                found = await self._kept(scope["query_string"], headers, began)
             except ProblemError:
                 found = None  # the application says what is wrong
             if found is not None:
@@ -55,7 +55,7 @@ class Front:
                 return
         await self._app(scope, receive, send)
 
-    def _kept(
+    async def _kept(
         self, query: bytes, headers: Mapping[str, str], began: float
     ) -> tuple[int, bytes, dict[str, str]] | None:
         """Return status, content and headers of an answer that is kept. Raises ``ProblemError``."""
@@ -69,12 +69,16 @@ class Front:
         state = asked.state(question, manner)
         still = unchanged(state, manner)
         if is_unchanged(headers.get("if-none-match", ""), still["etag"]):
-            return 304, b"", still | self._service.requests.take(whose).headers()
-        body = asked.kept(question, manner, state)
-        if body is None:
+            return 304, b"", still | (await self._service.requests.take(whose)).headers()
+        body, layer = asked.kept(question, manner, state), {}
+        if body is not None:
+            content, layer = body.again(began), {"x-cache": "process"}
+        elif (body := await asked.coming(question, manner, state)) is not None:
+            content = body.content
+        else:
             return None
-        standing = self._service.requests.take(whose)
-        return 200, body.again(began), body.headers | standing.headers() | {"x-cache": "process"}
+        standing = await self._service.requests.take(whose)
+        return 200, content, body.headers | standing.headers() | layer
 
     def _question(
         self, query: bytes, headers: Mapping[str, str], whose: Principal

@@ -117,12 +117,12 @@ class Live:
         while True:
             try:
                 question = self._question(topic.parameters, topic.whose)
-                now = question.key, self._asked.state(question, manner)
-                if now != told:
-                    body = await self._asked.body(question, manner, topic.whose)
+                state = self._asked.state(question, manner)
+                if (question.key, state) != told:
+                    body = await self._asked.body(question, manner, state, topic.whose)
                     content = body.content.decode()
                     topic.tell(f"event: numbers\nid: {body.state}\ndata: {content}\n\n")
-                    told, refused = now, ""
+                    told, refused = (question.key, state), ""
             except ProblemError as problem:
                 if problem.detail != refused:
                     refused = problem.detail

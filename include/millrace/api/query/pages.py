@@ -70,7 +70,7 @@ class Asked:
         return page, cursor
 
 
-def _asked(
+async def _asked(
     request: Request,
     response: Response,
     limit: Annotated[int, Query(ge=1, le=MOST, description="Items of a page at most.")] = 100,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import secrets
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,19 +72,19 @@ class _Headers:
         self._app = app
         framed = f"frame-ancestors 'self' {settings.airflow_url}"
         self._always = {
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-            "cross-origin-resource-policy": "same-site",
-            "permissions-policy": "camera=(), geolocation=(), microphone=()",
+            b"x-content-type-options": b"nosniff",
+            b"referrer-policy": b"no-referrer",
+            b"cross-origin-resource-policy": b"same-site",
+            b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
         }
         if settings.query_url.startswith("https:"):
-            self._always["strict-transport-security"] = "max-age=31536000"
-        self._policy = f"default-src 'none'; {framed}"
+            self._always[b"strict-transport-security"] = b"max-age=31536000"
+        self._policy = f"default-src 'none'; {framed}".encode()
         self._docs_policy = (
             f"default-src 'none'; connect-src 'self'; script-src 'unsafe-inline' {_SWAGGER}; "
             f"style-src 'unsafe-inline' {_SWAGGER}; img-src data: https://fastapi.tiangolo.com; "
             f"{framed}"
-        )
+        ).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -99,15 +98,19 @@ class _Headers:
 
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in self._always.items():
-                    headers[name] = value
-                headers.setdefault("content-security-policy", policy)
-                headers.setdefault("cache-control", "no-store")
                 standing = scope.get("state", {}).get("standing")
+                ours = self._always | {b"x-request-id": request_id.encode()}
                 if standing is not None:
-                    headers.update(standing.headers())
+                    ours |= {k.encode(): v.encode() for k, v in standing.headers().items()}
+                given = message["headers"]
+                unless = {b"content-security-policy": policy, b"cache-control": b"no-store"}
+                for name, _ in given:
+                    unless.pop(name.lower(), None)
+                message["headers"] = [
+                    *(pair for pair in given if pair[0].lower() not in ours),
+                    *ours.items(),
+                    *unless.items(),
+                ]
             await send(message)
 
         await self._app(scope, receive, send_protected)

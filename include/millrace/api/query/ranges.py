@@ -20,6 +20,8 @@ SECONDS = {"1min": 60, "5min": 300, "15min": 900, "1h": 3600}
 """Intervals that are less than a day."""
 INTERVALS = (*SECONDS, "1d", "1w", "1mo")
 MOST_BUCKETS = 10_000
+FEW_BUCKETS = 500
+"""So many of a range are kept: the panels of a dashboard ask the same ranges again and again."""
 
 UNITS = {"min": "1min", "h": "1h", "d": "1d", "w": "1d", "mo": "1d", "y": "1d"}
 """What a range of a unit is aligned to where no interval is asked for."""
@@ -100,6 +102,17 @@ def buckets(start: datetime, end: datetime, interval: str, zone: str) -> tuple[B
     """
     if not interval:
         return (Bucket(start, end),)
+    if (end - start).total_seconds() <= FEW_BUCKETS * SECONDS.get(interval, 86_400):
+        return _kept_buckets(start, end, interval, zone)
+    return _buckets(start, end, interval, zone)
+
+
+@lru_cache(maxsize=256)
+def _kept_buckets(start: datetime, end: datetime, interval: str, zone: str) -> tuple[Bucket, ...]:
+    return _buckets(start, end, interval, zone)
+
+
+def _buckets(start: datetime, end: datetime, interval: str, zone: str) -> tuple[Bucket, ...]:
     found = []
     for bound in _bounds(floor(start, interval, zone), interval, zone):
         if bound[1] > start:
@@ -188,6 +201,11 @@ def _zones() -> frozenset[str]:
 
 def _bounds(start: datetime, interval: str, zone: str) -> Iterator[tuple[datetime, datetime]]:
     """Yield starts and ends of buckets from ``start``, itself a start."""
+    if interval in SECONDS and zone == "UTC":
+        length = timedelta(seconds=SECONDS[interval])
+        while True:  # no clock is ever put there
+            yield start, start + length
+            start += length
     while True:
         if interval in SECONDS:
             step, first = SECONDS[interval], int(start.timestamp())

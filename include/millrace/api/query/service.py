@@ -111,7 +111,7 @@ class Service:
         return found
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     found: Service = request.app.state.service
     return found
 

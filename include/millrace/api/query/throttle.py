@@ -8,9 +8,9 @@ import math
 import time
 from dataclasses import dataclass
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute, aio
 from limits.storage import MemoryStorage, RedisStorage
-from limits.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
 from millrace.access.roles import Principal
@@ -113,19 +113,20 @@ class RequestThrottle:
     def __init__(self, settings: Settings) -> None:
         self._limit = max(settings.query_requests_per_minute // settings.query_workers, 1)
         self._item = RateLimitItemPerMinute(self._limit)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        # The library's other storage starts a thread, again and again, to forget what is over.
+        self._limiter = aio.strategies.SlidingWindowCounterRateLimiter(aio.storage.MemoryStorage())
         self._standings: dict[str, tuple[float, Standing]] = {}
 
-    def take(self, principal: Principal) -> Standing:
+    async def take(self, principal: Principal) -> Standing:
         """Count a request. Raises ``ProblemError`` (429) when there were too many."""
         name = principal.name
-        is_within = self._limiter.hit(self._item, name)
+        is_within = await self._limiter.hit(self._item, name)
         until, known = self._standings.get(name, (0.0, _NEW))
         now = time.monotonic()
         if now < until and is_within:
             known = Standing(self._limit, max(known.remaining - 1, 0), known.seconds)
         else:
-            stats = self._limiter.get_window_stats(self._item, name)
+            stats = await self._limiter.get_window_stats(self._item, name)
             seconds = _seconds_until(stats.reset_time)
             known, until = Standing(self._limit, max(stats.remaining, 0), seconds), now + 1
         if not is_within:

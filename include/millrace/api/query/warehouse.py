@@ -79,6 +79,7 @@ class Warehouse:
         # nothing could be given again that is kept, and every question would be a slow one.
         self._own_turns = Turns(LIMITS[SYSTEM.role].at_once)
         self._away_until = 0.0
+        self._answered_at = 0.0
         self._session: aiohttp.ClientSession
 
     async def start(self) -> None:
@@ -127,7 +128,7 @@ class Warehouse:
         async with nullcontext() if own else self._turns.taken(whose.name, limits.at_once):
             if time.monotonic() < self._away_until:
                 raise WarehouseAwayError
-            began, outcome = time.perf_counter(), "cancelled"
+            began, outcome = time.monotonic(), "cancelled"
             try:
                 found = await self._send(statement, dict(parameters or {}), output_format, limits)
                 outcome = "answered"
@@ -136,10 +137,13 @@ class Warehouse:
                 raise
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 outcome = "away"
+                is_timeout = isinstance(error, TimeoutError)
+                if is_timeout and time.monotonic() < self._answered_at + CONNECT_SECONDS:
+                    raise _busy() from error  # others are answered: it is there, and slow
                 self._away_until = time.monotonic() + AGAIN_SECONDS
                 raise WarehouseAwayError(str(error)) from error
             finally:
-                STATEMENTS.labels(outcome).observe(time.perf_counter() - began)
+                STATEMENTS.labels(outcome).observe(time.monotonic() - began)
             return found
 
     async def _send(
@@ -160,6 +164,7 @@ class Warehouse:
             answer = await self._session.post(self._url, params=options, data=text)
             async with answer:
                 content = await answer.read()
+        self._answered_at = time.monotonic()
         if answer.status == 200:
             return content
         raise _problem(int(answer.headers.get("X-ClickHouse-Exception-Code", 0)), content, limits)
@@ -199,8 +204,12 @@ def _problem(code: int, content: bytes, limits: Limits) -> Exception:
             retry_after=30,
         )
     if code == 202:
-        return ProblemError(503, "busy", "ClickHouse is busy; try again.", retry_after=2)
+        return _busy()
     return StatementError(code, said)
+
+
+def _busy() -> ProblemError:
+    return ProblemError(503, "busy", "ClickHouse is busy; try again.", retry_after=2)
 
 
 class StatementError(Exception):

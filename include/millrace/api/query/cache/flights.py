@@ -31,6 +31,14 @@ class Flights(Generic[T]):
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.ensure_future(_run(work)))
             flight.task.add_done_callback(lambda _: self._landed(key, flight))
+        return await self._landing(key, flight)
+
+    async def joined(self, key: Hashable) -> T | None:
+        """Return what work under way does, as ``join`` does; ``None`` where there is none."""
+        flight = self._flights.get(key)
+        return None if flight is None else await self._landing(key, flight)
+
+    async def _landing(self, key: Hashable, flight: _Flight[T]) -> T:
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)

@@ -99,5 +99,5 @@ async def _answered(
     body = service.asked.kept(question, manner, state)
     if body is not None:
         return Response(body.again(began), headers=body.headers | {"x-cache": "process"})
-    body = await service.asked.body(question, manner, whose)
+    body = await service.asked.body(question, manner, state, whose)
     return Response(body.content, headers=body.headers)
