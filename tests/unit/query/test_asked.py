@@ -1,0 +1,60 @@
+"""Who asks what is being answered for another waits for that answer, and pays nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.unit.query.test_questions import ANYONE
+
+from millrace.api.query.answer import Answer, Cost
+from millrace.api.query.asked import Asked, Manner
+from millrace.api.query.questions import Question
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+QUESTION = Question(("events",), START, START + timedelta(days=1), "1h", "UTC")
+
+
+@dataclass
+class Numbers:
+    """Stands in for what computes answers: counts them, and waits until it is let go."""
+
+    computed: int = 0
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(self, question: Question, _whose: Any, **_manner: Any) -> Answer:
+        """Compute an answer."""
+        self.computed += 1
+        await self.let_go.wait()
+        return Answer(question, None, [], [], Cost(), START, f"state {self.computed}")
+
+
+async def crowd() -> None:
+    numbers = Numbers()
+    asked = Asked(numbers)  # type: ignore[arg-type]
+
+    def ask(question: Question, manner: Manner, state: str) -> asyncio.Task[Any]:
+        return asyncio.create_task(asked.body(question, manner, state, ANYONE))
+
+    assert await asked.coming(QUESTION, Manner(), "now") is None
+    same = [ask(QUESTION, Manner(), "now") for _ in range(100)]
+    later = ask(QUESTION, Manner(), "changed since")
+    other = ask(replace(QUESTION, interval="1d"), Manner(), "now")
+    as_csv = ask(QUESTION, Manner(output="csv"), "now")
+    afresh = [ask(QUESTION, Manner(is_fresh=True), "now") for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # each has begun
+    waits = asyncio.create_task(asked.coming(QUESTION, Manner(), "now"))
+    assert await asked.coming(QUESTION, Manner(is_fresh=True), "now") is None
+    numbers.let_go.set()
+    bodies = {id(body) for body in await asyncio.gather(*same)}
+    assert bodies == {id(await waits)}
+    assert len({id(body) for body in await asyncio.gather(later, other, as_csv, *afresh)}) == 5
+    assert numbers.computed == 6
+    assert await asked.coming(QUESTION, Manner(), "now") is None
+
+
+def test_a_crowd_that_asks_the_same_is_answered_once() -> None:
+    asyncio.run(crowd())
