@@ -125,7 +125,8 @@ class _Checker:
             except (BadRowError, orjson.JSONEncodeError) as error:
                 problem = str(error)
         self.held.append((record, value, problem))
-        self.size += len(value)
+        # a bad row is held as the file has it (of Parquet: with its batch)
+        self.size += len(value or (record.source if isinstance(record.source, str) else b""))
         if len(self.held) >= BATCH_ROWS or self.size >= BATCH_BYTES:
             self._judge()
 

@@ -19,10 +19,8 @@ from millrace.imports.records import FileError, Keeper, Record
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 """What a header may be separated by, and what it is called."""
 
-MOST_CHARACTERS = 16 << 20
-"""A row longer than this is taken for one whose quote is never closed. Kafka takes no more."""
-
-csv.field_size_limit(2 * MOST_CHARACTERS)
+csv.field_size_limit(2 * text_files.MOST_CHARACTERS + 2)
+"""More than a row can have: one that goes on after so many is one whose quote is never closed."""
 
 _NUMBER = re.compile(r"\s*[-+]?[0-9][0-9.,]*\s*")
 _TIME = re.compile(r"\s*[0-9]{2,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}.*", re.DOTALL)
@@ -56,7 +54,9 @@ class Delimited:
         Raises ``FileError`` where more than one does.
         """
         with text_files.opened(self.path, self.encoding) as file:
-            header = next((line for line in file if line.strip()), "")
+            header = next((line for line in text_files.lines(file) if line.strip()), "")
+        if text_files.is_too_long(header):
+            return usual
         splits = [
             mark for mark in DELIMITERS if len(next(csv.reader([header], delimiter=mark), [])) > 1
         ]
@@ -69,6 +69,8 @@ class Delimited:
 
     def _check(self) -> None:
         """Name the columns that have no name, and refuse a header that leaves a doubt."""
+        if text_files.is_too_long(self.header):
+            raise FileError(f"its header, which begins on line 1, {text_files.TOO_LONG}")
         if not self.columns:
             raise FileError("it holds no rows")
         if "\0" in self.header:
@@ -117,14 +119,15 @@ class Delimited:
                     lines.take_back()
                     cells = []
                 else:
-                    problem = ""
-                    if not cells:
+                    is_too_long = any(map(text_files.is_too_long, lines.row))
+                    problem = text_files.NOT_KEPT if is_too_long else ""
+                    if not cells and not problem:
                         continue
                     if is_header:
                         is_header = False
                         continue
                 number += 1
-                source = "".join(lines.row)
+                source = "" if problem == text_files.NOT_KEPT else "".join(lines.row)
                 problem = problem or self._fault(cells, source)
                 if not problem and len(lines.row) == 1:
                     usual = cells
@@ -165,8 +168,6 @@ class Delimited:
                 "its quote is never closed (where quote marks mean nothing in this file, "
                 "give --no-quotes)"
             )
-        if "field limit" in str(error):
-            return f"is longer than {MOST_CHARACTERS >> 20} MiB"
         if "expected after" not in str(error):
             return f"is no CSV: {error}"
         further = f", {lines - 1} lines further down" if lines > 1 else ""
@@ -192,14 +193,15 @@ class _Keeper:
         self.file = file
 
     def add(self, record: Record) -> None:
-        self.file.write(text_files.ended(record.source))
+        if record.source:
+            self.file.write(text_files.ended(record.source))
 
 
 class _Lines:
     """Hands the reader line after line, and remembers those of the row that it reads."""
 
     def __init__(self, file: TextIO) -> None:
-        self.file = file
+        self.lines = text_files.lines(file)
         self.row: list[str] = []
         self.first = 0
         self._read = 0
@@ -210,13 +212,13 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        if self._size > MOST_CHARACTERS:
+        if self._size > text_files.MOST_CHARACTERS:
             raise StopIteration  # the reader ends the row here, whose quote is open
-        line = self._again.pop() if self._again else next(self.file)
+        line = self._again.pop() if self._again else next(self.lines)
         self._read += 1
         self._size += len(line)
         self.row.append(line)
-        return line
+        return "\n" if text_files.is_too_long(line) else line
 
     def begin_row(self) -> None:
         """Forget the lines of the row before."""

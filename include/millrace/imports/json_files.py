@@ -32,8 +32,9 @@ class JsonLines:
     def records(self) -> Iterator[Record]:
         """Yield every row in order. Raises ``FileError``, or ``OSError``."""
         number = 0
-        with text_files.opened(self.path, self.encoding) as file:
-            for line, text in enumerate(_lines(file), 1):
+        # a carriage return alone ends no line of JSON
+        with text_files.opened(self.path, self.encoding, "\n") as file:
+            for line, text in enumerate(text_files.lines(file), 1):
                 if not text.strip(_SPACE):
                     continue
                 number += 1
@@ -86,33 +87,23 @@ class _Keeper:
         self.file = file
 
     def add(self, record: Record) -> None:
-        self.file.write(text_files.ended(record.source))
+        if record.source:
+            self.file.write(text_files.ended(record.source))
 
 
 def is_array(path: Path, encoding: str = "") -> bool:
     """Tell whether a file of JSON begins with a bracket."""
     with text_files.opened(path, text_files.encoding_of(path, encoding)) as file:
-        for text in file:
+        while text := file.read(4096):
             if start := text.strip(_SPACE):
                 return start.startswith("[")
     return False
 
 
-def _lines(file: TextIO) -> Iterator[str]:
-    """Yield lines as JSON has them: a carriage return alone ends none."""
-    held = ""
-    for text in file:
-        if text.endswith("\r"):
-            held += text
-            continue
-        yield held + text
-        held = ""
-    if held:
-        yield held
-
-
 def _record(number: int, line: int, text: str) -> Record:
     problem, row = "", dict[str, Any]()
+    if text_files.is_too_long(text):
+        return Record(number, line, row, text_files.NOT_KEPT)
     if text_files.is_undecoded(text):
         problem = "is not UTF-8 (give the file's encoding with --encoding)"
     else:

@@ -19,7 +19,7 @@ class Record:
 
     ``number`` counts rows from 1, good and bad; ``line`` is where a person finds it in the file
     (in Parquet, which has no lines, the row's number). ``source`` is the row as the file has it,
-    for ``Rows.keeping``.
+    for ``Rows.keeping``; nothing of one that is too long to be held.
     """
 
     number: int

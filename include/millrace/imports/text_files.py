@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from millrace.imports.records import FileError
+from millrace.stores.kafka import LARGEST_MESSAGE_BYTES
 
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARKS = {
@@ -19,6 +20,15 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
 """What a file may begin with, and the encoding that it tells; UTF-32's begins with UTF-16's."""
+
+MOST_CHARACTERS = LARGEST_MESSAGE_BYTES
+"""A longer line, its end included, is no row: its event would be none that Kafka takes."""
+
+TOO_LONG = f"is longer than {MOST_CHARACTERS >> 20} MiB, the most that a message can be"
+NOT_KEPT = f"{TOO_LONG}, and not kept among the bad rows; mend it in the file itself"
+"""What is said of a row that holds such a line."""
+
+_PIECE = 1 << 20
 
 UNDECODED = ("\udc80", "\udcff")
 """The first and last character that stand for a byte that is not UTF-8."""
@@ -61,8 +71,8 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def opened(path: Path, encoding: str) -> Iterator[TextIO]:
-    """Open a file as text with the ends of lines as they are.
+def opened(path: Path, encoding: str, newline: str = "") -> Iterator[TextIO]:
+    """Open a file as text with the ends of lines as they are; ``newline`` as ``open`` has it.
 
     In UTF-8, bytes that are none are kept as ``UNDECODED`` characters, row by row; in another
     encoding they raise ``FileError``, and so does a gzip file that is cut off or damaged.
@@ -70,7 +80,7 @@ def opened(path: Path, encoding: str) -> Iterator[TextIO]:
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     with (
         open_bytes(path) as file,
-        io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="") as text,
+        io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=newline) as text,
     ):
         try:
             yield text
@@ -82,6 +92,28 @@ def opened(path: Path, encoding: str) -> Iterator[TextIO]:
             raise FileError(
                 f"it is not {encoding}: {error}; give its own with --encoding"
             ) from error
+
+
+def lines(file: TextIO) -> Iterator[str]:
+    """Yield line after line with its end, and of a line that ``is_too_long`` only its beginning.
+
+    So the memory that is taken has a bound, even where a line never ends.
+    """
+    text = file.readline(MOST_CHARACTERS + 1)
+    while text:
+        yield text
+        last = text
+        if is_too_long(text):
+            while last and not last.endswith(("\n", "\r")):
+                last = file.readline(_PIECE)
+        text = file.readline(MOST_CHARACTERS + 1)
+        if last.endswith("\r") and text == "\n":  # one end of a line, cut in two
+            text = file.readline(MOST_CHARACTERS + 1)
+
+
+def is_too_long(line: str) -> bool:
+    """Tell whether ``lines`` yielded the beginning of a line that is no row."""
+    return len(line) > MOST_CHARACTERS
 
 
 @contextmanager
