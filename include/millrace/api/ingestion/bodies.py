@@ -20,6 +20,9 @@ from millrace.api.ingestion.batches import MOST_BYTES, MOST_EVENTS, check_count
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
+KEY_PARAMETERS = ("writeKey", "write_key", "api_key", "token", "key")
+"""Parameters of a query that hold a key: beacons and pixels can't send a header."""
+
 LAYERS = 4
 """How often a body may be packed: once by the SDK and once by a proxy is what is seen."""
 
@@ -123,6 +126,11 @@ def document(request: Request, limit: int = MOST_BYTES) -> Any:
     if fields and "data" in fields:
         return decode_data(fields["data"], limit)
     return request.document
+
+
+def pixel(request: Request) -> dict[str, str]:
+    """Return the event that an image's query is, without the key that the query may hold."""
+    return {name: text for name, text in request.query.items() if name not in KEY_PARAMETERS}
 
 
 def lines(body: bytes) -> Iterator[bytes]:

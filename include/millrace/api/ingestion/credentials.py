@@ -6,13 +6,11 @@ import base64
 import binascii
 
 from millrace.api.http import ProblemError, Request
+from millrace.api.ingestion.bodies import KEY_PARAMETERS
 from millrace.api.ingestion.families.family import Family
 
 HEADERS = ("x-write-key", "x-api-key", "openpanel-client-id")
 """Headers that hold a key and nothing else, in the order in which they are looked at."""
-
-PARAMETERS = ("writeKey", "write_key", "api_key", "token", "key")
-"""Parameters of a query that hold a key: beacons and pixels can't send a header."""
 
 
 def find(request: Request, family: Family | None = None) -> str | None:
@@ -28,7 +26,7 @@ def find(request: Request, family: Family | None = None) -> str | None:
         if key := request.headers.get(name, "").partition(":")[0].strip():
             return key
     if request.query_string:
-        for name in PARAMETERS:
+        for name in KEY_PARAMETERS:
             if key := request.query.get(name, "").strip():
                 return key
     if family is None:

@@ -40,6 +40,7 @@ _PLACE = {"$city": "city", "$region": "region", "mp_country_code": "country_code
 _READ = frozenset(
     {"token", "time", "distinct_id", "$insert_id", "$device_id", "$user_id", *_DEVICE, *_PLACE}
 )
+_SECRET = frozenset({"token", "$token"})
 
 
 class Mixpanel(Family):
@@ -114,7 +115,7 @@ def _event(translation: Translation, raw: Any) -> bytes | dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
         members["properties"] = given
     for name, value in raw.items():
-        if name not in {"event", "properties"}:
+        if name not in {"event", "properties", *_SECRET}:
             members.setdefault(name, value)
     context = Context()
     for names, field in ((_DEVICE, "device_info"), (_PLACE, "geo_location")):
@@ -151,7 +152,7 @@ def _profile(translation: Translation, raw: Any) -> bytes | dict[str, Any]:
     members: dict[str, Any] = {}
     flatten(members, TRAIT, raw.get("$set"))
     for name, value in raw.items():
-        if name not in {"$token", "$distinct_id", "$set", "$time"}:
+        if name not in {"$distinct_id", "$set", "$time", *_SECRET}:
             members.setdefault(name, value)
     user = raw.get("$distinct_id")
     is_group = "$group_key" in raw

@@ -39,7 +39,8 @@ _BROWSER = ("/e", "/capture", "/i/v0/e", "/track")
 
 _READ = frozenset({"event", "distinct_id", "uuid", "timestamp", "properties", "offset"})
 _TRAITS = {"$set": TRAIT, "$group_set": TRAIT, "$set_once": "first_" + TRAIT}
-_SECRET = frozenset({"token", "api_key"})
+_KEYS = ("api_key", "token", "$token")
+_SECRET = frozenset(_KEYS)
 _DEVICE = {
     "$" + name: name
     for name in (
@@ -60,7 +61,6 @@ _PLACE = {
 _CONTEXT = frozenset(
     {*_DEVICE, *_PLACE, "$current_url", "$pathname", "$screen_name", *_TRAITS, *_SECRET}
 )
-_KEYS = ("api_key", "token", "$token")
 
 
 class PostHog(Family):
@@ -116,11 +116,7 @@ class PostHog(Family):
         """Translate a batch, an array of events or a single one."""
         document = bodies.document(request)
         shared: Any = document if isinstance(document, Mapping) else {}
-        events = shared.get("batch") if "batch" in shared else document
-        if isinstance(events, Mapping) and "event" in events:
-            events = [events]
-        if not isinstance(events, list):
-            raise no_batch("an object with an array `batch`, an array of events, or an event")
+        events = _events(document)
         sent_at = (
             request.headers.get("posthog-request-timestamp")
             or shared.get("sent_at")
@@ -134,7 +130,9 @@ class PostHog(Family):
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say 200; V1 hears of each event what became of it."""
         if request.path.rstrip("/") == V1:
-            return Response.json(200, {"results": _results(request.document, outcome)})
+            return Response.json(
+                200, {"results": _results(_events(bodies.document(request)), outcome)}
+            )
         return pixel() if request.method == "GET" else super().answer(request, outcome)
 
     def refuse(self, request: Request, problem: ProblemError) -> Response:
@@ -194,12 +192,23 @@ def _script(key: str, config: Mapping[str, Any]) -> Response:
     )
 
 
-def _results(document: Any, outcome: Outcome) -> dict[str, Any]:
+def _events(document: Any) -> list[Any]:
+    """Return the events of a batch, of an array, or a single one. Raises ``ProblemError`` (400)."""
+    events = document
+    if isinstance(document, Mapping) and "batch" in document:
+        events = document["batch"]
+    if isinstance(events, Mapping) and "event" in events:
+        events = [events]
+    if not isinstance(events, list):
+        raise no_batch("an object with an array `batch`, an array of events, or an event")
+    return events
+
+
+def _results(events: list[Any], outcome: Outcome) -> dict[str, Any]:
     """Return V1's result of each event that has an id: what is rejected need not be sent again."""
-    events = document.get("batch") if isinstance(document, Mapping) else None
     rejected = {one.index: one for one in outcome.rejections}
     results: dict[str, Any] = {}
-    for index, event in enumerate(events if isinstance(events, list) else ()):
+    for index, event in enumerate(events):
         name = event.get("uuid") if isinstance(event, Mapping) else None
         if not isinstance(name, str):
             continue
@@ -311,8 +320,9 @@ def _context(properties: Mapping[str, Any]) -> tuple[Context, dict[str, Any]]:
             _traits(rest, name, value)
         elif name not in _SECRET:
             rest[name] = value
-    page = properties.get("$pathname") or properties.get("$screen_name")
-    if not isinstance(page, str) and isinstance(properties.get("$current_url"), str):
+    said = (properties.get(name) for name in ("$pathname", "$screen_name"))
+    page = next((one for one in said if isinstance(one, str) and one), "")
+    if not page and isinstance(properties.get("$current_url"), str):
         page = devices.path(properties["$current_url"])
     context.put("page", page)
     context.put("country", devices.country(place.get("country_code")))

@@ -100,7 +100,7 @@ class Segment(Family):
     def read(self, request: Request, account: Account) -> Batch:
         """Translate a batch or a single event; a pixel's query is one."""
         kind = request.path.rstrip("/").rsplit("/", 1)[-1]
-        document = bodies.document(request) if request.body else dict(request.query)
+        document = bodies.document(request) if request.body else bodies.pixel(request)
         if not isinstance(document, Mapping):
             raise no_batch("an object with `batch`, or an event")
         given = document.get("batch")
@@ -172,7 +172,8 @@ class Reader:
 
     def __init__(self, translation: Translation, kind: str, shared: Any = None) -> None:
         self._translation = translation
-        self._kind = kind
+        # A route that is no type's, as that of batches, names no event that does not say its type.
+        self._kind = kind if kind in TYPES else None
         self._shared = shared if isinstance(shared, Mapping) else {}
         self._last = b""
         self._read = Context()

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from millrace.api.http import ProblemError, Request, Response, parse
-from millrace.api.ingestion import devices
+from millrace.api.ingestion import bodies, devices
 from millrace.api.ingestion.batches import Batch, Outcome
 from millrace.api.ingestion.families.answers import as_bytes, no_batch, pixel
 from millrace.api.ingestion.families.family import Account, Family
@@ -116,7 +116,7 @@ class Snowplow(Family):
 
 def _events(request: Request) -> list[Any]:
     if request.method == "GET":
-        return [dict(request.query)]
+        return [bodies.pixel(request)]
     document = request.document
     events = document.get("data") if isinstance(document, Mapping) else None
     if not isinstance(events, list):
