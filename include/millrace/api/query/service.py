@@ -18,6 +18,7 @@ from millrace.api.query.airflow import Airflow
 from millrace.api.query.answering import Answering
 from millrace.api.query.asked import Asked
 from millrace.api.query.cache.answers import Answers
+from millrace.api.query.cache.flights import Flights
 from millrace.api.query.cache.generations import Generations
 from millrace.api.query.hot.entities import Entities
 from millrace.api.query.jobs.runs import Jobs
@@ -27,6 +28,8 @@ from millrace.api.query.registry import Registries
 from millrace.api.query.throttle import LoginThrottle, RequestThrottle
 from millrace.api.query.warehouse import Warehouse
 from millrace.api.query.worth import Worth
+from millrace.ingest import status
+from millrace.ingest.status import IngestStatus
 from millrace.settings import Settings
 from millrace.stores import postgres
 
@@ -55,6 +58,7 @@ class Service:
         )
         self.asked = Asked(self.answering)
         self.entities = Entities(settings, self.generations, self.answers, self.warehouse)
+        self._standing: Flights[IngestStatus] = Flights()
         self.live = Live(self.asked, self.answering.registry_of)
         self._pool: ConnectionPool[Connection]
 
@@ -83,6 +87,14 @@ class Service:
     async def with_postgres(self, work: Callable[[Connection], T]) -> T:
         """Return what ``work`` does with a connection to PostgreSQL, in a thread."""
         return await asyncio.to_thread(partial(self._work, work))
+
+    async def ingest_status(self) -> IngestStatus:
+        """Return where ingest stands: asked for once for all who ask meanwhile.
+
+        Kafka takes its time where it is away, and threads are few.
+        """
+        read = partial(status.read, self.settings, incident_limit=1)
+        return await self._standing.join("ingest", partial(asyncio.to_thread, read))
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

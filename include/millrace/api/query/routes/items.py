@@ -248,7 +248,7 @@ async def stats(principal: Viewer, service: ServiceOf) -> Stats:
 
     (standings, drills), ingest, warehouse = await asyncio.gather(
         service.with_postgres(read),
-        asyncio.to_thread(status.read, service.settings, incident_limit=1),
+        service.ingest_status(),
         _warehouse(service),
     )
     now = datetime.now(UTC)
