@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import psutil
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
+from tests.helpers import wait
 
+from millrace import processes
 from millrace.backups import (
     catalogue,
     gateway,
@@ -28,17 +34,23 @@ from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
 from millrace.contract import locks
 from millrace.lab import stacks
 from millrace.settings import Settings
+from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres
 from millrace.usecases import drill, erase_person
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stacks.running(tmp_path_factory.mktemp("unfinished"), with_airflow=False) as started:
         for name in ("backup_gateway", "wal_archiver"):
             started.start(name)
         started.wait_healthy("backup_gateway")
-        yield started.settings
+        yield started
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Stack) -> Settings:
+    return stack.settings
 
 
 @pytest.mark.parametrize("state", ["running", "failed"])
@@ -159,6 +171,29 @@ def test_a_second_drill_leaves_the_first_alone(settings: Settings) -> None:
         assert connection.execute(query).fetchall() == [before]
     assert servers.exists()
     shutil.rmtree(servers.parent)
+
+
+def test_a_drill_that_is_killed_leaves_no_server(stack: Stack, settings: Settings) -> None:
+    warehouse.back_up(settings, "a test", is_full=True)
+    metadata.back_up(settings, "a test")
+    folder = settings.home / "drill"
+    command = [sys.executable, "-m", "millrace.cli", "backups", "drill"]
+    servers: dict[str, psutil.Process] = {}
+
+    def run() -> bool:
+        found = {Path(one.cwd()).name: one for one in processes.working_in([folder])}
+        servers.update({name: found[name] for name in ("clickhouse", "postgres") if name in found})
+        return len(servers) == 2
+
+    with subprocess.Popen(command, env={**os.environ, **stack.environment}) as drilling:
+        try:
+            wait.until(run, 120)
+        finally:
+            drilling.kill()
+    _gone, left = psutil.wait_procs(servers.values(), timeout=60)
+    assert processes.kill(left) == []
+    assert left == []
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"backup_id": "x"}'])

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
 
+from millrace import processes
 from millrace.backups import catalogue, gateway, metadata, metrics, receipts, restore, wal
 from millrace.backups.catalogue import Entry
 from millrace.backups.erasure import Order
@@ -148,6 +149,8 @@ class Drill:
 
     def _run(self, stack: ExitStack) -> None:
         objects = gateway.ensure_folders(self.settings)
+        # Servers of a drill that was killed end by themselves, but take their time.
+        processes.kill(processes.working_in([self.folder]))
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o711)
         self.report.rpo_seconds = self._step("log reaches the bucket", self._measure_rpo)[0]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -34,7 +34,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
-from millrace import waiting
+from millrace import processes, waiting
 from millrace.backups import catalogue, gateway, metrics, timelines, wal
 from millrace.backups.gateway import IN_ONE_PIECE, METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
@@ -246,7 +246,7 @@ def restore(settings: Settings, data: Path, base: Base, to: datetime | None = No
     _configure(data, lines)
     (data / "recovery.signal").touch()
     if os.geteuid() == 0:
-        owner = database_user()
+        owner = processes.database_user()
         for path in (data, *data.rglob("*"), folder, *folder.iterdir()):
             shutil.chown(path, owner, owner)
 
@@ -323,44 +323,29 @@ def _fetch_wal(objects: Minio, folder: Path, first: str) -> None:
         (folder / whole).write_bytes(gzip.decompress(data))
 
 
-def database_user() -> str:
-    """Return the user that PostgreSQL runs as when we are root, whom it refuses."""
-    try:
-        return pwd.getpwnam("postgres").pw_name
-    except KeyError:
-        return "nobody"
-
-
 @contextmanager
 def running(data: Path, port: int, log: Path) -> Iterator[None]:
-    """Run a restored cluster on a private port of loopback, for the length of a ``with``."""
-    prefix = _unprivileged(data)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-    control = [*prefix, wal.program("pg_ctl"), "-D", str(data), "-l", str(log)]
-    log.touch()
-    if os.geteuid() == 0:
-        shutil.chown(log, database_user(), database_user())
-    started = subprocess.run(
-        [*control, "-w", "-t", str(START_SECONDS), "-o", options, "start"],
-        capture_output=True, text=True, check=False, cwd=data,
-    )  # fmt: skip
-    if started.returncode:
-        raise BackupError(f"the restored PostgreSQL does not start: {_tail(log)}")
-    try:
-        _await_recovered([*control, "status"], port, log)
+    """Run a restored cluster on a private port of loopback, for the length of a ``with``.
+
+    It does not outlive this process, even where that is killed.
+    """
+    own = ["listen_addresses=127.0.0.1", "unix_socket_directories="]
+    options = [f"-p{port}", *(f"-c{setting}" for setting in own)]
+    serve = [wal.program("postgres"), "-D", str(data), *options]
+    fast = signal.SIGINT  # open transactions are rolled back
+    with processes.running(
+        serve, log, folder=data, is_unprivileged=True, stop_signal=fast
+    ) as server:
+        _await_recovered(server, port, log)
         yield
-    finally:
-        subprocess.run(
-            [*control, "-w", "-m", "fast", "stop"], capture_output=True, check=False, cwd=data
-        )
 
 
-def _await_recovered(status: list[str], port: int, log: Path) -> None:
-    """Wait until the log is replayed: pg_ctl does not, where nobody may connect before."""
+def _await_recovered(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait until the log is replayed: nobody may connect before."""
     ready = [wal.program("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
 
     def is_ready() -> bool:
-        if subprocess.run(status, capture_output=True, check=False).returncode:
+        if server.poll() is not None:
             raise BackupError(f"the restored PostgreSQL ended while it recovered: {_tail(log)}")
         return subprocess.run(ready, check=False).returncode == 0
 
@@ -371,20 +356,6 @@ def _await_recovered(status: list[str], port: int, log: Path) -> None:
         hint=lambda: _tail(log),
         error=BackupError,
     )
-
-
-def _unprivileged(data: Path) -> list[str]:
-    """Return what precedes a PostgreSQL command so that it is not run by root.
-
-    Where the other user may not enter the folder above, the process keeps the capability to.
-    """
-    if os.geteuid() != 0:
-        return []
-    user = database_user()
-    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-    if not all(folder.stat().st_mode & 0o001 for folder in data.parents):
-        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    return [*prefix, "--"]
 
 
 def _tail(path: Path) -> str:

@@ -24,7 +24,7 @@ from types import FrameType
 from minio import Minio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from millrace import waiting
+from millrace import processes, waiting
 from millrace.backups import gateway, metrics, timelines
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.settings import Settings
@@ -169,10 +169,9 @@ class Archiver:
             raise BackupError(reason)
         arguments, environment = connection_options(self.settings)
         receive = [program("pg_receivewal"), *arguments, "--slot", SLOT]
-        # If this process is killed the receiver must go too: it would keep the slot to itself.
-        command = ["setpriv", "--pdeathsig", "TERM", "--", *receive]
-        command += ["-D", str(self.spool), "--synchronous", "--no-loop"]
-        receiver = subprocess.Popen(command, env=environment)
+        receive += ["-D", str(self.spool), "--synchronous", "--no-loop"]
+        # One that lived on would keep the slot to itself.
+        receiver = subprocess.Popen(processes.ending_with_parent(receive), env=environment)
         try:
             while not self.is_stopping:
                 self.ship()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from psycopg import sql
 
+from millrace.processes import database_user, unprivileged
 from millrace.settings import Settings
-from millrace.stack.server import Server, complete, database_user, find_program, unprivileged
+from millrace.stack.server import Server, complete, find_program
 from millrace.stores import postgres
 from millrace.stores.sql import render
 

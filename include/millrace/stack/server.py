@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -77,26 +76,3 @@ def complete(command: list[str], failure: str, *, lines: int = 1, **options: Any
         reason = "\n".join(said) or f"exit code {done.returncode}"
         gap = " " if lines == 1 else "\n"
         raise StackError(f"{failure}:{gap}{reason}")
-
-
-def unprivileged(command: list[str], home: Path) -> list[str]:
-    """Return ``command`` changed so that it runs as an ordinary user when we are root.
-
-    PostgreSQL refuses root. The user may not be able to enter ``home`` (``/root`` is closed to
-    others); then the process keeps the one capability that lets it pass.
-    """
-    if os.geteuid() != 0:
-        return command
-    user = database_user()
-    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-    if not all(folder.stat().st_mode & 0o001 for folder in [home, *home.parents]):
-        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    return [*prefix, "--", *command]
-
-
-def database_user() -> str:
-    """Return the user that PostgreSQL runs as when we are root."""
-    try:
-        return pwd.getpwnam("postgres").pw_name
-    except KeyError:
-        return "nobody"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from millrace import waiting
+from millrace import processes, waiting
 from millrace.settings import REPOSITORY, Settings
 from millrace.stack import (
     airflow,
@@ -225,11 +225,11 @@ class Stack:
             # Tasks that did not end when they were asked to, nor with the scheduler: each leads a
             # process group of its own. They are harmless, and tried again.
             folders = [self.servers[name].directory for name in self.names("airflow")]
-            _kill(self._processes_in(folders))
+            _kill(processes.working_in(folders))
         self.supervisor.stop_together(self.names("apis"))
         self.supervisor.stop_together(self.names("store"))
         self.supervisor.shutdown()
-        left = self._processes_in([server.directory for server in self.servers.values()])
+        left = processes.working_in([server.directory for server in self.servers.values()])
         said = [f"{process.name()} (process {process.pid})" for process in left]
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -238,34 +238,9 @@ class Stack:
         _kill(stubborn)
         return said
 
-    def _processes_in(self, folders: Sequence[Path]) -> list[psutil.Process]:
-        """Return live processes that work in servers' folders, but for this one and its parents.
 
-        They are known by the folder: a title that a process gives itself overwrites its
-        environment. Who looks around there from a terminal is none of them.
-        """
-        own = psutil.Process()
-        own_pids = {own.pid, *(parent.pid for parent in own.parents())}
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                place = Path(process.cwd())
-                if (
-                    process.pid not in own_pids
-                    and process.terminal() is None
-                    and any(place.is_relative_to(folder) for folder in folders)
-                ):
-                    process.name()  # which is kept, for when it is gone
-                    found.append(process)
-        return found
-
-
-def _kill(processes: Sequence[psutil.Process]) -> None:
-    """Kill processes and wait for their end; raises ``StackError`` naming those that live on."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    _gone, stubborn = psutil.wait_procs(processes, timeout=10)
-    if stubborn:
+def _kill(left: Sequence[psutil.Process]) -> None:
+    """Kill processes; raises ``StackError`` naming those that live on."""
+    if stubborn := processes.kill(left):
         pids = ", ".join(str(process.pid) for process in stubborn)
-        raise StackError(f"these processes do not end, even when killed: {pids}; see ps -fp")
+        raise StackError(f"these processes do not end, even when killed: {pids}; see ps -fp {pids}")

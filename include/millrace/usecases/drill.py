@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from millrace import waiting
+from millrace import processes, waiting
 from millrace.backups import drill
 from millrace.backups.drill import DrillError, Report
 from millrace.backups.gateway import BackupError
@@ -50,14 +50,9 @@ def empty_clickhouse(settings: Settings, folder: Path) -> Iterator[str]:
     command = embedded.command(
         folder / "clickhouse", known, http_port=port, tcp_port=native, base=name
     )
-    with log.open("wb") as words:
-        server = subprocess.Popen(command, stdout=words, stderr=words)
-    try:
+    with processes.running(command, log) as server:
         _await_listening(server, port, log)
         yield f"http://millrace@127.0.0.1:{port}/{name}"
-    finally:
-        server.terminate()
-        server.wait(60)
 
 
 def _await_listening(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

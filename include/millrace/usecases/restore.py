@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from minio import Minio
 from psycopg.rows import DictRow
 
+from millrace import processes
 from millrace.alerts import repository as alerts
 from millrace.alerts.grouping import Group
 from millrace.backups import (
@@ -210,7 +211,9 @@ def _restore_metadata(
         # The spool may have held the beginning of a timeline that the base is no part of.
         base = metadata.choose(gateway.connect(settings), request.to)
         fresh = place.with_name("data.restored")
-        shutil.rmtree(fresh, ignore_errors=True)  # of a restore that did not end
+        # Of a restore that did not end; its server ends by itself, but takes its time.
+        processes.kill(processes.working_in([fresh]))
+        shutil.rmtree(fresh, ignore_errors=True)
         metadata.restore(settings, fresh, base, request.to)
         log = place.with_name("recovery.log")
 
