@@ -140,6 +140,18 @@ def test_airflow_knows_the_command(name: str) -> None:
     assert command in {known.name for known in core_commands}
 
 
+def test_tasks_hear_of_the_end_of_their_scheduler_and_can_say_how_they_ended() -> None:
+    """Docker signals a container's first process alone, and kills all after ten seconds."""
+    service = SERVICES["airflow-scheduler"]
+    assert service["init"] is True
+    assert service["environment"]["TINI_KILL_PROCESS_GROUP"] == "1"
+    lacking = SERVICES["airflow-setup"]["environment"].keys() - service["environment"].keys()
+    assert lacking == {"AIRFLOW_PASSWORD"}, "what is merged may not be lost"
+    assert int(service["stop_grace_period"].removesuffix("s")) >= 60
+    # what it depends on is stopped after it
+    assert {"airflow-setup", "airflow-api-server"} <= service["depends_on"].keys()
+
+
 @pytest.mark.parametrize("name", ["backup-gateway", "wal-archiver"])
 def test_millrace_knows_the_command(name: str) -> None:
     from typer.main import get_command
