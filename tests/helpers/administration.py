@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+from psycopg.sql import SQL, Identifier
+
+from millrace.settings import Settings
+from millrace.stores import postgres
+from millrace.waiting import until
 
 
 def audited(admin: httpx.Client, table: str, key: str) -> list[dict[str, Any]]:
@@ -44,3 +51,24 @@ def refused(answer: httpx.Response, status: int, pointer: str) -> None:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert [one["pointer"] for one in answer.json()["errors"]] == [pointer], answer.text
+
+
+def sent_at_once(
+    settings: Settings, table: str, send: Callable[[], httpx.Response]
+) -> list[httpx.Response]:
+    """Send a request twice, so that both begin before one writes to a table; a refusal is last."""
+    with (
+        postgres.connect(settings) as connection,
+        postgres.connect(settings) as watching,
+        ThreadPoolExecutor(2) as people,
+    ):
+
+        def both_wait() -> bool:
+            waiting = watching.execute("SELECT count(*) AS n FROM pg_locks WHERE NOT granted")
+            return bool(postgres.one(waiting)["n"] >= 2)
+
+        with connection.transaction():
+            connection.execute(SQL("LOCK TABLE {} IN SHARE MODE").format(Identifier(table)))
+            sent = [people.submit(send) for _ in range(2)]
+            until(both_wait, "both to be about to write", seconds=20)
+        return sorted((one.result() for one in sent), key=lambda one: one.status_code)

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.helpers.administration import audited, changed_once, deleted, refused
+from tests.helpers.administration import audited, changed_once, deleted, refused, sent_at_once
 
 from millrace.exports import definitions
 from millrace.settings import Settings
@@ -40,6 +40,12 @@ RULE = {
     "owner": "data-engineering",
     "runbook": "https://wiki.example/lag",
     "routes": [],
+}
+
+WINDOW = {
+    "matchers": ['severity=~"info|warning"'],
+    "starts_at": "2026-12-06T02:00:00+01:00",
+    "minutes": 90,
 }
 
 
@@ -166,12 +172,7 @@ def test_a_silence_that_can_not_be_is_refused_by_its_field(
 def test_a_maintenance_window_is_planned_changed_and_removed(
     operator: httpx.Client, admin: httpx.Client, name: str
 ) -> None:
-    body = {
-        "matchers": ['severity=~"info|warning"'],
-        "starts_at": "2026-12-06T02:00:00+01:00",
-        "minutes": 90,
-        "every": "week",
-    }
+    body = WINDOW | {"every": "week"}
     made = operator.post("/v1/maintenance-windows", json=body | {"name": name})
     assert made.status_code == 201, made.text
     assert (made.json()["starts_at"], made.json()["minutes"]) == ("2026-12-06T01:00:00Z", 90)
@@ -263,3 +264,21 @@ def test_an_export_that_can_not_be_is_refused(
     body = EXPORT | {"name": f"{name}_bad"} | change
     refused(admin.post("/v1/exports", json=body), 422, pointer)
     assert admin.get(f"/v1/exports/{name}_bad").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("things", "table", "body"),
+    [
+        ("alert-rules", "alert_rules", RULE),
+        ("exports", "export_definitions", EXPORT),
+        ("maintenance-windows", "alert_maintenance_windows", WINDOW),
+    ],
+)
+def test_of_two_who_make_the_same_at_once_one_is_told(
+    admin: httpx.Client, name: str, settings: Settings, things: str, table: str, body: Any
+) -> None:
+    wanted = body | {"name": f"{name}both"}
+    made, told = sent_at_once(settings, table, lambda: admin.post(f"/v1/{things}", json=wanted))
+    assert made.status_code == 201, made.text
+    refused(told, 409, "/body/name")
+    deleted(admin, made.headers["location"])

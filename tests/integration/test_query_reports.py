@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.helpers.administration import changed_once, deleted
+from tests.helpers.administration import changed_once, deleted, sent_at_once
 
 from millrace import waiting
 from millrace.access import tokens
@@ -287,3 +287,14 @@ def test_a_saved_question_is_asked_as_it_is_when_the_report_is_made(
         assert made["unanswered"] == ["One", "Two"]
         connection.execute("DELETE FROM saved_objects WHERE object_id::text = %s", [row["id"]])
     assert service.make(settings, "saved", "run 2", "ana", {})["unanswered"] == ["Both"]
+
+
+def test_of_two_who_make_a_report_at_once_one_is_told(
+    query_clients: Clients, settings: Settings
+) -> None:
+    analyst = query_clients["analyst"]
+    made, told = sent_at_once(
+        settings, "reports", lambda: analyst.put("/v1/reports/both", json=report())
+    )
+    assert made.status_code == 200, made.text
+    assert (told.status_code, told.json()["code"]) == (428, "precondition_required")

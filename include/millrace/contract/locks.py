@@ -50,6 +50,9 @@ IMPORT = "millrace.import"
 IDEMPOTENCY = "millrace.idempotency"
 """A request that may be sent again, while it is being answered."""
 
+EDIT = "millrace.edit"
+"""Making or changing one thing by HTTP."""
+
 
 def key(name: str, *parts: object) -> int:
     """Return the number of a lock: of ``name``, or of the one of its kind that ``parts`` tell."""

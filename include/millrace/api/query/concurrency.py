@@ -1,7 +1,8 @@
 """Two people change one thing: the second is told, and overwrites nothing unseen.
 
 What is shown of one thing has an ETag made of its state. A change says in If-Match which state it
-is meant for; it is refused where there is none (428) or the thing has changed since (412).
+is meant for; it is refused where there is none (428) or the thing has changed since (412). What is
+made anew is refused where there is one already, also one made at the same moment (409).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic import BaseModel
 from millrace.access.roles import Principal
 from millrace.api.http import JSON, ProblemError
 from millrace.api.query.service import Connection, ServiceOf
+from millrace.contract import locks
 
 Thing = TypeVar("Thing", bound=BaseModel)
 
@@ -63,10 +65,15 @@ class Expected:
             )
 
 
-def lock(connection: Connection, table: str, column: str, key: object) -> None:
-    """Let nobody else change the rows of a key until the transaction ends."""
+def lock(connection: Connection, table: str, column: str, key: object) -> bool:
+    """Let nobody else make or change the rows of a key until the transaction ends.
+
+    Returns whether there are any; a row that another request is making is waited for.
+    """
+    locks.until_commit(connection, locks.EDIT, table, key)
     statement = SQL("SELECT 1 FROM {} WHERE {} = %s FOR UPDATE")
-    connection.execute(statement.format(Identifier(table), Identifier(column)), [key])
+    found = connection.execute(statement.format(Identifier(table), Identifier(column)), [key])
+    return found.fetchone() is not None
 
 
 _IfMatchHeader = Annotated[
@@ -122,6 +129,16 @@ class Kept(Generic[Thing]):
     def __call__(self, connection: Connection, key: Any, who: Principal) -> Thing:
         """Return the thing of a key."""
         return self.find(connection, key, who)
+
+    def claim(self, connection: Connection, key: str, what: str) -> None:
+        """Let nobody else make the thing of a key until the transaction ends.
+
+        Raises ``ProblemError`` (409) where there is one; ``what`` is the kind with its article.
+        """
+        if lock(connection, self.table, self.column, key):
+            detail = f"there is {what} {key}; change it at its own address"
+            at_fault = {"pointer": f"/body/{self.column}", "detail": detail}
+            raise ProblemError(409, "exists", detail, extra={"errors": [at_fault]})
 
 
 def kept_in(table: str, column: str = "name") -> Callable[[Find[Thing]], Kept[Thing]]:

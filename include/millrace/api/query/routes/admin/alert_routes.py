@@ -15,7 +15,7 @@ from millrace.api.query.idempotency import DoneOnce
 from millrace.api.query.identity import Admin, Operator
 from millrace.api.query.pages import Page, PageOf
 from millrace.api.query.problems import declared
-from millrace.api.query.routes.admin.fields import Change, Named, missing, refuse, refusing
+from millrace.api.query.routes.admin.fields import Change, Named, missing, refusing
 from millrace.api.query.service import Connection, ServiceOf
 from millrace.contract.errors import RuleError
 
@@ -74,9 +74,7 @@ def add_route(new: NewRoute, who: Admin, once: DoneOnce) -> Response:
     """Make a channel."""
 
     def work(connection: Connection) -> Response:
-        if any(route.name == new.name for route in repository.load_routes(connection)):
-            detail = f"there is a route {new.name}; change it at its own address"
-            refuse("exists", detail, "/body/name", status=409)
+        _find.claim(connection, new.name, "a route")
         wanted = new.wanted()
         _change(connection, wanted.pop("name"), new, wanted)
         return answer(_find(connection, new.name, who), 201, f"{router.prefix}/{new.name}")

@@ -162,9 +162,7 @@ def add_alert_rule(new: NewAlertRule, who: Admin, service: ServiceOf, once: Done
     """Add a rule; it is judged from the next minute on."""
 
     def work(connection: Connection) -> Response:
-        if any(rule.name == new.name for rule in repository.load_rules(connection)):
-            detail = f"there is an alert rule {new.name}; change it at its own address"
-            refuse("exists", detail, "/body/name", status=409)
+        _find.claim(connection, new.name, "an alert rule")
         _save(connection, service, new.name, new)
         return answer(_find(connection, new.name, who), 201, f"{router.prefix}/{new.name}")
 

@@ -20,7 +20,6 @@ from millrace.api.query.routes.admin.fields import (
     Sent,
     Text,
     missing,
-    refuse,
     refusing,
 )
 from millrace.api.query.service import Connection, ServiceOf
@@ -75,9 +74,7 @@ def add_event_type(new: NewEventType, who: Admin, service: ServiceOf, once: Done
     """Register a type: its events pass from the next micro-batch on."""
 
     def work(connection: Connection) -> Response:
-        if any(row["event_type"] == new.event_type for row in event_types.every(connection)):
-            detail = f"event type {new.event_type} is registered; change it at its own address"
-            refuse("exists", detail, "/body/event_type", status=409)
+        _find.claim(connection, new.event_type, "an event type")
         with refusing(RuleError, code="invalid_event_type", pointer="/body/event_type"):
             event_types.add(connection, new.event_type, new.description, new.owner)
             gate.compile_all(connection, service.settings)

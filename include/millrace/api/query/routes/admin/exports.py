@@ -150,9 +150,7 @@ def add_export(new: NewExport, who: Admin, service: ServiceOf, once: DoneOnce) -
     """Have something exported, from its next window on; ClickHouse must know what it asks for."""
 
     def work(connection: Connection) -> Response:
-        if any(one.name == new.name for one in definitions.every(connection)):
-            detail = f"there is an export {new.name}; change it at its own address"
-            refuse("exists", detail, "/body/name", status=409)
+        _find.claim(connection, new.name, "an export")
         _put(connection, service, new.name, new)
         return answer(_find(connection, new.name, who), 201, f"{router.prefix}/{new.name}")
 

@@ -139,9 +139,7 @@ def add_rule(new: NewRule, who: Admin, service: ServiceOf, once: DoneOnce) -> Re
     """Add a rule and compile the gates with it; one that makes no gate that runs is refused."""
 
     def work(connection: Connection) -> Response:
-        if any(rule.name == new.name for rule, _ in store.all_rules(connection)):
-            detail = f"there is a rule {new.name}; change it at its own address"
-            refuse("exists", detail, "/body/name", status=409)
+        _find.claim(connection, new.name, "a rule")
         with refusing(RuleError, code="invalid_rule", body=new):
             store.put_rule(connection, rule_model.Rule(**new.model_dump()))
             gate.compile_all(connection, service.settings)

@@ -146,9 +146,7 @@ def plan_window(new: NewWindow, who: Operator, once: DoneOnce) -> Response:
     """Plan a maintenance window."""
 
     def work(connection: Connection) -> Response:
-        if any(row["name"] == new.name for row in silences.present(connection)[1]):
-            detail = f"there is a window {new.name}; change it at its own address"
-            refuse("exists", detail, "/body/name", status=409)
+        _window.claim(connection, new.name, "a window")
         _plan(connection, new.name, new, who.name)
         return answer(_window(connection, new.name, who), 201, f"{windows.prefix}/{new.name}")
 

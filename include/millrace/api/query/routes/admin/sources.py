@@ -22,7 +22,6 @@ from millrace.api.query.routes.admin.fields import (
     Text,
     may_see,
     missing,
-    refuse,
     refusing,
 )
 from millrace.api.query.service import Connection, ServiceOf
@@ -86,9 +85,7 @@ def add_source(new: NewSource, who: Admin, service: ServiceOf, once: DoneOnce) -
     """Load another topic, from the next run of ingest on, through a gate of its own."""
 
     def work(connection: Connection) -> Response:
-        if any(row["source_id"] == new.source_id for row in sources.every(connection)):
-            detail = f"there is a source {new.source_id}; change it at its own address"
-            refuse("exists", detail, "/body/source_id", status=409)
+        find.claim(connection, new.source_id, "a source")
         with refusing(SourceError, RuleError, code="invalid_source", body=new):
             sources.add(connection, service.settings, sources.NewSource(**new.model_dump()))
         made = find(connection, new.source_id, who)
