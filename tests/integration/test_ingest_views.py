@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from tests.integration.ingest_bed import Bed, event, killed_at, messages
 
+from millrace.ingest import model, warehouse, withdrawal, worker
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.warehouse import Warehouse
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
+from millrace.stores import clickhouse, postgres
+from millrace.transform import leftovers
 
 SELECT = (
     "SELECT toDate(event_time) AS day, user_id, count() AS events FROM events "
@@ -245,3 +248,89 @@ def test_a_view_that_lost_a_table_does_not_stop_ingest(bed: Rolled, gone: str) -
     bed.assert_conserved(messages=20, events=20)
     (kept,) = bed.ask("DELETE FROM withdrawn_views RETURNING view")
     assert kept["view"].endswith(f"{'odd' if gone == 'target' else 'fine'}_{bed.name}_mv")
+
+
+GREEDY = (
+    "SELECT toDate(event_time) AS day, user_id, count() AS events "
+    "FROM events ARRAY JOIN range(if(user_id > 100, 2000000, 1)) AS n "
+    "WHERE source_id = '{name}' AND n = 0 GROUP BY day, user_id"
+)
+"""Takes much memory where a user's number is above 100, and none elsewhere."""
+
+PATIENCE = 9
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Bound what one insert may take, or lift it with None; attempts follow one another at once."""
+    monkeypatch.setattr(worker, "LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(model, "PATIENT_ATTEMPTS", PATIENCE)
+
+    def bound(most: int | None) -> None:
+        bounded = {**warehouse.INSERT_SETTINGS, "max_memory_usage": most or 0}
+        monkeypatch.setattr(warehouse, "INSERT_SETTINGS", bounded)
+
+    return bound
+
+
+def test_a_view_stays_while_clickhouse_is_short_of_memory(
+    bed: Rolled, memory: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is short for longer than a micro-batch has patience, and then has memory again."""
+    bed.drop("fine")
+    bed.hang("fine", GREEDY)
+    memory(100 << 20)
+    tried: list[int] = []
+    retry = Ledger.retry
+
+    def counting(self: Ledger, batch: Any, **options: Any) -> Any:
+        taken = retry(self, batch, **options)
+        tried.append(taken.attempts)
+        if taken.attempts > PATIENCE + 5:
+            memory(None)
+        return taken
+
+    monkeypatch.setattr(Ledger, "retry", counting)
+    monkeypatch.setattr(withdrawal, "is_short_of_memory", lambda _client: True)
+    bed.send([event(user) for user in range(91, 121)])
+
+    bed.load()
+
+    assert max(tried) == PATIENCE + 6
+    bed.assert_conserved(messages=30, events=30)
+    assert bed.rolled_up() == [30, 30]
+    assert bed.incidents("view_withdrawn") == []
+
+
+def test_a_view_that_asks_for_too_much_does_not_stop_ingest(
+    bed: Rolled, memory: Callable[[int | None], None]
+) -> None:
+    bed.drop("fine")
+    bed.hang("fine", GREEDY)
+    memory(100 << 20)
+    bed.send([event(user) for user in range(91, 121)])
+
+    bed.load()
+
+    bed.assert_conserved(messages=30, events=30)
+    (told,) = bed.incidents("view_withdrawn")
+    assert "emory limit exceeded" in told["detail"]
+    attempts = bed.ask("SELECT attempts FROM ingest_batches WHERE source_id = %s", bed.name)
+    assert max(row["attempts"] for row in attempts) > PATIENCE
+    with postgres.connect(bed.settings) as connection:
+        (kept,) = leftovers.withdrawn(connection)
+        leftovers.note_try(connection, "a release that failed")
+        (again,) = leftovers.withdrawn(connection)
+    assert kept.may_pass
+    assert "tries to bring it back" in str(kept)
+    assert again.tried_release == ""
+    bed.ask("DELETE FROM withdrawn_views WHERE view = %s", kept.view)
+
+
+def test_a_server_says_whether_it_is_short_of_memory(
+    bed: Rolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with clickhouse.connect(bed.settings, "loader") as client:
+        assert not withdrawal.is_short_of_memory(client)
+        monkeypatch.setattr(withdrawal, "SHORT_OF_MEMORY", 0.0001)
+        assert withdrawal.is_short_of_memory(client)

@@ -4,6 +4,10 @@ ClickHouse pushes what is inserted through every materialized view that hangs on
 fails the insert when one of them throws: a column that is empty for most, a table that it joins and
 that is gone. The view is dropped, its definition and its error are kept in ``withdrawn_views``, and
 the micro-batch is loaded without it. A deployment fills the rollup again from ``events``.
+
+An error that may pass, as want of memory, says little of the view. It is waited for, as long as the
+server itself is short of memory, and else for minutes; then the view goes too, since a view that
+asks for too much must not stop ingest for good, and every build tries to bring it back.
 """
 
 from __future__ import annotations
@@ -23,8 +27,10 @@ from millrace.stores.errors import first_line, may_pass
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 8
-"""So many attempts an error may last that can pass by itself; with their pauses, some 30 s."""
+SHORT_OF_MEMORY = 0.5
+"""From this share of its memory taken on, a server without the insert is short of it."""
+
+MEMORY_LIMIT_EXCEEDED = 241
 
 _NAME = r"(?:`(?:[^`\\]|\\.)+`|\w+)"
 _PUSHING = rf": while pushing to view ({_NAME}\.{_NAME})(?: \([0-9a-f-]{{36}}\))?"
@@ -35,16 +41,24 @@ _TARGET_GONE = re.compile(r"Target table '([^']+)' of view '[^']+' doesn't exist
 def withdraw_if_at_fault(ledger: Ledger, batch: Batch, error: ClickHouseError) -> None:
     """Take the view that an insert failed at out of the path, if it was one.
 
-    An error that may pass, as want of memory, is given ``ATTEMPTS`` attempts. The caller repeats
-    the micro-batch.
+    One that failed with what may pass stays while the micro-batch ``may_wait``, and while the
+    server has little memory left. The caller repeats the micro-batch.
     """
-    message = str(error)
-    if may_pass(error) and batch.attempts < ATTEMPTS:
+    passing = may_pass(error)
+    if passing and batch.may_wait:
         return
     with clickhouse.connect(ledger.settings, "loader") as client:
-        for view in _at_fault(client, message):
+        if getattr(error, "code", None) == MEMORY_LIMIT_EXCEEDED and is_short_of_memory(client):
+            return
+        for view in _at_fault(client, str(error)):
             with publication.alone(ledger.connection):
-                withdraw(ledger, client, batch, view, message)
+                withdraw(ledger, client, batch, view, str(error), passing=passing)
+
+
+def is_short_of_memory(client: Client) -> bool:
+    """Tell whether the server has little memory left, although the insert has failed."""
+    ((taken, most),) = client.query(sql.render("clickhouse/ingest/memory.sql")).result_rows
+    return bool(most) and taken >= SHORT_OF_MEMORY * most
 
 
 def view_in(message: str) -> str:
@@ -59,7 +73,9 @@ def view_in(message: str) -> str:
     return str(re.findall(_PUSHING, paths[-1].group())[0])
 
 
-def withdraw(ledger: Ledger, client: Client, batch: Batch, view: str, message: str) -> None:
+def withdraw(
+    ledger: Ledger, client: Client, batch: Batch, view: str, message: str, *, passing: bool
+) -> None:
     """Drop a view, after keeping its definition and why. The caller holds the lock alone."""
     found = client.query(
         sql.render("clickhouse/ingest/view.sql"), parameters={"view": view.replace("`", "")}
@@ -76,6 +92,7 @@ def withdraw(ledger: Ledger, client: Client, batch: Batch, view: str, message: s
             definition=definition,
             error=said,
             batch_id=batch.batch_id,
+            may_pass=passing,
         )
         ledger.incident(
             "view_withdrawn", batch.ranges[0], batch.incarnation, f"{view} threw: {said}"

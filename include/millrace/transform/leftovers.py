@@ -31,6 +31,7 @@ class Withdrawn:
     error: str
     withdrawn_at: datetime
     tried_release: str
+    may_pass: bool
 
     @property
     def models(self) -> list[str]:
@@ -39,10 +40,15 @@ class Withdrawn:
 
     def __str__(self) -> str:
         rollups = ", ".join(self.rollups)
+        what_to_do = (
+            "every run of build_models tries to bring it back; ./millrace dbt deploy does so now"
+            if self.may_pass
+            else "mend the model, then run ./millrace dbt deploy"
+        )
         return (
             f"{self.view} threw at {self.withdrawn_at:%Y-%m-%d %H:%M:%S} and was taken out of the "
             f"path of ingest; {rollups} lack what came since: {self.error}\n"
-            "  mend the model, then run ./millrace dbt deploy (docs/runbooks/view_withdrawn.md)"
+            f"  {what_to_do} (docs/runbooks/view_withdrawn.md)"
         )
 
 
@@ -126,8 +132,13 @@ def mended(
 
 
 def note_try(connection: psycopg.Connection[Any], release: str) -> None:
-    """Note that a release did not bring the withdrawn views back."""
-    connection.execute("UPDATE withdrawn_views SET tried_release = %s", [release])
+    """Note that a release did not bring the withdrawn views back.
+
+    Those that threw what may pass are tried again, whatever release there is.
+    """
+    connection.execute(
+        "UPDATE withdrawn_views SET tried_release = %s WHERE NOT may_pass", [release]
+    )
 
 
 def _shadow_views(settings: Settings) -> list[str]:
