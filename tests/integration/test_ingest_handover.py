@@ -11,12 +11,13 @@ import pytest
 from tests.helpers import wait
 from tests.integration.ingest_bed import Bed, event
 
+from millrace.backups.fence import standing_still
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import PlanOutdatedError, SupersededError
 from millrace.ingest.planning import ended_as_planned
 from millrace.ingest.worker import Share, Worker
 from millrace.settings import Settings
-from millrace.stores import postgres, sql
+from millrace.stores import postgres
 
 
 @pytest.fixture
@@ -196,9 +197,8 @@ def test_the_others_end_when_one_ends_early(start: Callable[[], Run]) -> None:
 
 def test_a_plan_of_before_a_restore_is_outdated(bed: Bed) -> None:
     share = bed.shares()[0]
-    for step in ("fence", "unfence"):
-        with postgres.connect(bed.settings) as connection:
-            connection.execute(sql.render(f"postgres/backups/{step}.sql"), {"owner": "restore"})
+    with postgres.connect(bed.settings) as connection, standing_still(bed.settings, connection):
+        pass
 
     done = Worker(bed.settings, share, bed.run_id).run(60)
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import psycopg
 from clickhouse_connect.driver.client import Client
-from psycopg.rows import DictRow
 
 from millrace.backups import catalogue, erasure, gateway, receipts
 from millrace.backups.catalogue import Entry, Table
 from millrace.backups.erasure import Order
+from millrace.backups.fence import standing_still
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
-from millrace.contract import publication
 from millrace.settings import Settings
 from millrace.stores import clickhouse, dictionaries, sql
 from millrace.stores.quoting import identifier
 
 log = logging.getLogger(__name__)
 
-OWNER = "restore"
 STAGING = "restore_staging"
 
 
@@ -110,7 +106,7 @@ def restore(
     with (
         clickhouse.connect(settings, database="default") as client,
         catalogue.alone(settings) as connection,
-        _standing_still(connection),
+        standing_still(settings, connection) as fence,
     ):
         held = occupied(client, entry)
         if held and not is_replace:
@@ -128,6 +124,7 @@ def restore(
             check(client, entry)
             if since := receipts.since(orders, datetime.fromisoformat(entry.cut_at)):
                 _erase(settings, client, entry, since)
+            fence.make_lasting()
             _put_in_place(client, entry)
             # It reads PostgreSQL through a named collection, which an empty server does not have.
             name = clickhouse.database(settings)
@@ -141,20 +138,6 @@ def restore(
     return Restored(
         entry.backup_id, len(entry.tables), entry.rows, restored - began, ended - restored
     )
-
-
-@contextmanager
-def _standing_still(connection: psycopg.Connection[DictRow]) -> Iterator[None]:
-    """Own every partition, as a worker does, and the publication lock; give both back at the end.
-
-    A process that is killed here leaves the partitions owned; the next restore takes them over.
-    """
-    connection.execute(sql.render("postgres/backups/fence.sql"), {"owner": OWNER})
-    try:
-        with publication.alone(connection):
-            yield
-    finally:
-        connection.execute(sql.render("postgres/backups/unfence.sql"), {"owner": OWNER})
 
 
 def _read(client: Client, entry: Entry) -> None:

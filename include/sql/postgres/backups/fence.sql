@@ -1,5 +1,6 @@
--- Own every partition while the warehouse is replaced: live workers lose theirs, plans wait.
+-- Own every partition while a restore reads: live workers lose theirs, plans wait.
 UPDATE ingest_positions
 SET
     owner = %(owner)s, epoch = epoch + 1,
-    lease_until = clock_timestamp() + interval '1 day', updated_at = clock_timestamp()
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+    updated_at = clock_timestamp()
