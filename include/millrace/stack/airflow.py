@@ -27,14 +27,15 @@ def servers(settings: Settings) -> list[Server]:
     folder = settings.home / "airflow"
     program = str(Path(sys.executable).parent / "airflow")
     ports = {"api-server": "airflow", "scheduler": "airflow_scheduler_health"}
+    leaving = [sys.executable, "-m", "millrace.stack.leaving", program]
     commands = {
         "scheduler": [sys.executable, "-m", "millrace.stack.scheduler", program],
-        "triggerer": [program, "triggerer", "--skip-serve-logs"],  # as the scheduler
+        "triggerer": [*leaving, "triggerer", "--skip-serve-logs"],  # as the scheduler
     }
     return [
         Server(
             name=name,
-            command=commands.get(name, [program, name]),
+            command=commands.get(name, [*leaving, name]),
             check=lambda name=name: _check(settings, name),  # type: ignore[misc]
             directory=folder,
             port=settings.port(ports[name]) if name in ports else None,

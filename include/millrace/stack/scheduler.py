@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import runpy
 import sys
 from pathlib import Path
 
 import psutil
+
+from millrace.stack import leaving
 
 PRELOADED = (
     "airflow.providers.apache.kafka.hooks.base",
@@ -74,8 +75,7 @@ def main() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     # The api-server reads logs from their folder; Airflow's log server listens on every address.
-    sys.argv = [sys.argv[1], "scheduler", "--skip-serve-logs"]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    leaving.run([sys.argv[1], "scheduler", "--skip-serve-logs"])
 
 
 if __name__ == "__main__":
