@@ -21,6 +21,10 @@ def model(compiled: str, engine: str = "SummingMergeTree") -> Model:
         ("select a from (select b from e group by b) GROUP BY window_start, e.device", ["device"]),
         ("select a from e group by country, `plan` order by country", ["plan"]),
         ("select toStartOfHour(t) as window_start from e group by window_start settings x = 1", []),
+        ("select 1 from e group by country -- and device", []),
+        ("select 1 from e group by country, -- land\n plan /* group by\n x */\n# y\n", ["plan"]),
+        ("select `a--b` from e group by country, `a--b`", ["a--b"]),
+        ("select 1 from e group by country having x != 'group by \\' -- plan'", []),
         ("select 1", []),
     ],
 )  # fmt: skip

@@ -11,6 +11,12 @@ GROUP_BY = re.compile(
 )
 """The grouping of the outermost query, which ends the statement."""
 
+_NAME_OR_ELSE = re.compile(
+    r"""("(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`)|'(?:[^'\\]|\\.)*'|--[^\n]*|\#[ !][^\n]*|/\*.*?\*/""",
+    re.DOTALL,
+)
+"""Quoted names, which stay; texts and comments, in which nothing is meant."""
+
 
 def outside(model: Model) -> list[str]:
     """Return what a model groups by, and its table does not sort by, where merges combine rows.
@@ -21,7 +27,8 @@ def outside(model: Model) -> list[str]:
     """
     if not re.match(r"(Replicated)?(Summing|Aggregating)MergeTree", model.engine):
         return []
-    groupings = GROUP_BY.findall(model.compiled)
+    text = _NAME_OR_ELSE.sub(lambda found: found[1] or " ", model.compiled)
+    groupings = GROUP_BY.findall(text)
     if not groupings:
         return []
     grouped = [name.strip().rpartition(".")[2].strip('`"') for name in groupings[-1].split(",")]
