@@ -119,6 +119,17 @@ def test_a_hostile_body_is_refused_and_takes_no_memory(
     send_one(sender)
 
 
+def test_what_can_just_be_read_and_not_be_written_is_a_clear_no(sender: Sender) -> None:
+    """What an SDK is answered with 500 it sends again for ever, and nothing behind it."""
+    codes = set()
+    for depth in range(900, 1_000, 4):
+        deep = b'{"event":"page_view","distinct_id":"7","properties":{"a":%s}}'
+        body = b'{"batch":[' + deep % (b"[" * depth + b"]" * depth) + b"]}"
+        answer = sender.client.post("/batch/", content=body, timeout=30)
+        codes.add((answer.status_code, answer.json()["code"]))
+    assert codes == {(200, 200), (400, "malformed_json")}
+
+
 NEARLY_EVENTS = {
     "deep nesting": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "not a number": b'{"event_id": NaN}',

@@ -140,6 +140,9 @@ class App:
             return await self._serve(family, request, receive)
         except ProblemError as problem:
             return family.refuse(request, problem)
+        except RecursionError:  # it could just be read, and could not be written again
+            detail = "The body is nested too deeply: send objects in fewer levels"
+            return family.refuse(request, ProblemError(400, "malformed_json", detail))
         except Exception:
             log.exception("request %s failed", request.request_id)
             failure = ProblemError(500, "internal_error", "The API failed; its log says more.")
