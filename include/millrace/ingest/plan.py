@@ -8,18 +8,16 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
 from confluent_kafka import KafkaException
 from psycopg.rows import DictRow
 
 from millrace import waiting
 from millrace.contract import sources
 from millrace.contract.sources import Source
+from millrace.ingest import continuity, planning, reconcile, register, topics
 from millrace.ingest import ledger as ledgers
-from millrace.ingest import planning, reconcile, register, topics
 from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
 from millrace.ingest.model import LeaseLostError, PlanOutdatedError, Range
-from millrace.ingest.reader import OffsetGoneError, Reader, UnreadableError
 from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import PASSING_ERRORS, Share, Worker
@@ -198,7 +196,7 @@ def _is_in_line(
         return (
             all(found.next_offset <= claimed[found.partition] for found in ahead)
             and not reconcile.find_missing(settings, ledger, warehouse)
-            and not _overwritten(settings, ledger, watermarks, positions)
+            and not continuity.overwritten(settings, ledger, watermarks, positions)
         )
     finally:
         warehouse.close()
@@ -216,7 +214,7 @@ def _reconcile(
     positions = _adopt(settings, ledger, _take_all(ledger, planned_at))
     # Workers may have gone beyond the ends that were read before they let go.
     watermarks = topics.offsets(settings, ledger.source.topic, topic.partitions)
-    positions = _follow_topic(settings, ledger, topic, watermarks, positions)
+    positions = continuity.follow_topic(settings, ledger, topic, watermarks, positions)
     warehouse = Warehouse(settings, ledger.source, next(iter(positions.values())).incarnation)
     try:
         reconcile.reopen_missing(settings, ledger, warehouse)
@@ -292,104 +290,3 @@ def _take_all(ledger: Ledger, planned_at: datetime) -> dict[int, Position]:
         error=PlanOutdatedError,
     )
     return positions
-
-
-def _follow_topic(
-    settings: Settings,
-    ledger: Ledger,
-    topic: Topic,
-    watermarks: dict[int, tuple[int, int]],
-    positions: dict[int, Position],
-) -> dict[int, Position]:
-    """Begin a new incarnation if the topic was recreated, or lost its end, since the last plan."""
-    old_id = next(iter(positions.values())).topic_id
-    is_new = old_id != topic.topic_id
-    cut = [
-        p
-        for p, known in positions.items()
-        if p in watermarks and known.next_offset > watermarks[p][1]
-    ]
-    if not is_new:
-        cut += _overwritten(settings, ledger, watermarks, positions)
-    if not is_new and not cut:
-        return positions
-    incarnation = max(known.incarnation for known in positions.values()) + 1
-    with ledger.connection.transaction():
-        for p, known in positions.items():
-            if p not in watermarks:
-                start, kind = 0, "topic_recreated"
-                ledger.run("forget_position", partition=p)
-                detail = (
-                    f"topic id {old_id} became {topic.topic_id}, which has no such partition; "
-                    f"what it held from offset {known.next_offset} on is lost"
-                )
-            elif is_new:
-                start, kind = watermarks[p][0], "topic_recreated"
-                detail = (
-                    f"topic id {old_id} became {topic.topic_id}; what the old one held from offset "
-                    f"{known.next_offset} on is lost, the new one is read from offset {start} on"
-                )
-            elif p in cut:
-                start, kind = _resume_after_cut(settings, ledger, p), "topic_truncated"
-                detail = f"Kafka lost the end of the partition; read again from offset {start} on"
-            else:
-                start, kind, detail = known.next_offset, "", ""
-            span = Range(p, known.next_offset, start)
-            ledger.skip(span, incarnation=incarnation, topic_id=topic.topic_id)
-            if kind:
-                ledger.incident(kind, span, incarnation, detail)
-                log.error("%s: %s partition %d: %s", kind, topic.name, p, detail)
-    return {row["partition"]: position_of(row) for row in ledger.positions()}
-
-
-def _overwritten(
-    settings: Settings,
-    ledger: Ledger,
-    watermarks: dict[int, tuple[int, int]],
-    positions: dict[int, Position],
-) -> list[int]:
-    """Return the partitions that lost their end and grew beyond the position again.
-
-    Kafka then has another message where the last one was that ``raw_events`` kept.
-    """
-    warehouse = Warehouse(settings, ledger.source, 0)
-    reader = Reader(settings, ledger.source, is_brief=True)
-    until = time.monotonic() + 10 * settings.ingest_lease_seconds
-    found = []
-    try:
-        for p, known in positions.items():
-            last = Range(p, known.next_offset - 1, known.next_offset)
-            low, high = watermarks.get(p, (0, 0))
-            if not low <= last.first_offset < high:
-                continue
-            kept = warehouse.kept_messages([last], known.incarnation)
-            if kept.num_rows and _differs(reader, last, kept, until):
-                found.append(p)
-    finally:
-        warehouse.close()
-        reader.close()
-    return found
-
-
-def _differs(reader: Reader, last: Range, kept: pa.Table, until: float) -> bool:
-    try:
-        found = reader.read([last], lambda: time.monotonic() > until)
-    except (OffsetGoneError, UnreadableError):
-        return False  # retention was faster, or nobody can tell
-    # Compaction may have taken it; and what Kafka has as no value was kept as an empty one.
-    return found.num_rows > 0 and any(
-        not found[name].fill_null(empty).equals(kept[name])
-        for name, empty in (("kafka_timestamp", 0), ("value", b""))
-    )
-
-
-def _resume_after_cut(settings: Settings, ledger: Ledger, partition: int) -> int:
-    """Return the first offset written after what was read; copies are caught by their event_id."""
-    reached = next(r["reached_at"] for r in ledger.positions() if r["partition"] == partition)
-    reader = Reader(settings, ledger.source)
-    try:
-        if reached is None:
-            return reader.watermarks(partition)[0]
-        return reader.offset_since(partition, int(reached.timestamp() * 1000))
-    finally:
-        reader.close()
