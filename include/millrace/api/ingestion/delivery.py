@@ -7,6 +7,7 @@ in flight: a future for each would cost more than everything else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ ROOM_SECONDS = 2.0
 """How long a request waits for others to be delivered, before it is refused."""
 PURGE_SECONDS = 5.0
 """How long a producer may take to say what it has not sent."""
+AGAIN_SECONDS = 0.5
+"""How long after a new producer could not be made it is tried again."""
 HAND_BACK_BYTES = 1 << 20
 HAND_BACK_SECONDS = 0.25
 """When so little waits in the spool, a request waits so long for it to become empty."""
@@ -40,6 +43,8 @@ PROGRESS_SECONDS = 1.0
 FULL = 0.95
 """The share of the spool's size that is as good as full."""
 RETRY_SECONDS = 5
+
+log = logging.getLogger(__name__)
 
 
 def unavailable(detail: str) -> ProblemError:
@@ -274,7 +279,15 @@ class Delivery:
         What Kafka has written without telling is sent again, and refused by the gate as
         ``duplicate_event_id``.
         """
-        old, self._producer = self._producer, producing.producer(self._settings)
+        try:
+            fresh = producing.producer(self._settings)
+        except KafkaException as error:  # such as no thread to be had
+            log.warning("no new producer, so what is in flight waits: %s", error)
+            await asyncio.sleep(AGAIN_SECONDS)
+            self._move = None
+            self._poll_soon()
+            return
+        old, self._producer = self._producer, fresh
         old.purge()
         until = time.monotonic() + PURGE_SECONDS
         while any(request.left for request in self._requests) and time.monotonic() < until:
