@@ -281,8 +281,8 @@ class Delivery:
         """
         try:
             fresh = producing.producer(self._settings)
-        except KafkaException as error:  # such as no thread to be had
-            log.warning("no new producer, so what is in flight waits: %s", error)
+        except KafkaException as refusal:  # such as no thread to be had
+            log.warning("no new producer, so what is in flight waits: %s", refusal)
             await asyncio.sleep(AGAIN_SECONDS)
             self._move = None
             self._poll_soon()
