@@ -15,7 +15,8 @@ from psycopg.rows import DictRow
 
 from millrace.alerts import repository as alerts
 from millrace.alerts.grouping import Group
-from millrace.backups import gateway, metadata, wal
+from millrace.backups import gateway, metadata, receipts, wal
+from millrace.backups.erasure import Order
 from millrace.backups.gateway import BackupError
 from millrace.contract import sources
 from millrace.ingest import topics
@@ -87,6 +88,29 @@ def test_each_moment_has_the_state_of_its_own_time(stack: Stack) -> None:
     write(stack, "f")
     restore(stack)
     assert written(stack) == ["a", "e", "f"]
+
+
+@pytest.mark.timeout(300)
+def test_an_order_that_the_schema_of_the_moment_had_no_room_for_is_put_back(stack: Stack) -> None:
+    settings = stack.settings
+    metadata.back_up(settings, "a test")
+    with postgres.connect(settings) as connection:  # as before the migration backups_0002
+        connection.execute("ALTER TABLE erasures ALTER COLUMN user_id TYPE bigint")
+        connection.execute("DELETE FROM schema_migrations WHERE name = 'backups_0002'")
+        connection.execute(
+            "UPDATE alembic_version SET version_num = 'backups_0001' "
+            "WHERE version_num = 'backups_0002'"
+        )
+    moment = write(stack, "narrow")
+    assert postgres.migrate(settings) == ["backups_0002"]
+    order = Order(7_000, 2**63 + 5, "a test", "asked for it", datetime.now(UTC))
+    receipts.keep(settings, [order])
+    wal.await_archived(settings)
+
+    restore(stack, moment)
+
+    with postgres.connect(settings) as connection:
+        assert order.user_id in [one.user_id for one in receipts.known(connection)]
 
 
 @pytest.mark.timeout(300)

@@ -40,6 +40,8 @@ from millrace.backups.gateway import IN_ONE_PIECE, METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import objects as store
 from millrace.stores import postgres, sql
+from millrace.stores.errors import first_line
+from millrace.stores.migrations import EditedMigrationError
 
 FOLDER = "base"
 START_SECONDS = 600
@@ -259,13 +261,14 @@ def _configure(data: Path, lines: list[str], replaced: re.Pattern[str] = _RECOVE
 
 
 Prepare = Callable[[psycopg.Connection[DictRow]], None]
-"""What is done to a recovered cluster before anybody else can reach it."""
+"""What is done to a recovered cluster, of the newest schema, before anybody else can reach it."""
 
 
 def recover(settings: Settings, data: Path, port: int, log: Path, prepare: Prepare) -> Recovered:
     """Start a restored cluster on a private port until it is recovered, and say what it reached.
 
-    ``prepare`` is called then, before it serves at its place. A log that ends before the moment
+    It is brought to the newest schema then, since a moment of before an upgrade has an older one;
+    and ``prepare`` is called, before it serves at its place. A log that ends before the moment
     asked for is replayed to its end. Raises ``BackupError`` with PostgreSQL's last words when it
     does not recover.
     """
@@ -284,13 +287,28 @@ def _recover(
 ) -> Recovered:
     parts = urlsplit(settings.postgres_url)
     url = urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
-    with (
-        running(data, port, log),
-        postgres.connect(settings.model_copy(update={"postgres_url": url})) as connection,
-    ):
+    private = settings.model_copy(update={"postgres_url": url})
+    with running(data, port, log), postgres.connect(private) as connection:
         row = connection.execute(sql.render("postgres/backups/recovered.sql")).fetchall()[0]
+        migrate(private)
         prepare(connection)
     return Recovered(row["timeline"], row["moment"], is_short)
+
+
+def migrate(settings: Settings) -> None:
+    """Bring a restored PostgreSQL to the newest schema: one of before an upgrade has an older one.
+
+    Raises ``BackupError`` when it is of a newer version.
+    """
+    from alembic.script.revision import RevisionError  # as slow as what it migrates with
+    from alembic.util import CommandError
+
+    try:
+        postgres.migrate(settings)
+    except (CommandError, RevisionError, EditedMigrationError) as error:
+        raise BackupError(
+            f"what was restored does not go with this version of Millrace: {first_line(error)}"
+        ) from error
 
 
 def wal_folder(data: Path) -> Path:

@@ -101,6 +101,7 @@ def run(request: Request, say: Say) -> None:
 def catch_up(settings: Settings, say: Say) -> None:
     """Bring a restored PostgreSQL that is served elsewhere into line with what was not restored."""
     orders = receipts.read(gateway.ensure_folders(settings))
+    metadata.migrate(settings)
     with postgres.connect(settings) as connection:
         lost = receipts.put_back(connection, orders)
     if lost:
