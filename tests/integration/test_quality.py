@@ -11,11 +11,14 @@ import pytest
 from tests.integration.quality_bed import HOUR, NOW, SOURCE, minutes, verdicts
 from tests.integration.transform_bed import deploy_untested
 
+from millrace.contract import sources
 from millrace.contract.failures import REASONS
 from millrace.contract.sources import Source
 from millrace.quality import anomalies, audit, docs, hours, metrics, model, pending, publication
 from millrace.quality.suites import build, load_suites
 from millrace.quality.windows import KINDS, Window, closed_windows, window_at
+from millrace.rules import gate, store
+from millrace.rules.model import Rule
 from millrace.stores import objects, postgres
 from millrace.transform import project
 
@@ -76,6 +79,58 @@ def test_accuracy_reads_messages_by_their_sources_names(warehouse):
     source = Source(SOURCE, 1, SOURCE, "events", {"fields": names})
     found = metrics.measure(warehouse.client, HOUR, [source])
     assert [(m.good, m.total) for m in found if m.name == "accuracy"] == [(2, 3)]
+
+
+def test_accuracy_does_not_compare_what_rules_change(warehouse, own_settings):
+    with (
+        postgres.connect(own_settings) as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        source = sources.every(connection)[0].source_id
+        assert metrics.changed(connection, HOUR) == []
+        for rule in (
+            Rule("names", "transformation", {"transform": "case", "field": "event", "to": "lower"}),
+            Rule(
+                "guests",
+                "transformation",
+                {"transform": "default", "field": "user_id", "value": 7},
+                event_type="click",
+            ),
+            Rule("agents", "transformation", {"transform": "user_agent", "field": "event_id"}),
+        ):
+            store.put_rule(connection, rule)
+        # the fixture's gate has its number from itself, not from the sequence
+        connection.execute("SELECT nextval(pg_get_serial_sequence('gates', 'gate_id'))")
+        gate.compile_gate(connection, own_settings, source)
+        changed = metrics.changed(connection, HOUR)
+    assert sorted(changed) == [(source, "event", ""), (source, "user_id", "")]
+
+    ids = [uuid.uuid4() for _ in range(4)]
+    said = [
+        {"event_id": str(ids[0]), "event": "CLICK", "user_id": 7},
+        {"event_id": str(ids[1]), "event": "click"},
+        {"event_id": str(ids[2]), "event": "click"},
+        {"event_id": str(uuid.uuid4()), "event": "click"},
+    ]
+    made = [{}, {}, {"event_type": "view"}, {}]
+    of = {"source_id": source}
+    warehouse.write(
+        "raw_events", [warehouse.message(n, json.dumps(one)) | of for n, one in enumerate(said)]
+    )
+    warehouse.write(
+        "events",
+        [warehouse.event(n, event_id=ids[n], **one) | of for n, one in enumerate(made)],
+    )
+
+    def accuracy(changed: list[metrics.Changed]) -> list[tuple[int, int]]:
+        found = metrics.measure(warehouse.client, HOUR, changed=changed)
+        return [(m.good, m.total) for m in found if m.name == "accuracy"]
+
+    assert accuracy([]) == [(0, 4)]
+    assert accuracy(changed) == [(3, 4)]  # the last one's id is not the message's
+    assert accuracy([(source, "user_id", "click")]) == [(1, 4)]
+    assert accuracy([("another", "user_id", ""), ("another", "event", "")]) == [(0, 4)]
+    assert accuracy([(source, name, "") for name in metrics.COMPARED]) == []
 
 
 def test_every_reason_of_the_contract_is_a_documented_one() -> None:

@@ -27,15 +27,18 @@ def judge_closed(settings: Settings, now: datetime | None = None) -> list[Window
     each is kept when it is done, so that a run that is cut short loses nothing.
     """
     moment = now or datetime.now(UTC)
-    with postgres.connect(settings) as connection:
+    with (
+        postgres.connect(settings) as connection,
+        clickhouse.connect(settings, "quality") as client,
+    ):
         until = ledger.watermark(connection)
         known = sources.every(connection)
-    with clickhouse.connect(settings, "quality") as client:
         hours = _waiting(client, moment, until)
         oldest = moment - timedelta(days=settings.raw_retention_days)
         for number, hour in enumerate(hours, 1):
             if hour.start > oldest:  # before it, messages are no longer there to be counted
-                metrics.keep(client, metrics.measure(client, hour, known), moment)
+                changed = metrics.changed(connection, hour)
+                metrics.keep(client, metrics.measure(client, hour, known, changed), moment)
             found = anomalies.find(client, hour, moment)
             client.insert(
                 "quality_hours",

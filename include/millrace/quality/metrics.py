@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg
 from clickhouse_connect.driver.client import Client
+from psycopg.rows import DictRow
 
 from millrace.contract.metrics import Sample, write
 from millrace.contract.sources import Source
@@ -27,7 +29,7 @@ MEANINGS = {
     "consistency": "those messages that became exactly one of the two, once",
     "timeliness": "events read within a minute of reaching Kafka",
     "uniqueness": "events whose id no other event of the hour has",
-    "accuracy": "sampled events whose id, user and type are those of the message",
+    "accuracy": "sampled events whose id, user and type are the message's, save what rules change",
 }
 """What each metric is the share of, for people."""
 
@@ -61,8 +63,44 @@ COMPARED = ("event_id", "user_id", "event")
 """Fields that accuracy compares, as the contract calls them in a message."""
 
 
-def measure(client: Client, hour: Window, sources: Sequence[Source] = ()) -> list[Metric]:
-    """Compute one hour's metrics; of ``sources`` are the names that messages have for fields."""
+Changed = tuple[str, str, str]
+"""A source, a field of its events that rules change, and the type of event (empty: all)."""
+
+
+def changed(connection: psycopg.Connection[DictRow], hour: Window) -> list[Changed]:
+    """Return which of the fields that accuracy compares rules may have changed in an hour's events.
+
+    Where a rule changes the type of event, which events another is about can't be told afterwards.
+    """
+    found = connection.execute(
+        sql.render("postgres/quality/changed_fields.sql"),
+        {"since": hour.start, "fields": list(COMPARED)},
+    ).fetchall()
+    unsure = {row["source_id"] for row in found if row["field"] == "event"}
+    return [
+        (
+            row["source_id"],
+            row["field"],
+            "" if row["source_id"] in unsure else row["event_type"],
+        )
+        for row in found
+    ]
+
+
+def measure(
+    client: Client,
+    hour: Window,
+    sources: Sequence[Source] = (),
+    changed: Sequence[Changed] = (),
+) -> list[Metric]:
+    """Compute one hour's metrics.
+
+    Args:
+        client: Where events and messages are.
+        hour: The hour in which Kafka got the messages.
+        sources: Have the names that messages have for fields.
+        changed: The fields in which an event may differ from its message.
+    """
     bounds = {"start": hour.start, "end": hour.end}
     ((events,),) = client.query(
         sql.render("clickhouse/quality/count_received.sql"), parameters=bounds
@@ -73,6 +111,7 @@ def measure(client: Client, hour: Window, sources: Sequence[Source] = ()) -> lis
             **bounds,
             "on_time_seconds": ON_TIME_SECONDS,
             "sample_step": max(1, int(events) // SAMPLED_EVENTS),
+            "changed": list(changed),
             "sources": [source.source_id for source in sources],
             **{
                 f"{name}_keys": [source.field_names.get(name, name) for source in sources]

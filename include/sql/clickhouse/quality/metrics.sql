@@ -6,9 +6,16 @@
 -- timeliness    events that were taken up within {on_time_seconds} s of reaching Kafka
 -- uniqueness    events whose event_id no other event of the hour has
 -- accuracy      events, of a sample, whose id, user and type are what the message itself says, under the
---               names that its source has for them
+--               names that its source has for them; {changed} are those that a rule changes there, as
+--               source, field and type of event (empty: all), which are not compared
 {% macro said(field) -%}
 r.value, transform(e.source_id, {sources:Array(String)}, {{ '{%s_keys:Array(String)}' % field }}, '{{ field }}')
+{%- endmacro %}
+{% macro is_changed(field) -%}
+hasAny(
+    {changed:Array(Tuple(String, String, String))},
+    [(toString(e.source_id), '{{ field }}', ''), (toString(e.source_id), '{{ field }}', toString(e.event_type))]
+)
 {%- endmacro %}
 WITH
     received AS (
@@ -41,11 +48,14 @@ WITH
     sampled AS (
         SELECT
             e.source_id AS source_id,
-            e.event_id = toUUIDOrZero(JSONExtractString({{ said('event_id') }}))
-            AND e.user_id = toUInt64OrZero(
+            {{ is_changed('event_id') }} AS is_id_changed,
+            {{ is_changed('user_id') }} AS is_user_changed,
+            {{ is_changed('event') }} AS is_type_changed,
+            (is_id_changed OR e.event_id = toUUIDOrZero(JSONExtractString({{ said('event_id') }})))
+            AND (is_user_changed OR e.user_id = toUInt64OrZero(
                 extract(JSONExtractRaw({{ said('user_id') }}), '^"?\\s*0*([0-9]+)(?:[.]0*)?\\s*"?$')
-            )
-            AND e.event_type = JSONExtractString({{ said('event') }}) AS is_same
+            ))
+            AND (is_type_changed OR e.event_type = JSONExtractString({{ said('event') }})) AS is_same
         FROM events AS e
         INNER JOIN raw_events AS r
             ON e.source_id = r.source_id AND e.topic = r.topic
@@ -57,6 +67,7 @@ WITH
             AND r.kafka_timestamp < {end:DateTime64(3, 'UTC')}
             AND e.offset % {sample_step:UInt64} = 0
             AND r.offset % {sample_step:UInt64} = 0
+            AND NOT (is_id_changed AND is_user_changed AND is_type_changed)
     )
 SELECT
     source_id,
