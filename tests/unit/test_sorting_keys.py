@@ -24,6 +24,7 @@ def model(compiled: str, engine: str = "SummingMergeTree") -> Model:
         ("select 1 from e group by country -- and device", []),
         ("select 1 from e group by country, -- land\n plan /* group by\n x */\n# y\n", ["plan"]),
         ("select `a--b` from e group by country, `a--b`", ["a--b"]),
+        ("select 1 from e group by e.country, p['a, b -- c']", ["p['a, b -- c']"]),
         ("select 1 from e group by country having x != 'group by \\' -- plan'", []),
         ("select 1", []),
     ],

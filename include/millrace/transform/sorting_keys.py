@@ -11,11 +11,11 @@ GROUP_BY = re.compile(
 )
 """The grouping of the outermost query, which ends the statement."""
 
-_NAME_OR_ELSE = re.compile(
-    r"""("(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`)|'(?:[^'\\]|\\.)*'|--[^\n]*|\#[ !][^\n]*|/\*.*?\*/""",
+_QUOTED = re.compile(
+    r"""("(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*')|--[^\n]*|\#[ !][^\n]*|/\*.*?\*/""",
     re.DOTALL,
 )
-"""Quoted names, which stay; texts and comments, in which nothing is meant."""
+"""Texts and names in quotes, in which no word has a meaning; or a comment."""
 
 
 def outside(model: Model) -> list[str]:
@@ -27,9 +27,20 @@ def outside(model: Model) -> list[str]:
     """
     if not re.match(r"(Replicated)?(Summing|Aggregating)MergeTree", model.engine):
         return []
-    text = _NAME_OR_ELSE.sub(lambda found: found[1] or " ", model.compiled)
-    groupings = GROUP_BY.findall(text)
+    quoted: list[str] = []
+
+    def set_aside(found: re.Match[str]) -> str:
+        if not found[1]:
+            return " "
+        quoted.append(found[1])
+        return f"\0{len(quoted) - 1}\0"
+
+    groupings = GROUP_BY.findall(_QUOTED.sub(set_aside, model.compiled))
     if not groupings:
         return []
-    grouped = [name.strip().rpartition(".")[2].strip('`"') for name in groupings[-1].split(",")]
+    names = [name.strip().rpartition(".")[2] for name in groupings[-1].split(",")]
+    grouped = [
+        re.sub("\0(\\d+)\0", lambda aside: quoted[int(aside[1])], name).strip('`"')
+        for name in names
+    ]
     return [name for name in grouped if name not in model.sorting_key]
