@@ -23,6 +23,7 @@ from millrace.backups import (
     catalogue,
     gateway,
     metadata,
+    metrics,
     receipts,
     restore,
     retention,
@@ -176,6 +177,7 @@ def test_a_second_drill_leaves_the_first_alone(settings: Settings) -> None:
 def test_a_drill_that_is_killed_leaves_no_server(stack: Stack, settings: Settings) -> None:
     warehouse.back_up(settings, "a test", is_full=True)
     metadata.back_up(settings, "a test")
+    metrics.succeeded(settings, "wal")  # a drill looks for it first
     folder = settings.home / "drill"
     command = [sys.executable, "-m", "millrace.cli", "backups", "drill"]
     servers: dict[str, psutil.Process] = {}
