@@ -57,6 +57,14 @@ def insert_events(settings: Settings, start: datetime, rows: int, first: int = 0
     client.close()
 
 
+def forget(exporter: Exporter, name: str) -> None:
+    """Remove an export of a test's own, with what it wrote: an erasure asks whose files are."""
+    bucket = exporter.settings.s3_bucket
+    for one in exporter.objects.list_objects(bucket, f"exports/{name}/", recursive=True):
+        exporter.objects.remove_object(bucket, one.object_name)
+    exporter.postgres.execute("DELETE FROM export_definitions WHERE name = %s", [name])
+
+
 def judge(settings: Settings, status: str, start: datetime, hours: int = 1) -> None:
     with postgres.connect(settings) as connection:
         connection.execute(

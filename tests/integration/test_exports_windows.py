@@ -14,6 +14,7 @@ from tests.integration.exports_bed import (
     HOUR,
     download,
     export,
+    forget,
     insert_events,
     judge,
     manifest,
@@ -145,7 +146,7 @@ def test_what_is_made_from_events_is_due_when_they_change_it_and_not_its_rows(
     assert due() == [again]  # though nobody looks for that arrival any more
     assert exporter.run(definition, window, "a test").row_count == 1
     assert due() == []
-    exporter.postgres.execute("DELETE FROM export_definitions WHERE name = 'events_summed'")
+    forget(exporter, "events_summed")
 
 
 def test_an_export_whose_table_is_gone_stops_no_other(exporter: Exporter) -> None:
@@ -284,7 +285,7 @@ def test_a_day_is_one_window_and_gets_late_events_too(exporter: Exporter, tmp_pa
     assert polars.read_parquet(path).height == 155
     with pytest.raises(ExportError, match="no UTC day"):
         exporter.run(definition, Window("events_by_day", day, day + timedelta(hours=1)), "a test")
-    exporter.postgres.execute("DELETE FROM export_definitions WHERE name = 'events_by_day'")
+    forget(exporter, "events_by_day")
 
 
 def test_gate_holds_a_window_back_until_it_has_passed(exporter: Exporter) -> None:
