@@ -96,13 +96,14 @@ def test_names_and_values_that_can_not_be_stored_stop_nothing(bed: Bed, settings
             [name],
         )
         half = json.dumps(event(1, event=name)).encode()[:-1] + b',"cut":"\\ud83d"}'
-        bed.send([
-            half,
-            event(1, event=name, note="a\0b", harmless="x"),
-            event(1, event=name, **{"odd\0name": 1, f"{long}1": 1, f"{long}2": 2}),
-            event(1, event=f"{name}\0type"),
-            event(1, event=f"{name}{long}"),
-        ])  # fmt: skip
+        odd = [
+            {"event": name, "note": "a\0b", "harmless": "x"},
+            {"event": name, "odd\0name": 1, f"{long}1": 1, f"{long}2": 2},
+            {"event": f"{name}\0type"},
+            {"event": f"{name}{long}"},
+        ]
+        # A look takes what is most frequent, also of what other tests have left.
+        bed.send([half, *(event(1, **fields) for fields in odd for _ in range(20))])
         bed.load()
         drift.record(settings, datetime.now(UTC) + timedelta(seconds=1))
         seen = [row for row in drift.open_drifts(connection) if row["event_type"].startswith(name)]
@@ -117,7 +118,7 @@ def test_names_and_values_that_can_not_be_stored_stop_nothing(bed: Bed, settings
         for row in types.values():
             with pytest.raises(RuleError, match="can't be registered"), store.change(connection):
                 drift.register(connection, row["drift_id"])
-    assert bed.reasons() == {"malformed_json": 1, "unknown_event_type": 2}
+    assert bed.reasons() == {"malformed_json": 1, "unknown_event_type": 40}
 
 
 def test_an_outlier_is_quarantined_by_the_hour_of_week(bed: Bed, settings: Settings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from millrace.ingest.arrow import MESSAGES
 from millrace.ingest.model import Batch, Range
 from millrace.ingest.warehouse import Warehouse
 from millrace.settings import Settings
+from millrace.stores import clickhouse
 
 SOURCE = Source("shop", 1, "events", "events")
 BATCH = Batch(1, 1, 0, 1, datetime(2026, 11, 29, tzinfo=UTC), 1, (Range(0, 0, 8),))
@@ -49,16 +50,15 @@ class Server:
         self.rejected += [row[1] for row in rows]
 
 
-class OfThisServer(Warehouse):
-    """A loader's side whose server is that one."""
+@pytest.fixture
+def of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Warehouse]:
+    """Return a loader's side whose server is the one given."""
 
-    def __init__(self, server: Server, home: Path) -> None:
-        super().__init__(Settings(home=home), SOURCE, 1)
-        self.server = server
+    def made(server: Server) -> Warehouse:
+        monkeypatch.setattr(clickhouse, "connect", lambda *_args, **_options: server)
+        return Warehouse(Settings(home=tmp_path), SOURCE, 1)
 
-    def client(self) -> Any:
-        """Return the server."""
-        return self.server
+    return made
 
 
 def _refusal(code: int) -> ClickHouseError:
@@ -70,27 +70,35 @@ def _messages(count: int) -> pa.Table:
     return pa.Table.from_pylist([{**blank, "offset": n} for n in range(count)], schema=MESSAGES)
 
 
-def test_a_message_at_which_the_gate_fails_is_rejected_alone(tmp_path: Path) -> None:
+def test_a_message_at_which_the_gate_fails_is_rejected_alone(
+    of: Callable[[Server], Warehouse],
+) -> None:
     server = Server(code=6)
-    OfThisServer(server, tmp_path).stage(BATCH, "SELECT 1", _messages(8))
+    of(server).stage(BATCH, "SELECT 1", _messages(8))
     assert server.rejected == [5]
 
 
 @pytest.mark.parametrize("code", [159, 164, 202, 241, 242, 243, 394])
-def test_what_the_server_can_not_do_now_rejects_nothing(tmp_path: Path, code: int) -> None:
+def test_what_the_server_can_not_do_now_rejects_nothing(
+    of: Callable[[Server], Warehouse], code: int
+) -> None:
     server = Server(code)
     with pytest.raises(ClickHouseError):
-        OfThisServer(server, tmp_path).stage(BATCH, "SELECT 1", _messages(8))
+        of(server).stage(BATCH, "SELECT 1", _messages(8))
     assert server.rejected == []
 
 
-def test_what_the_server_can_never_do_holds_nothing_back_for_good(tmp_path: Path) -> None:
+def test_what_the_server_can_never_do_holds_nothing_back_for_good(
+    of: Callable[[Server], Warehouse],
+) -> None:
     server = Server(code=241)
-    OfThisServer(server, tmp_path).stage(replace(BATCH, attempts=30), "SELECT 1", _messages(8))
+    of(server).stage(replace(BATCH, attempts=30), "SELECT 1", _messages(8))
     assert server.rejected == [5]
 
 
-def test_a_batch_too_large_for_the_server_is_staged_in_pieces(tmp_path: Path) -> None:
+def test_a_batch_too_large_for_the_server_is_staged_in_pieces(
+    of: Callable[[Server], Warehouse],
+) -> None:
     server = Server(code=241, most=3)
-    OfThisServer(server, tmp_path).stage(BATCH, "SELECT 1", _messages(5))
+    of(server).stage(BATCH, "SELECT 1", _messages(5))
     assert server.rejected == []

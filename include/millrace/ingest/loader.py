@@ -34,6 +34,7 @@ class Loader:
         self._warehouse: Warehouse | None = None
         self._register_instance = 0
         self._orders = Orders()
+        self._batch: Batch | None = None  # as the ledger has it
 
     @property
     def warehouse(self) -> Warehouse:
@@ -80,10 +81,11 @@ class Loader:
             return self._load(batch, messages)
         except ErasedMeanwhileError as reason:
             log.info("micro-batch %d is judged again: %s", batch.batch_id, reason)
-            return self._load(self._ledger.retry(batch), messages)
+            return self._load(self._ledger.retry(self._batch or batch), messages)
 
     def _load(self, batch: Batch, messages: pa.Table) -> Counts:
         started = time.monotonic()
+        self._batch = batch
         warehouse = self.warehouse
         if messages.num_rows:
             gate = self._ledger.gate(batch.gate_id)
@@ -96,20 +98,31 @@ class Loader:
             return counts
         is_repeat = batch.attempts > 1 or batch.generation > 0
         if is_repeat:
-            batch = mending.trust_or_mend(self._ledger, warehouse, batch)
+            self._batch = batch = mending.trust_or_mend(self._ledger, warehouse, batch)
+            self._hold(batch, gate, messages)
         # Not under the lock: a worker that is frozen in here must not keep others from planning.
         erasures.demand_same(self._ledger.connection, self._orders)
         warehouse.keep(batch, self._lease.until, is_rewrite=batch.generation > 0)
-        byte_count = messages["value"].nbytes
-        while not (published := self._publish(batch, messages.num_rows, byte_count, is_repeat)):
+        while not (published := self._publish(batch, gate, messages, is_repeat)):
             if is_repeat and batch.views != "":
-                batch = mending.mend(
+                self._batch = batch = mending.mend(
                     self._ledger, warehouse, batch, "the views are not those of its first attempt"
                 )
+                self._hold(batch, gate, messages)
             else:  # nothing of it is published
-                batch = self._ledger.note_views(batch, self.views)
-        self._progress.loaded(published, byte_count, messages, time.monotonic() - started)
+                self._batch = batch = self._ledger.note_views(batch, self.views)
+        self._progress.loaded(published, _bytes(messages), messages, time.monotonic() - started)
         return published
+
+    def _hold(self, batch: Batch, gate: str, messages: pa.Table) -> None:
+        """Have the session hold a micro-batch, and know where its messages are by now.
+
+        Who waits for the publication lock may wait for longer than a session lives.
+        """
+        if not self.warehouse.holds(batch):
+            log.info("micro-batch %d is staged again: its session has ended", batch.batch_id)
+            self.warehouse.stage(batch, gate, messages)
+        self.warehouse.find_present(batch)
 
     def repeat(self, batch: Batch, messages: pa.Table) -> None:
         """Load a micro-batch once more, under new tokens where the old ones keep rows out."""
@@ -117,19 +130,22 @@ class Loader:
             self.load(batch, messages)
         except RepeatIncompleteError as missing:
             log.warning("%s; writing it under new tokens", missing)
+            batch = self._batch or batch
             self.load(self._ledger.retry(batch, generation=batch.generation + 1), messages)
 
     def _publish(
-        self, batch: Batch, message_count: int, byte_count: int, is_repeat: bool
+        self, batch: Batch, gate: str, messages: pa.Table, is_repeat: bool
     ) -> Counts | None:
         """Judge, publish and complete a micro-batch; do nothing if other views than noted are met.
 
         They can't change while the publication lock is held.
         """
-        warehouse = self.warehouse
+        warehouse, message_count = self.warehouse, messages.num_rows
         try:
             with publication.shared(self._ledger.connection):
                 erasures.demand_same(self._ledger.connection, self._orders)
+                if not warehouse.holds(batch):
+                    self._hold(batch, gate, messages)
                 refused, self.views = warehouse.judge(
                     batch, message_count, self._register_instance, is_repeat=is_repeat
                 )
@@ -146,7 +162,7 @@ class Loader:
                 )
                 if is_repeat:
                     counts = self._prove(batch, counts)
-                self._ledger.complete(batch, counts, byte_count)
+                self._ledger.complete(batch, counts, _bytes(messages))
         except ClickHouseError as error:
             withdrawal.withdraw_if_at_fault(self._ledger, batch, error)
             raise
@@ -156,14 +172,32 @@ class Loader:
         """After a repeat, see that everything is where it should be.
 
         Returns the counts, less what has expired since. Raises ``RepeatIncompleteError`` when rows
-        are missing that tokens should have let in: a swap of partitions took them meanwhile.
+        are missing: a swap of partitions took those that tokens should have let in. What is missing
+        after many attempts is the incident ``data_loss``.
         """
         present = self.warehouse.find_present(batch)
         if present["event"] >= counts.events and present["rejected"] >= counts.rejected:
             return counts
         expired = self.warehouse.count_expired(batch)
-        is_whole = present["event"] + expired >= counts.events
-        if batch.generation == 0 and not (is_whole and present["rejected"] >= counts.rejected):
-            raise RepeatIncompleteError(f"micro-batch {batch.batch_id}: found only {present}")
-        log.warning("micro-batch %d: %s remain, %d have expired", batch.batch_id, present, expired)
+        is_whole = present["event"] + expired >= counts.events and (
+            present["rejected"] >= counts.rejected or self.warehouse.is_past_retention(batch)
+        )
+        found = f"{present} of {counts.events} events and {counts.rejected} rejected"
+        if is_whole:
+            log.warning("micro-batch %d: %s, %d have expired", batch.batch_id, found, expired)
+        elif batch.may_wait:
+            raise RepeatIncompleteError(f"micro-batch {batch.batch_id}: found only {found}")
+        else:
+            for span in batch.ranges:
+                self._ledger.incident(
+                    "data_loss",
+                    span,
+                    batch.incarnation,
+                    f"micro-batch {batch.batch_id} can't be loaded whole, it has {found}",
+                )
+            log.error("DATA LOSS: micro-batch %d has %s", batch.batch_id, found)
         return Counts(counts.messages, present["event"], present["rejected"])
+
+
+def _bytes(messages: pa.Table) -> int:
+    return int(messages["value"].nbytes)

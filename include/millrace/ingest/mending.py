@@ -47,10 +47,11 @@ def trust_or_mend(ledger: Ledger, warehouse: Warehouse, batch: Batch) -> Batch:
 def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Batch:
     """Make rollups agree with ``events`` where a micro-batch may be half published.
 
-    Returns the micro-batch under a new generation. A rollup that can't be made by the day becomes
-    the incident ``rollups_unproven``. Raises ``ClickHouseError`` when ClickHouse is down.
+    Returns the micro-batch under a new generation; what of it is where has to be found anew. A
+    rollup that can't be made by the day becomes the incident ``rollups_unproven``.
+    Raises ``ClickHouseError`` when ClickHouse is down.
     """
-    days, expiring = warehouse.staged_days()
+    days, expiring = warehouse.staged_days(batch)
     log.warning(
         "micro-batch %d: %s; making the rollups of %d days good from %s",
         batch.batch_id,
@@ -76,7 +77,6 @@ def mend(ledger: Ledger, warehouse: Warehouse, batch: Batch, reason: str) -> Bat
                 f"micro-batch {batch.batch_id} was cut off, and {reason}; {rollup} may lack its "
                 f"events of {', '.join(map(str, of_days))} or count them twice: {why}",
             )
-    warehouse.find_present(mended)
     return mended
 
 

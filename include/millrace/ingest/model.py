@@ -104,6 +104,10 @@ class RepeatIncompleteError(RuntimeError):
     """A repeated micro-batch is not whole, although its tokens were taken for known."""
 
 
+class SessionLostError(RuntimeError):
+    """What was staged of a micro-batch is gone with its session; stage it again and go on."""
+
+
 class RegisterLostError(RuntimeError):
     """The register of event ids was emptied (the server restarted); fill it and go on."""
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -26,12 +24,14 @@ from millrace.ingest.model import (
     Counts,
     Range,
     RegisterLostError,
+    SessionLostError,
     StoredRange,
     any_of,
     ranges_condition,
 )
+from millrace.ingest.session import Session
 from millrace.settings import Settings
-from millrace.stores import clickhouse, sql
+from millrace.stores import sql
 from millrace.stores.errors import first_line, may_pass
 from millrace.stores.quoting import literal
 
@@ -40,9 +40,6 @@ log = logging.getLogger(__name__)
 TOKENS_REMEMBERED = 5_000
 """Half of the tables' deduplication window: a repeat after more blocks than this is not swallowed
 for sure."""
-
-SESSION_IDLE_SECONDS = 45
-"""A server ends a session that was idle for 60 s; its temporary tables go with it."""
 
 INSERT_SETTINGS: dict[str, Any] = {
     "max_threads": 1,  # workers are the parallelism, and one thread keeps rows in their order
@@ -55,6 +52,9 @@ INSERT_SETTINGS: dict[str, Any] = {
     "min_insert_block_size_rows": 1 << 30,
     "min_insert_block_size_bytes": 1 << 40,
 }
+
+OF_NOTHING_STAGED = ("note_generation", "newest_generation", "remembered")
+"""Statements about a micro-batch whose messages they don't read."""
 
 UNPROCESSABLE = Failure("unprocessable", rule=GATE_RULE).label
 DUPLICATE = literal(Failure("duplicate_event_id", "event_id").label)
@@ -70,45 +70,26 @@ class Warehouse:
         self.source = source
         self.incarnation = incarnation
         self.is_enriching = True
-        self._client: Client | None = None
-        self._used_at = 0.0
-        self._orders: Orders | None = None
+        self._session = Session(settings, source, incarnation)
 
     def client(self) -> Client:
-        """Return the session's client; opens a session when there is none, or it idled too long."""
-        if time.monotonic() - self._used_at > SESSION_IDLE_SECONDS:
-            self.close()
-        self._used_at = time.monotonic()
-        if self._client is None:
-            client = clickhouse.connect(
-                self.settings, "loader", session_id=f"ingest-{uuid.uuid4().hex}"
-            )
-            tables = sql.render_all(
-                "clickhouse/ingest/session.sql",
-                topic=self.source.topic,
-                incarnation=self.incarnation,
-                target=self.source.target_table,
-                source_number=self.source.source_number,
-                columns=COLUMNS,
-            )
-            for table in tables:
-                client.command(table)
-            self._client, self._orders = client, None
-        return self._client
+        """Return the session's client; opens a session when there is none, or it has ended."""
+        return self._session.client()
 
     def close(self) -> None:
         """Forget the session; the server drops its temporary tables."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._session.close()
+
+    def holds(self, batch: Batch) -> bool:
+        """Tell whether what was staged of a micro-batch is still there."""
+        return self._session.holds(batch)
 
     def stage(self, batch: Batch, gate: str, messages: pa.Table) -> None:
         """Send the messages, and judge them by the gate.
 
         A message that makes the gate fail is staged as rejected; a server that can't now, raises.
         """
-        for table in ("incoming", "staged", "refused", "present"):
-            self.client().command(f"TRUNCATE TABLE {table}")
+        self._session.hold(batch)
         try:
             self._stage(batch, gate, messages)
         except ClickHouseError as error:
@@ -169,15 +150,16 @@ class Warehouse:
         self, batch: Batch, gate: str, messages: pa.Table, orders: Orders
     ) -> pa.Table:
         """Return, and leave staged, the messages but for those that an erasure covers."""
-        if orders.users and self._orders != orders:
-            erased.send_orders(self.client(), orders)
-            self._orders = orders
-        places = erased.find(self.client(), "staged", "incoming") if orders.users else set()
+        client = self._session.holding(batch)
+        if orders.users and self._session.orders != orders:
+            erased.send_orders(client, orders)
+            self._session.orders = orders
+        places = erased.find(client, "staged", "incoming") if orders.users else set()
         if not places:
             return messages
         log.info("micro-batch %d: %d messages of erased people", batch.batch_id, len(places))
         if batch.attempts > 1:
-            erased.forget_kept(self.client(), self.source, batch.incarnation, places)
+            erased.forget_kept(client, self.source, batch.incarnation, places)
         rest = erased.without(messages, places)
         self.stage(batch, gate, rest)
         return rest
@@ -188,7 +170,7 @@ class Warehouse:
 
     def find_present(self, batch: Batch) -> dict[str, int]:
         """On a repeat, note where the batch's positions already are; return how many where."""
-        client = self.client()
+        client = self._session.holding(batch)
         places = {
             "raw": "raw_events",
             "event": self.source.target_table,
@@ -211,6 +193,11 @@ class Warehouse:
     def count_expired(self, batch: Batch) -> int:
         """Of what ``judge`` let pass, count the events that are gone since their time is over."""
         return int(self._run("expired", batch))
+
+    def is_past_retention(self, batch: Batch) -> bool:
+        """Tell whether what is rejected of a micro-batch may expire at once."""
+        kept = timedelta(days=self.settings.events_retention_days)
+        return batch.claimed_at + kept <= datetime.now(UTC)
 
     def stored_beyond(self, positions: Iterable[Position]) -> list[StoredRange]:
         """Return what ``raw_events`` holds at or beyond ``positions``, by batch and partition."""
@@ -247,7 +234,8 @@ class Warehouse:
         """Register the event ids and list what is refused.
 
         Returns how many, and the identity of the views that publishing will meet. Raises
-        ``RegisterLostError`` when the register is not the one that ``register_instance`` names.
+        ``RegisterLostError`` when the register is not the one that ``register_instance`` names,
+        ``SessionLostError`` when what was judged are not the messages.
         """
         self._run("register", batch, is_repeat=is_repeat)
         try:
@@ -261,24 +249,29 @@ class Warehouse:
             if "millrace: register is lost" in str(error):
                 raise RegisterLostError(str(error)) from error
             raise
-        found = self.client().query(
+        found = self._session.holding(batch).query(
             sql.render("clickhouse/ingest/judged.sql"),
             parameters={"register_instance": register_instance},
         )
-        refused, views = found.result_rows[0]
+        incoming, staged, refused, views = found.result_rows[0]
+        if not incoming == staged == message_count:
+            raise SessionLostError(
+                f"micro-batch {batch.batch_id} has {message_count} messages, and {staged} of "
+                f"{incoming} were judged"
+            )
         return int(refused), str(views)
 
     def forget_verdicts(self) -> None:
         """Have what is staged judged again."""
         self.client().command("TRUNCATE TABLE refused")
 
-    def staged_days(self) -> tuple[list[date], list[date]]:
+    def staged_days(self, batch: Batch) -> tuple[list[date], list[date]]:
         """Return the days of the events that the staged messages may be.
 
         The second are those of which something may have expired: ``events`` does not tell any more
         what a rollup should hold of them.
         """
-        rows = self.client().query(
+        rows = self._session.holding(batch).query(
             sql.render("clickhouse/ingest/staged_days.sql"),
             parameters={"retention_days": self.settings.events_retention_days},
         )
@@ -370,7 +363,8 @@ class Warehouse:
         parameters = self._parameters(batch) | (values or {})
         if lease_until is not None:
             parameters["lease_until"] = moment(lease_until)
-        return self.client().command(
+        client = self.client() if name in OF_NOTHING_STAGED else self._session.holding(batch)
+        return client.command(
             statement,
             parameters=parameters,
             settings={

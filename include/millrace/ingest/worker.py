@@ -25,6 +25,7 @@ from millrace.ingest.model import (
     Range,
     RegisterLostError,
     RepeatIncompleteError,
+    SessionLostError,
     StalledError,
     SupersededError,
 )
@@ -43,6 +44,7 @@ PASSING_ERRORS = (
     KafkaException,
     RegisterLostError,
     RepeatIncompleteError,
+    SessionLostError,
     TimeoutError,
     urllib3.exceptions.HTTPError,
     OSError,

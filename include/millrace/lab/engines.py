@@ -118,21 +118,11 @@ def launch(path: Path, key: str = KEY) -> Engine:
 
 
 def start(path: Path, key: str = KEY) -> Engine:
-    """Start a server over ``path`` and wait until it answers.
-
-    The library crashes now and then while it starts (seen with ClickHouse 26.9.2.1). A stack's
-    supervisor starts such a server again, and so is done here, once.
-    """
+    """Start a server over ``path`` and wait until it answers."""
     engine = launch(path, key)
-    crashes_left = 1
 
     def answers() -> bool:
-        nonlocal engine, crashes_left
-        code = engine.process.poll()
-        if code == -signal.SIGSEGV and crashes_left:
-            crashes_left -= 1
-            engine = launch(path, key)
-        elif code is not None:
+        if (code := engine.process.poll()) is not None:
             raise RuntimeError(f"the server ended with {code}: {engine.log.read_text()}")
         try:
             return httpx.get(engine.url + "ping").is_success

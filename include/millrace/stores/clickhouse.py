@@ -21,19 +21,25 @@ CLIENT_SETTINGS = {
 }
 
 
+SESSION_SECONDS = 60
+"""ClickHouse's own."""
+
+
 def connect(
     settings: Settings,
     account: accounts.Service | None = None,
     *,
     database: str | None = None,
     session_id: str | None = None,
+    session_seconds: int = SESSION_SECONDS,
 ) -> Client:
     """Open a client on ``settings.clickhouse_url`` as an account, the URL's own if none.
 
     A server of others on which the account has no password is entered as the URL's user, too.
 
-    A ``session_id`` gives the client temporary tables of its own and forbids concurrent use;
-    without one the client may be shared between threads. Raises
+    A ``session_id`` gives the client temporary tables of its own and forbids concurrent use; the
+    server drops them when nothing is asked for ``session_seconds``. Without one the client may be
+    shared between threads. Raises
     ``clickhouse_connect.driver.exceptions.OperationalError`` when no server answers.
     """
     url = urlsplit(settings.clickhouse_url)
@@ -50,7 +56,7 @@ def connect(
         compress=False,  # loopback and LAN: compression costs more than it saves
         connect_timeout=10,
         send_receive_timeout=300,
-        settings=CLIENT_SETTINGS | _comment(),
+        settings=CLIENT_SETTINGS | _comment() | {"session_timeout": session_seconds},
     )
 
 

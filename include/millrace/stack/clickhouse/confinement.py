@@ -25,9 +25,14 @@ READ_FOLDERS = (
 
 PROCESS_FILES = (
     "self/maps", "self/status", "self/stat", "self/statm", "self/cgroup", "self/mounts",
-    "self/mountinfo", "meminfo", "cpuinfo", "stat", "loadavg",
+    "self/mountinfo", "self/auxv", "meminfo", "cpuinfo", "stat", "loadavg",
 )  # fmt: skip
-"""Of /proc what a server measures itself by; the environment and the memory are not among it."""
+"""Of /proc what a server measures itself by; the environment and the memory are not among it.
+
+Without ``auxv`` the library looks for the auxiliary vector behind the environment, where it lies
+only until a variable is set: it then reads whatever lies there, and crashes at some of its starts
+(``base/glibc-compatibility/musl/getauxval.c`` in ClickHouse's sources).
+"""
 
 
 def confine(folder: Path) -> str:
