@@ -8,19 +8,16 @@ import shutil
 import subprocess
 import tarfile
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.conformance import front
-from tests.helpers import browser, proxy, toolchains
+from tests.conformance.tracker_bed import SCRIPT, events, wait_for
+from tests.helpers import toolchains
 from tests.helpers.browser import Browser, Page
-from tests.helpers.proxy import Proxy, Reply, Sent
+from tests.helpers.proxy import Proxy, Reply
 
 from millrace import waiting
 
-SCRIPT = toolchains.ROOT / "include" / "millrace" / "api" / "ingestion" / "static" / "m.js"
 MOZILLA = "Mozilla/5.0"
 CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0"
 
@@ -67,72 +64,6 @@ def test_the_package_that_npm_packs_can_be_imported(tmp_path: Path) -> None:
     asked = [node, "--input-type=module", "--eval", program]
     done = subprocess.run(asked, cwd=tmp_path / "page", check=True, capture_output=True, text=True)
     assert done.stdout == "create\n"
-
-
-def events(api: Proxy) -> list[dict[str, Any]]:
-    """Return what was acknowledged, as the topic gets it, and once each, as the gate takes it.
-
-    A page that is left while it sends can't know that it was heard, and a browser shows it late
-    what another tab has taken off the queue: what comes twice has the same id.
-    """
-    came = {
-        event["event_id"]: event
-        for sent, status in list(api.answers)
-        if status == 200 and sent.method == "POST"
-        for event in front.translated(*front.route(sent))
-    }
-    return list(came.values())
-
-
-def wait_for(api: Proxy, count: int) -> list[dict[str, Any]]:
-    """Wait for so many events; return all that came."""
-    return waiting.until(
-        lambda: found if len(found := events(api)) >= count else None,
-        f"{count} events", seconds=30,
-        hint=lambda: f"{[(s.path, status) for s, status in api.answers]}",
-    )  # fmt: skip
-
-
-def api_of_script(sent: Sent) -> Reply:
-    """Answer as the API does: the script, and acknowledgements."""
-    if sent.method == "GET":
-        return Reply(200, text=SCRIPT.read_text(), kind="text/javascript")
-    count = len(sent.body.splitlines())
-    rejected = [{"index": 0, "reason": "unknown_event"}] if "rejected!" in sent.text else []
-    return Reply(200, {"status": "accepted", "count": count, "rejected": rejected})
-
-
-@pytest.fixture
-def api() -> Iterator[Proxy]:
-    with proxy.running(judge=api_of_script) as running:
-        yield running
-
-
-@pytest.fixture
-def shop(api: Proxy) -> Iterator[Proxy]:
-    """A site of another origin, whose pages load the script; what follows # sets up its tag."""
-
-    def page(sent: Sent) -> Reply:
-        data = "" if "?" not in sent.path else sent.path.partition("?")[2]
-        data = data.replace("&", " ") + " data-wait=100"  # of two, the first counts
-        tag = f'<script defer src="{api.url}/m.js" data-key="mk" {data}></script>'
-        return Reply(200, text=f"<title>Shop</title>{tag}", kind="text/html")
-
-    with proxy.running(judge=page) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser.running() as running:
-        yield running
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    opened = chromium.open()
-    yield opened
-    chromium.close(opened)
 
 
 def test_a_page_view_says_who_where_and_with_what(api: Proxy, shop: Proxy, page: Page) -> None:

@@ -50,7 +50,23 @@ export interface Tracker {
   flush(): Promise<void>;
 }
 
+/** What acknowledges a batch, unless something in between says something else. */
+type Said = { count?: unknown; rejected?: unknown } | null | undefined;
+
 const LARGEST = 60000; // Bytes; browsers take 64 KiB at most from pages that are being left.
+
+const PATIENCE = 30000; // Milliseconds that the API has to acknowledge a batch.
+
+/** Keeps what goes wrong in here out of the page that calls, whose work is worth more. */
+function guarded<Given extends unknown[]>(work: (...given: Given) => void): typeof work {
+  return (...given) => {
+    try {
+      work(...given);
+    } catch (error) {
+      console.error("millrace:", error);
+    }
+  };
+}
 
 const size = (text: string): number => new TextEncoder().encode(text).length;
 
@@ -106,9 +122,12 @@ export function create(options: Options): Tracker {
     const taken: string[] = [];
     let body = "";
     for (const name of names) {
-      const text = queue.read(name);
-      if (text === null) continue; // Another tab has sent it.
-      const longer = body + (body && "\n") + text;
+      const event = queue.readJson(name);
+      if (typeof event !== "object" || !event || Array.isArray(event)) {
+        queue.remove(name); // Another tab has sent it, or others wrote what is none of ours.
+        continue;
+      }
+      const longer = body + (body && "\n") + JSON.stringify(event);
       if (taken.length && (taken.length >= batchSize || size(longer) > LARGEST)) break;
       taken.push(name);
       body = longer;
@@ -121,11 +140,43 @@ export function create(options: Options): Tracker {
     if (isSending || !isAllowed()) return;
     isSending = true;
     try {
-      await (navigator.locks ? navigator.locks.request("millrace", send) : send());
+      let begun: Promise<void> | undefined;
+      const once = () => (begun ??= send());
+      // Where a page may keep nothing, it may lock nothing either.
+      await navigator.locks?.request("millrace", once).catch(() => undefined);
+      await once();
+    } catch (error) {
+      console.error("millrace:", error);
     } finally {
       isSending = false;
     }
     if (queue.waiting().length) schedule(pause || wait);
+  }
+
+  /** Asks the API to take a batch; returns its answer's status, 0 for none, and what it says. */
+  async function ask(body: string): Promise<[status: number, said: Said, seconds: number]> {
+    const ending = new AbortController();
+    const limit = setTimeout(() => ending.abort(), PATIENCE);
+    let status = 0;
+    let seconds = 0;
+    let said: Said;
+    try {
+      // A text that is sent so needs no preflight: the key is in the address.
+      const answer = await fetch(address, {
+        method: "POST",
+        body,
+        keepalive: size(body) <= LARGEST,
+        credentials: "omit",
+        signal: ending.signal,
+      });
+      status = answer.status;
+      seconds = Number(answer.headers.get("retry-after"));
+      if (answer.ok) said = await answer.json();
+    } catch {
+      // No answer in time, or none that can be read: the batch goes again.
+    }
+    clearTimeout(limit);
+    return [status, said, seconds];
   }
 
   async function send(): Promise<void> {
@@ -133,39 +184,41 @@ export function create(options: Options): Tracker {
       const [names, body] = batch(queue.waiting());
       if (!names.length) return;
       names.forEach((name) => fresh.delete(name));
-      // A text that is sent so needs no preflight: the key is in the address.
-      const answer = await fetch(address, {
-        method: "POST",
-        body,
-        keepalive: size(body) <= LARGEST,
-        credentials: "omit",
-      }).catch(() => undefined);
-      const status = answer?.status ?? 0;
-      const said = answer?.ok ? await answer.json().catch(() => undefined) : undefined;
+      const [status, said, seconds] = await ask(body);
+      let rejected: unknown;
       if (said?.count === names.length) {
         pause = 0;
-        if (said.rejected?.length) options.onRejected?.(said.rejected);
+        rejected = said.rejected;
       } else if (status === 413 && names.length > 1) {
         batchSize = names.length >> 1;
         continue;
       } else if (status < 400 || status === 408 || status === 429 || status >= 500) {
-        const seconds = Number(answer?.headers.get("retry-after"));
-        pause = seconds
-          ? Math.min(seconds, 300) * 1000
-          : Math.min(pause * 2 || 1000, 60000) * (0.75 + Math.random() / 4);
+        pause =
+          seconds > 0
+            ? Math.min(seconds, 300) * 1000
+            : Math.min(pause * 2 || 1000, 60000) * (0.75 + Math.random() / 4);
         return;
       }
       for (const name of names) queue.remove(name); // Kept by the API, or refused for good.
+      if (Array.isArray(rejected) && rejected.length) tell(rejected);
     }
   }
 
-  /** Gives the browser what this page has not tried to send, to be sent when the page is gone. */
+  const tell = guarded((rejected: Rejected[]) => options.onRejected?.(rejected));
+
+  /**
+   * Gives the browser what this page has not tried to send, to be sent when the page is gone. While
+   * requests fail, the next page sends what is kept for it, so that only what isn't goes now.
+   */
   function leave(): void {
-    if (!isAllowed() || !navigator.onLine || pause) return; // The next page sends it.
+    if (!isAllowed() || !navigator.onLine) return;
+    let names = pause ? queue.fleeting() : [...fresh];
     for (;;) {
-      const [names, body] = batch([...fresh]);
-      if (!names.length || !navigator.sendBeacon(address, body)) return;
-      for (const name of names) {
+      const [given, body] = batch(names);
+      if (!given.length || !navigator.sendBeacon(address, body)) return;
+      names = names.filter((name) => !given.includes(name));
+      if (pause) continue; // A page that is only hidden tries again.
+      for (const name of given) {
         fresh.delete(name);
         queue.remove(name);
       }
@@ -173,28 +226,29 @@ export function create(options: Options): Tracker {
   }
 
   const tracker: Tracker = {
-    track,
-    page,
-    identify(id) {
+    track: guarded(track),
+    page: guarded(page),
+    identify: guarded((id) => {
       if (isAllowed()) visitor.identify(id);
       else if (!isRefused()) held.push(() => visitor.identify(id));
-    },
-    consent(isGiven) {
+    }),
+    consent: guarded((isGiven) => {
       if (!isGiven) {
         queue.clear();
         fresh.clear();
         held.length = 0;
       }
       queue.write("consent", isGiven ? "yes" : "no");
-      if (isAllowed()) held.splice(0).forEach((put) => put());
-    },
+      if (isAllowed()) held.splice(0).forEach((put) => guarded(put)());
+    }),
     flush,
   };
   if (visitor.objects()) return tracker;
 
-  addEventListener("pagehide", leave);
+  const left = guarded(leave);
+  addEventListener("pagehide", left);
   addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "hidden") leave();
+    if (document.visibilityState === "hidden") left();
   });
   addEventListener("online", () => {
     clearTimeout(timer);
@@ -202,9 +256,9 @@ export function create(options: Options): Tracker {
     void flush();
   });
   if (options.pages !== false) {
-    const look = () => {
+    const look = guarded(() => {
       if (here() !== viewed) page();
-    };
+    });
     for (const name of ["pushState", "replaceState"] as const) {
       const original = history[name];
       history[name] = (...given) => {
@@ -215,7 +269,7 @@ export function create(options: Options): Tracker {
     addEventListener("popstate", look);
     addEventListener("hashchange", look);
     addEventListener("pageshow", (event) => {
-      if (event.persisted) page(); // Seen again from the browser's cache of pages.
+      if (event.persisted) tracker.page(); // Seen again from the browser's cache of pages.
     });
     if ((document as { prerendering?: boolean }).prerendering) {
       document.addEventListener("prerenderingchange", look, { once: true });

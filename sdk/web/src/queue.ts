@@ -23,6 +23,7 @@ export function write(name: string, text: string): void {
   try {
     localStorage.setItem(PREFIX + name, text);
   } catch {
+    remove(name); // What was kept before is no longer so, here and on the next page.
     memory.set(PREFIX + name, text);
   }
 }
@@ -36,6 +37,15 @@ export function remove(name: string): void {
   }
 }
 
+/** Reads JSON that is kept under a name; `undefined` where there is none, or what others wrote. */
+export function readJson(name: string): unknown {
+  try {
+    return JSON.parse(read(name) ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
 /** Forgets all that this tracker ever kept in this browser. */
 export function clear(): void {
   for (const name of names("")) remove(name);
@@ -45,10 +55,31 @@ export function clear(): void {
 export function add(event: object, most: number): string {
   last = Math.max(last + 1, Date.now() * 1000);
   const name = "event." + last.toString(36) + Math.random().toString(36).slice(2, 6);
-  write(name, JSON.stringify(event));
+  write(name, json(event));
   const all = waiting();
   for (const old of all.slice(0, Math.max(all.length - most, 0))) remove(old);
   return name;
+}
+
+/** Writes an event; a field that JSON has no word for, such as a circle, is left out. */
+function json(event: object): string {
+  try {
+    return JSON.stringify(event);
+  } catch {
+    const fields = Object.entries(event).filter(([, value]) => {
+      try {
+        return [JSON.stringify(value)];
+      } catch {
+        return false;
+      }
+    });
+    return JSON.stringify(Object.fromEntries(fields));
+  }
+}
+
+/** Returns the names of the events that end with this page, since only memory holds them. */
+export function fleeting(): string[] {
+  return starting("event.", [...memory.keys()]).sort();
 }
 
 /** Returns the names of the events that wait, oldest first. */
@@ -63,6 +94,10 @@ function names(start: string): string[] {
   } catch {
     // Only memory holds some.
   }
+  return starting(start, all);
+}
+
+function starting(start: string, all: string[]): string[] {
   return all
     .filter((name) => name.startsWith(PREFIX + start))
     .map((name) => name.slice(PREFIX.length));

@@ -1,5 +1,5 @@
 // Who is there, as far as the visitor lets us know, and with what.
-import { read, remove, write } from "./queue.js";
+import { read, readJson, remove, write } from "./queue.js";
 
 const SESSION_ENDS_AFTER = 30 * 60 * 1000;
 
@@ -26,19 +26,21 @@ export function uuid(): string {
  */
 function anonymous(): number {
   const kept = Number(read("anonymous"));
-  if (kept) return kept;
+  if (kept >= 2 ** 52 && Number.isSafeInteger(kept)) return kept;
   const [high = 0, low = 0] = random(2);
   const made = 2 ** 52 + (high % 2 ** 20) * 2 ** 32 + low;
   write("anonymous", String(made));
   return made;
 }
 
+const isId = (id: unknown): id is number | string => ["number", "string"].includes(typeof id);
+
 export function identify(id: number | string | null): void {
   if (id === null) {
     remove("anonymous");
     remove("user");
     remove("session");
-  } else {
+  } else if (isId(id)) {
     write("user", JSON.stringify(id));
   }
 }
@@ -47,15 +49,15 @@ export function identify(id: number | string | null): void {
 export function identity(): object {
   const now = Date.now();
   const [session, at] = (read("session") ?? "").split(" ");
-  const id = session && now - Number(at) < SESSION_ENDS_AFTER ? session : uuid();
+  const id = session && Math.abs(now - Number(at)) < SESSION_ENDS_AFTER ? session : uuid();
   write("session", id + " " + now);
   const number = anonymous();
-  const user: unknown = JSON.parse(read("user") ?? "null");
+  const user = readJson("user");
   const isNumber = Number.isSafeInteger(user) && (user as number) > 0;
   return {
     user_id: isNumber ? user : number,
     anonymous_id: String(number),
-    ...(user === null || isNumber ? {} : { original_user_id: String(user) }),
+    ...(isId(user) && !isNumber && { original_user_id: String(user) }),
     session_id: id,
   };
 }
