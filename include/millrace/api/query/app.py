@@ -43,6 +43,8 @@ def create(settings: Settings) -> FastAPI:
         title="Millrace query API",
         version=version("millrace"),
         lifespan=lifespan,
+        docs_url=None,  # routes.docs shows it without a file from elsewhere
+        redoc_url=None,
         description="Numbers that say what they are worth, and the administration of everything.",
     )
     app.state.service = service

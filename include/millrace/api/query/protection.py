@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from millrace.settings import Settings
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{8,64}")
-_SWAGGER = "https://cdn.jsdelivr.net"
 EXPOSED = (
     "ETag", "Link", "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Cache",
     "X-Request-Id",
@@ -81,9 +80,8 @@ class _Headers:
             self._always[b"strict-transport-security"] = b"max-age=31536000"
         self._policy = f"default-src 'none'; {framed}".encode()
         self._docs_policy = (
-            f"default-src 'none'; connect-src 'self'; script-src 'unsafe-inline' {_SWAGGER}; "
-            f"style-src 'unsafe-inline' {_SWAGGER}; img-src data: https://fastapi.tiangolo.com; "
-            f"{framed}"
+            "default-src 'none'; base-uri 'none'; connect-src 'self'; form-action 'none'; "
+            f"img-src 'self' data:; script-src 'self'; style-src 'self'; {framed}"
         ).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +92,7 @@ class _Headers:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"] = request_id
         receive = _limited(receive, scope)
-        policy = self._docs_policy if scope["path"] in ("/docs", "/redoc") else self._policy
+        policy = self._docs_policy if scope["path"] == "/docs" else self._policy
 
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":

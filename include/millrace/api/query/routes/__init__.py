@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from millrace.api.query.routes import (
     admin,
     airflow,
+    docs,
     entities,
     graphql,
     health,
@@ -28,6 +29,7 @@ from millrace.api.query.routes import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     airflow.router,
+    docs.router,
     entities.router,
     graphql.router,
     health.router,

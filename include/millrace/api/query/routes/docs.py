@@ -1,0 +1,76 @@
+"""The page that shows every route: Swagger UI as it is published, and nothing from elsewhere.
+
+``protection`` gives it the policy that its scripts and styles are files of this origin.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+from millrace.api.query.asked import is_unchanged
+
+router = APIRouter(include_in_schema=False)
+
+OURS = resources.files("millrace.api.query").joinpath("static")
+PUBLISHED = resources.files("fastapi_swagger.resources")
+PAGE = "docs.html"
+FILES = {
+    PAGE: (OURS, "text/html; charset=utf-8"),
+    "page.css": (OURS, "text/css; charset=utf-8"),
+    "page.js": (OURS, "text/javascript; charset=utf-8"),
+    "favicon-32x32.png": (PUBLISHED, "image/png"),
+    "swagger-ui-bundle.js": (PUBLISHED, "text/javascript; charset=utf-8"),
+    "swagger-ui.css": (PUBLISHED, "text/css; charset=utf-8"),
+}
+"""The page and what it loads: where each lies, and its kind."""
+
+
+@dataclass(frozen=True)
+class _File:
+    kind: str
+    content: bytes
+    packed: bytes
+    etag: str
+
+
+@cache
+def _file(name: str) -> _File:
+    folder, kind = FILES[name]
+    content = folder.joinpath(name).read_bytes()
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    return _File(kind, content, gzip.compress(content, 6, mtime=0), etag)
+
+
+@router.get("/docs")
+def page(request: Request) -> Response:
+    """Return the page."""
+    return _answer(request, PAGE)
+
+
+@router.get("/docs/{name}")
+def asset(request: Request, name: str) -> Response:
+    """Return what the page loads."""
+    if name not in FILES or name == PAGE:
+        raise HTTPException(404)
+    return _answer(request, name)
+
+
+def _answer(request: Request, name: str) -> Response:
+    found = _file(name)
+    headers = {
+        "cache-control": "no-cache",  # kept, and asked for again whether it is the same
+        "etag": f"W/{found.etag}",
+        "vary": "accept-encoding",
+    }
+    if is_unchanged(request.headers.get("if-none-match", ""), found.etag):
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["content-encoding"] = "gzip"
+        return Response(found.packed, headers=headers, media_type=found.kind)
+    return Response(found.content, headers=headers, media_type=found.kind)
