@@ -222,6 +222,7 @@ def test_what_a_simulation_had_acknowledged_by_grpc_is_loaded_once(sender: Sende
 def test_pages_say_how_it_is(sender: Sender) -> None:
     for path in ("/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/m.js", "/robots.txt"):
         assert sender.client.get(path).status_code == 200, path
+    assert "default-src 'none'" in sender.client.get("/docs").headers["content-security-policy"]
     assert sender.client.get("/nowhere").status_code == 404
     assert sender.client.put("/v1/events").status_code == 405
 

@@ -62,7 +62,12 @@ class App:
             ),
             ("GET", "/openapi.json"): lambda: Response.json(200, openapi.document()),
             ("GET", "/docs"): lambda: Response(
-                200, openapi.page().encode(), {"content-type": "text/html; charset=utf-8"}
+                200,
+                openapi.page().encode(),
+                {
+                    "content-type": "text/html; charset=utf-8",
+                    "content-security-policy": openapi.POLICY,
+                },
             ),
             ("GET", "/m.js"): lambda: Response(
                 200,

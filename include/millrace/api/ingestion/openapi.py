@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 from typing import Any
 
 from millrace.api.ingestion.families import FAMILIES
 from millrace.contract.failures import REASONS
 from millrace.contract.fields import FIELDS
+
+STYLE = (
+    "body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+    "td{padding:.2rem .6rem;vertical-align:top;overflow-wrap:anywhere}"
+)
+POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src "
+    f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
+)
+"""What browsers let the page do: nothing but its own style."""
 
 TYPES = {"text": "string", "uuid": "string", "time": "string", "user_id": "integer"}
 PROBLEMS = {
@@ -171,8 +183,7 @@ def page() -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        "<title>Millrace ingestion API</title><style>body{font:16px/1.5 system-ui;margin:2rem auto;"
-        "max-width:60rem;padding:0 1rem}td{padding:.2rem .6rem;vertical-align:top;overflow-wrap:"
-        "anywhere}</style><h1>Millrace ingestion API</h1><p>Each path as programs read it: "
+        f"<title>Millrace ingestion API</title><style>{STYLE}</style>"
+        "<h1>Millrace ingestion API</h1><p>Each path as programs read it: "
         f"<a href=/openapi.json>openapi.json</a>.<table>{rows}</table></html>"
     )
