@@ -5,11 +5,16 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import TopicPartition
 from tests.integration.ingest_bed import Bed, event
 
-from millrace.ingest import topics
+from millrace.contract import sources
+from millrace.ingest import topics, warehouse
+from millrace.ingest.arrow import MESSAGES, arrow_stream
+from millrace.ingest.model import Batch, Range
 from millrace.settings import Settings
 from millrace.stores import kafka, postgres
 
@@ -125,6 +130,37 @@ def test_messages_at_which_the_gate_fails_are_rejected_alone(bed: Bed) -> None:
         "GROUP BY ALL"
     )
     assert rows == [("unprocessable", "gate", 2, 2, 2)]
+
+
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_messages_that_are_lost_on_the_wire_are_missed(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, arrived: int
+) -> None:
+    """Also where none arrives, and the gate has no row of which it could be asked."""
+    with postgres.connect(bed.settings) as connection:
+        source = sources.find(connection, bed.name)
+    assert source is not None
+    ((gate,),) = [
+        row.values()
+        for row in bed.ask("SELECT statement FROM gates WHERE source_id = %s", bed.name)
+    ]
+    now = datetime.now(UTC)
+    sent = pa.Table.from_pylist(
+        [
+            {"partition": 0, "offset": n, "kafka_timestamp": now, **dict.fromkeys(_TEXTS, b"")}
+            for n in range(2)
+        ],
+        schema=MESSAGES,
+    )
+    batch = Batch(1, 1, 0, 1, now, 0, (Range(0, 0, 2),))
+    session = warehouse.Warehouse(bed.settings, source, 0)
+    monkeypatch.setattr(warehouse, "arrow_stream", lambda some: arrow_stream(some[:arrived]))
+    with pytest.raises(ClickHouseError, match="incoming is not as sent"):
+        session.stage(batch, gate, sent)
+    session.close()
+
+
+_TEXTS = ("key", "value", "headers")
 
 
 def test_the_consumer_group_shows_the_lag(bed: Bed) -> None:
