@@ -12,9 +12,11 @@ import uuid
 import pytest
 from typer.testing import CliRunner, Result
 
+from millrace import waiting
 from millrace.cli.main import app
 from millrace.settings import Settings
-from millrace.stores import clickhouse, postgres
+from millrace.stores import accounts, clickhouse, postgres
+from millrace.stores.console import Console, StatementError
 from millrace.usecases import prepare
 
 
@@ -109,6 +111,27 @@ def test_a_session_goes_on_after_an_error_and_keeps_its_tables(settings: Setting
     assert running.returncode == 0, output
     assert "Unknown expression identifier" in output
     assert "42\n" in output
+
+
+def test_a_session_that_has_ended_is_told_and_not_replaced_in_silence(settings: Settings) -> None:
+    (operator,) = [one for one in accounts.read().accounts if one.name == "operator"]
+    console = Console(settings, operator, "TabSeparated", session_seconds=1)
+
+    def answer(statement: str) -> str:
+        with console.ask(statement) as pieces:
+            return b"".join(pieces).decode().strip()
+
+    def has_ended() -> bool:
+        try:
+            return answer("SELECT getSetting('max_block_size')") != "7"
+        except StatementError as error:
+            return "its SETs and temporary tables are gone" in str(error)
+
+    answer("SET max_block_size = 7")
+    assert answer("SELECT getSetting('max_block_size')") == "7"
+    waiting.until(has_ended, "the session to end", seconds=60, every=3)
+    assert answer("SELECT getSetting('max_block_size')") != "7"
+    console.close()
 
 
 def test_an_event_is_sent_and_what_is_none_is_refused(settings: Settings) -> None:

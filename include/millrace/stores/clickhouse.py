@@ -20,9 +20,11 @@ CLIENT_SETTINGS = {
     "s3_validate_etag_on_read": 0,  # rclone's ETags, and an encrypting gateway's, are no MD5
 }
 
-
 SESSION_SECONDS = 60
-"""ClickHouse's own."""
+"""How long a session lasts that nobody uses. What a killed process leaves lies there as long."""
+
+PATIENT_SESSION_SECONDS = 1_800
+"""The same of a session in which somebody thinks, or waits for a lock. A server allows an hour."""
 
 
 def connect(
@@ -37,9 +39,9 @@ def connect(
 
     A server of others on which the account has no password is entered as the URL's user, too.
 
-    A ``session_id`` gives the client temporary tables of its own and forbids concurrent use; the
-    server drops them when nothing is asked for ``session_seconds``. Without one the client may be
-    shared between threads. Raises
+    A ``session_id`` gives the client temporary tables of its own and forbids concurrent use;
+    without one the client may be shared between threads. The server ends a session, tables and all,
+    once it was idle for ``session_seconds``, and opens an empty one for whoever asks next. Raises
     ``clickhouse_connect.driver.exceptions.OperationalError`` when no server answers.
     """
     url = urlsplit(settings.clickhouse_url)

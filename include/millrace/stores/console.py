@@ -12,6 +12,14 @@ import httpx
 from millrace.settings import Settings
 from millrace.stores import accounts, clickhouse
 
+SESSION_NOT_FOUND = "372"
+"""ClickHouse's code, as its header of errors has it."""
+
+ENDED = (
+    "The session has ended (it was idle for {minutes} minutes, or the server started again): its "
+    "SETs and temporary tables are gone, and nothing was run. The next statement begins another."
+)
+
 
 class StatementError(ValueError):
     """A statement was refused; the message is the server's, or says that no server answers."""
@@ -19,6 +27,9 @@ class StatementError(ValueError):
 
 class Console:
     """A session on ``settings.clickhouse_url``, in which temporary tables and SETs last.
+
+    One that the server has ended is not replaced in silence: a statement that relied on a SET would
+    do something else.
 
     ``account`` is one of ``accounts.yaml``; the owner is the URL's own user. ``form``, one of
     ClickHouse's formats, lays out the answers of statements that name none. ``is_terminal`` has
@@ -32,6 +43,7 @@ class Console:
         form: str,
         *,
         is_terminal: bool = False,
+        session_seconds: int = clickhouse.PATIENT_SESSION_SECONDS,
     ) -> None:
         url = urlsplit(settings.clickhouse_url)
         user, password = clickhouse.credentials(
@@ -43,7 +55,7 @@ class Console:
             params={
                 "database": account.database or clickhouse.database(settings),
                 "default_format": form,
-                "session_id": str(uuid.uuid4()),
+                "session_timeout": str(session_seconds),
                 "wait_end_of_query": "1",  # so that an error comes before any row
                 "cancel_http_readonly_queries_on_client_close": "1",
                 "s3_validate_etag_on_read": "0",  # as in clickhouse.CLIENT_SETTINGS
@@ -53,6 +65,11 @@ class Console:
             timeout=httpx.Timeout(None, connect=10),
             trust_env=False,
         )
+        self._seconds = session_seconds
+        self._begin()
+
+    def _begin(self) -> None:
+        self._session = {"session_id": str(uuid.uuid4()), "session_check": "0"}
 
     def close(self) -> None:
         """End the session."""
@@ -62,7 +79,13 @@ class Console:
     def ask(self, statement: str) -> Iterator[Iterator[bytes]]:
         """Run a statement; yield its answer in pieces. Raises ``StatementError``."""
         try:
-            with self._client.stream("POST", "/", content=statement.encode()) as answer:
+            with self._client.stream(
+                "POST", "/", params=self._session, content=statement.encode()
+            ) as answer:
+                if answer.headers.get("X-ClickHouse-Exception-Code") == SESSION_NOT_FOUND:
+                    self._begin()
+                    raise StatementError(ENDED.format(minutes=self._seconds // 60))
+                self._session["session_check"] = "1"
                 if answer.is_error:
                     raise StatementError(answer.read().decode(errors="replace").strip())
                 yield answer.iter_bytes()
