@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import uuid
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.helpers import wait
 from tests.integration.ingest_bed import Bed, event
-from tests.integration.rebuild_bed import make_rollups, noon, shadows, today
+from tests.integration.rebuild_bed import (
+    assert_rolled_up,
+    events,
+    make_rollups,
+    noon,
+    shadows,
+    today,
+)
 from tests.integration.test_rebuild import gates, paused, use_gate
 
+from millrace import waiting
+from millrace.contract import locks
 from millrace.ingest import rebuild as rebuilding
+from millrace.ingest.rebuild import day
 from millrace.ingest.rebuild.rollups import RollupError
+from millrace.ingest.rebuild.session import Session
 from millrace.settings import Settings
+from millrace.stores import clickhouse, postgres
+
+WAITS = (
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 @pytest.fixture
@@ -97,15 +117,10 @@ def test_two_days_that_free_copies_of_an_id_free_one(bed: Bed) -> None:
     )
     bed.load()
     use_gate(bed, lenient)
-    waits = (
-        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-
     with ThreadPoolExecutor(1) as pool:
         with paused(bed, today(), "swap"):
             other = pool.submit(rebuilding.rebuild, bed.settings, today() - timedelta(days=1))
-            wait.until(lambda: other.done() or bool(bed.ask(waits)))
+            wait.until(lambda: other.done() or bool(bed.ask(WAITS)))
         other.result(60)
 
     ((rows, distinct),) = bed.query(
@@ -113,3 +128,84 @@ def test_two_days_that_free_copies_of_an_id_free_one(bed: Bed) -> None:
     )
     assert (rows, distinct) == (20, 20)
     bed.assert_conserved_verdicts(messages=40, events=20)
+
+
+@contextmanager
+def held(bed: Bed, lock: str) -> Iterator[Future[rebuilding.Report]]:
+    """Have a rebuild of today wait for a lock, which it is given afterwards."""
+    with (
+        ThreadPoolExecutor(1) as pool,
+        postgres.connect(bed.settings) as other,
+        locks.alone(other, lock),
+    ):
+        rebuilt = pool.submit(rebuilding.rebuild, bed.settings, today())
+        wait.until(lambda: rebuilt.done() or bool(bed.ask(WAITS)))
+        yield rebuilt
+
+
+def test_a_rollup_that_is_deployed_meanwhile_is_rebuilt_too(bed: Bed) -> None:
+    """Its history was made of the day as it was."""
+    strict, lenient = gates(bed)
+    use_gate(bed, strict)
+    bed.send(event(user, page="/secret", timestamp=noon()) for user in range(1, 21))
+    bed.send(event(user, timestamp=noon()) for user in range(1, 11))
+    bed.load()
+    use_gate(bed, lenient)
+    bed.query("DROP DATABASE IF EXISTS analytics_r SYNC")
+    with held(bed, locks.DEPLOYMENT) as rebuilt:
+        assert not rebuilt.done()
+        make_rollups(bed)
+        ((select,),) = bed.query(
+            "SELECT as_select FROM system.tables WHERE name = 'minutes_mv' "
+            "AND database = 'analytics_r'"
+        )
+        bed.query(f"INSERT INTO analytics_r.minutes {select}")
+        assert_rolled_up(bed)
+    assert rebuilt.result(60).after["event"] >= 30
+    assert len(events(bed)) == 30
+    assert_rolled_up(bed)
+
+
+def test_a_day_that_begins_to_expire_while_its_rebuild_waits_is_refused(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=bed.settings.events_retention_days + 1)
+
+    bed.send([event(timestamp=noon())])
+    bed.load()
+    with held(bed, locks.PUBLICATION) as rebuilt:
+        monkeypatch.setattr(day, "datetime", Later)
+    with pytest.raises(rebuilding.RebuildError, match=f"events of {today()} expire from"):
+        rebuilt.result(60)
+    assert len(events(bed)) == 1
+    assert shadows(bed) == []
+
+
+def test_a_session_that_ends_while_a_rebuild_waits_leaves_the_day(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clickhouse, "PATIENT_SESSION_SECONDS", 1)
+    sessions: list[Session] = []
+    begin = Session.__init__
+
+    def known(self: Session, *arguments: Any) -> None:
+        begin(self, *arguments)
+        sessions.append(self)
+
+    monkeypatch.setattr(Session, "__init__", known)
+    bed.send([event(timestamp=noon())])
+    bed.load()
+    before = events(bed)
+    with held(bed, locks.DEPLOYMENT) as rebuilt:
+        (session,) = sessions
+        is_there = "EXISTS TEMPORARY TABLE fresh"
+        waiting.until(lambda: not session.number(is_there), "its end", seconds=60, every=3)
+    with pytest.raises(
+        rebuilding.RebuildError, match="ClickHouse has ended this rebuild's session"
+    ):
+        rebuilt.result(60)
+    assert events(bed) == before
+    assert shadows(bed) == []

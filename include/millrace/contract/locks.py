@@ -24,7 +24,8 @@ BACKUP = "millrace.backup"
 """Backups, restores, and the expiry of backups."""
 
 DEPLOYMENT = "millrace.deployment"
-"""Deployments of the dbt project."""
+"""Deployments of the dbt project, and whoever must not come between what one reads and its swap:
+erasures, restores, and rebuilds from their rollups on. It is taken before ``PUBLICATION``."""
 
 GATES = "millrace.gates"
 """The compilation of a source's gate."""

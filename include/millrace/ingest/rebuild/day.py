@@ -110,10 +110,13 @@ class _Rebuild:
                 self._reject_duplicates()
             with self._step("audit"):
                 self._audit()
-            with self._step("fill the rollups"):
-                self.session.rollups.fill(self.session.target, self.session.shadow)
-            with self._step("swap"):
-                self._swap()
+            # A deployment that swaps in between would bring rollups of what events held before.
+            with locks.alone(self.connection, locks.DEPLOYMENT):
+                self.session.demand_alive()
+                with self._step("fill the rollups"):
+                    self.session.rollups.fill(self.session.target, self.session.shadow)
+                with self._step("swap"):
+                    self._swap()
         finally:
             self._drop_shadows()
             self.session.close()
@@ -257,6 +260,8 @@ class _Rebuild:
             self.connection, session.client, session.target, error=RebuildError
         ):
             started = time.monotonic()
+            session.demand_alive()
+            _refuse_expiring(self.settings, self.day)  # the wait may have taken long
             self._refuse_erased()
             session.run("arrived_meanwhile")
             self.report.arrived_meanwhile = session.count(session.arrived)

@@ -69,7 +69,10 @@ class Session:
 
     def __init__(self, settings: Settings, day: date, target: str) -> None:
         self.client = clickhouse.connect(
-            settings, "loader", session_id=f"rebuild-{uuid.uuid4().hex}"
+            settings,
+            "loader",
+            session_id=f"rebuild-{uuid.uuid4().hex}",
+            session_seconds=clickhouse.PATIENT_SESSION_SECONDS,
         )
         self.database = clickhouse.database(settings)
         self.target = target
@@ -87,6 +90,14 @@ class Session:
     def close(self) -> None:
         """End the session; its temporary tables go with it."""
         self.client.close()
+
+    def demand_alive(self) -> None:
+        """Raise ``RebuildError`` if the server has ended the session while nobody used it."""
+        if not self.number("EXISTS TEMPORARY TABLE fresh"):
+            raise RebuildError(
+                f"{self.bound['day']} stays as it is: ClickHouse has ended this rebuild's session, "
+                "which waited for long, or it was started again; run the rebuild again"
+            )
 
     def render(self, name: str, **variables: Any) -> list[str]:
         """Return the statements of ``rebuild/<name>.sql``."""
