@@ -6,7 +6,7 @@ import logging
 import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,9 +19,8 @@ from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
 
 from millrace import processes
-from millrace.backups import catalogue, gateway, metadata, metrics, receipts, restore, wal
+from millrace.backups import catalogue, gateway, metadata, metrics, restore, wal
 from millrace.backups.catalogue import Entry
-from millrace.backups.erasure import Order
 from millrace.backups.gateway import BackupError
 from millrace.contract import locks
 from millrace.settings import Settings
@@ -172,8 +171,7 @@ class Drill:
         server = self.empty_clickhouse(self.settings, self.folder)
         url = self._step("empty ClickHouse", lambda: stack.enter_context(server))
         isolated = self._isolated(url, port)
-        orders = receipts.read(objects)
-        self._step("restore ClickHouse", lambda: _restore(isolated, entry, orders))
+        self._step("restore ClickHouse", lambda: _restore(isolated, entry))
         self._step("read PostgreSQL", lambda: self._read_metadata(isolated))
         self.report.rto_seconds = time.monotonic() - began
         self._step("smoke queries", lambda: self._smoke(isolated, entry))
@@ -337,9 +335,9 @@ class Drill:
             )  # fmt: skip
 
 
-def _restore(isolated: Settings, entry: Entry, orders: Sequence[Order]) -> str:
+def _restore(isolated: Settings, entry: Entry) -> str:
     """Restore a backup; it compares every table with the catalogue."""
-    done = restore.restore(isolated, entry, orders=orders)
+    done = restore.restore(isolated, entry)
     return f"{done.tables} tables, {done.rows:,} rows: rows and hashes agree"
 
 

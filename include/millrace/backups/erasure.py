@@ -101,7 +101,7 @@ def carry_out(settings: Settings, orders: Sequence[Order]) -> dict[str, int]:
         work = _Erasure(settings, client, connection, users)
         # A deployment fills tables with what it read before.
         with locks.alone(connection, locks.DEPLOYMENT), publication.alone(connection):
-            work.find_tables()  # what a deployment had made is gone
+            work.look()  # what a deployment had made is gone, and a source may be new
             found = work.note(work.found(), orders)
             work.erase(max(one.erasure_id for one in orders))
             left = {table: count for table, count in work.found().items() if count}
@@ -157,14 +157,13 @@ class _Erasure:
     ) -> None:
         self.client, self.connection, self.users = client, connection, users
         self.base, self.staging = clickhouse.database(settings), staging
-        every = sources.every(connection)
-        self.keys = personal.user_keys(every)
-        self.targets = sorted({source.target_table for source in every})
-        self.bound = personal.bound(users, self.keys)
-        self.find_tables()
+        self.look()
 
-    def find_tables(self) -> None:
-        """Look which tables there are."""
+    def look(self) -> None:
+        """See which sources there are, how they name people, and which tables hold them."""
+        every = sources.every(self.connection)
+        self.keys = personal.user_keys(every)
+        self.bound = personal.bound(self.users, self.keys)
         self.tables = Tables(self.client, self.base, self.staging)
         sent = sql.render("clickhouse/contract/sent.sql", names=[literal(key) for key in self.keys])
         self.places = {
@@ -175,7 +174,8 @@ class _Erasure:
         self.is_erased = sql.render(
             "clickhouse/backups/is_erased.sql", positions=self.tables.named("erased_positions")
         )
-        of_targets = [self.tables.named(name) for name in self.targets]
+        targets = sorted({source.target_table for source in every})
+        of_targets = [self.tables.named(name) for name in targets]
         self.events = [name for name in of_targets if name in self.places]
         self.received = [
             name

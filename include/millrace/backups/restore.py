@@ -16,6 +16,7 @@ from millrace.backups.erasure import Order
 from millrace.backups.fence import standing_still
 from millrace.backups.gateway import WAREHOUSE, BackupError
 from millrace.backups.warehouse import COLLECTION, measure, place, run
+from millrace.contract import locks
 from millrace.settings import Settings
 from millrace.stores import clickhouse, dictionaries, sql
 from millrace.stores.quoting import identifier
@@ -87,7 +88,6 @@ def restore(
     settings: Settings,
     entry: Entry,
     *,
-    orders: Sequence[Order] = (),
     is_replace: bool = False,
     prove: Callable[[], None] = lambda: None,
 ) -> Restored:
@@ -96,16 +96,18 @@ def restore(
     Ingest stands still meanwhile, by itself, and then goes on from the ledger in PostgreSQL. The
     tables are restored beside their places, where rows and hashes are compared with the catalogue
     while merges stand still; only then are the target's databases dropped and the tables moved
-    there, so that a bad backup costs nothing. People who were erased since the cut, as ``orders``
-    tell, are erased before that; ``prove`` is called afterwards, while ingest still stands. Raises
-    ``BackupError`` naming a table that differs, or when the target holds rows, unless
-    ``is_replace``.
+    there, so that a bad backup costs nothing. People who were erased since the cut, as the receipts
+    beside the backups tell by then, are erased before that; ``prove`` is called afterwards, while
+    ingest still stands. A deployment, an erasure or the swap of a rebuild that is under way ends
+    first: it would go on with what it has read before. Raises ``BackupError`` naming a table that
+    differs, or when the target holds rows, unless ``is_replace``.
     """
     objects = gateway.ensure_folders(settings)
     catalogue.check_objects(objects, entry)
     with (
         clickhouse.connect(settings, database="default") as client,
         catalogue.alone(settings) as connection,
+        locks.alone(connection, locks.DEPLOYMENT),
         standing_still(settings, connection) as fence,
     ):
         held = occupied(client, entry)
@@ -122,6 +124,7 @@ def restore(
             _read(client, entry)
             restored = time.monotonic()
             check(client, entry)
+            orders = receipts.read(objects)
             if since := receipts.since(orders, datetime.fromisoformat(entry.cut_at)):
                 _erase(settings, client, entry, since)
             fence.make_lasting()

@@ -155,19 +155,20 @@ def _cut(
     client.command(f"DROP DATABASE IF EXISTS {STAGING} SYNC")
     on_cluster = quoting.on_cluster(settings.clickhouse_cluster)
     client.command(f"CREATE DATABASE {STAGING} {on_cluster}")
-    databases = _databases(settings, client)
-    tables = client.query(
-        sql.render("clickhouse/backups/tables.sql", existed_at=False),
-        parameters={"databases": databases},
-    ).result_rows
-    left_out = client.query(
-        sql.render("clickhouse/backups/left_out.sql"), parameters={"databases": databases}
-    ).result_rows
     with (
         postgres.connect(settings, options="-c lock_timeout=2min") as lock,
         _standing_still(settings, lock, client) as half_published,
     ):
         began = time.monotonic()
+        # Not before: whoever had the lock until now may have made tables, or replaced them.
+        databases = _databases(settings, client)
+        tables = client.query(
+            sql.render("clickhouse/backups/tables.sql", existed_at=False),
+            parameters={"databases": databases},
+        ).result_rows
+        left_out = client.query(
+            sql.render("clickhouse/backups/left_out.sql"), parameters={"databases": databases}
+        ).result_rows
         for database, name, is_cloned in tables:
             origin, clone = identifier(database, name), _clone(database, name)
             way = "CLONE AS" if is_cloned else "AS"

@@ -84,7 +84,7 @@ def run(request: Request, say: Say) -> None:
             for line in restore_outlook.of_metadata(stack.settings, request.to):
                 say(line)
         else:
-            lost = _restore_metadata(stack, base, request, orders, say)
+            lost = _restore_metadata(stack, base, request, say)
     if request.only != "metadata":
         _ensure_serving(stack, "clickhouse")
         _restore_warehouse(stack, client, request, orders, say)
@@ -144,7 +144,6 @@ def _restore_warehouse(
         done = restore.restore(
             stack.settings,
             entry,
-            orders=orders,
             is_replace=request.is_replace,
             prove=lambda: prove_rollups.prove(stack.settings, half, say),
         )
@@ -177,9 +176,7 @@ def _ensure_serving(stack: Stack, name: str) -> None:
         stack.wait_healthy(name)
 
 
-def _restore_metadata(
-    stack: Stack, base: Base, request: Request, orders: list[Order], say: Say
-) -> list[Order]:
+def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> list[Order]:
     """Lay the cluster into ``data``, or into the embedded server's place and start that.
 
     Returns the orders to erase people that it had lost.
@@ -219,6 +216,8 @@ def _restore_metadata(
         log = place.with_name("recovery.log")
 
         def prepare(recovered: psycopg.Connection[DictRow]) -> None:
+            # Read while PostgreSQL is down, when nobody can order another.
+            orders = receipts.read(gateway.connect(settings))
             lost.extend(receipts.put_back(recovered, orders))
             _put_back_incidents(recovered, told, say)
 
