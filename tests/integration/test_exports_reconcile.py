@@ -14,10 +14,12 @@ import pytest
 from tests.integration.exports_bed import HOUR, export, insert_events, judge, manifest
 
 from millrace import waiting
+from millrace.contract import locks
 from millrace.exports import definitions, erasure, reconcile, retention, service
 from millrace.exports.catalogue import Export
 from millrace.exports.definitions import PersonalData
 from millrace.exports.writer import Exporter
+from millrace.stores import clickhouse
 
 DAY = timedelta(days=1)
 NUMBERS = itertools.count()
@@ -145,6 +147,50 @@ def test_a_run_that_readers_are_shown_is_not_deleted_as_failed(
     found = current(exporter, hour)
     assert found is not None
     assert (found["run_id"], found["state"]) == (number, "published")
+
+
+def test_a_window_that_is_published_again_while_old_ones_go_keeps_its_manifest(
+    exporter: Exporter, hour: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(exporter, "events", hour)
+    at_once = locks.at_once
+
+    def after_a_run(connection: Any, name: str, *parts: object, error: Exception) -> Any:
+        if parts == ("events", hour.isoformat()):
+            monkeypatch.undo()
+            export(exporter, "events", hour)
+        return at_once(connection, name, *parts, error=error)
+
+    exporter.postgres.execute("UPDATE export_definitions SET retention_days = 1")
+    monkeypatch.setattr(locks, "at_once", after_a_run)
+    retention.expire(exporter.settings, datetime.now(UTC))
+    found = current(exporter, hour)
+    assert found is not None
+    assert manifest(exporter.settings, place_of(hour))["run_id"] == found["run_id"]
+
+
+def test_an_erasure_takes_nothing_back_that_was_published_meanwhile(
+    exporter: Exporter, hour: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(exporter, "events", hour)
+    old = [key for key in files(exporter, hour) if "/run=" in key]
+    alone = locks.alone
+
+    def after_a_run(connection: Any, name: str, *parts: object) -> Any:
+        if parts == ("events", hour.isoformat()):
+            monkeypatch.undo()
+            insert_events(exporter.settings, hour, 7, first=9_000_000)
+            with clickhouse.connect(exporter.settings) as client:
+                client.command("DELETE FROM events WHERE user_id = 7")
+            export(exporter, "events", hour)
+        return alone(connection, name, *parts)
+
+    monkeypatch.setattr(locks, "alone", after_a_run)
+    done = erasure.erase(exporter.settings, [7])
+    shown = manifest(exporter.settings, place_of(hour))
+    assert shown["rows"] == 40 + 7 - 2
+    assert not set(old) & set(files(exporter, hour))
+    assert set(old) <= set(done.deleted)
 
 
 def test_an_erasure_waits_for_exports_on_demand_that_began_before(

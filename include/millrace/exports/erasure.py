@@ -46,6 +46,7 @@ def erase(settings: Settings, users: Sequence[int]) -> Files:
     """
     with Exporter(settings) as exporter:
         reconcile.reconcile(exporter)
+        _await_others(exporter)
         work = _Erasure(exporter, users)
         for run in work.runs():
             work.erase(run)
@@ -66,6 +67,18 @@ class _Run:
         return self.prefix.rstrip("/").rpartition("/")[0]
 
 
+def _await_others(exporter: Exporter) -> None:
+    """Return once the exports that are under way have ended."""
+    for row in exporter.postgres.execute(
+        "SELECT name, window_start FROM export_runs WHERE state = 'running'"
+    ).fetchall():
+        start = row["window_start"].astimezone(UTC).isoformat()
+        with locks.alone(exporter.postgres, locks.EXPORT, row["name"], start):
+            pass
+    with locks.alone(exporter.postgres, locks.EXPORT, FOLDER):
+        pass
+
+
 class _Erasure:
     def __init__(self, exporter: Exporter, users: Sequence[int]) -> None:
         self.exporter, self.files = exporter, Files()
@@ -76,15 +89,7 @@ class _Erasure:
         self.definitions = {one.name: one for one in definitions.every(exporter.postgres)}
 
     def runs(self) -> list[_Run]:
-        """Return what lies in the bucket, run by run, once those under way have ended."""
-        for row in self.exporter.postgres.execute(
-            "SELECT name, window_start FROM export_runs WHERE state = 'running'"
-        ).fetchall():
-            start = row["window_start"].astimezone(UTC).isoformat()
-            with locks.alone(self.exporter.postgres, locks.EXPORT, row["name"], start):
-                pass
-        with locks.alone(self.exporter.postgres, locks.EXPORT, FOLDER):
-            pass
+        """Return what lies in the bucket, run by run."""
         found: dict[tuple[str, str], list[str]] = {}
         for key in reconcile.objects(self.exporter):
             folder, _, name = key.rpartition("/")
@@ -98,11 +103,25 @@ class _Erasure:
         condition = self._condition(run)
         if not condition or not self._query("count_user", run, condition=condition)[0][0]:
             return
-        manifest = reconcile.manifest(self.exporter, run.place)
-        if manifest is None or not run.prefix.endswith(f"/run={manifest['run_id']}/"):
-            self._delete(run)
+        manifest = self._shown(run)
+        is_rewritten = manifest is not None and self._rewrite(run, manifest, condition)
+        self._delete(run)
+        if is_rewritten:
+            self.files.rewritten += run.keys
+        else:
             self.files.deleted += run.keys
-            return
+
+    def _shown(self, run: _Run) -> dict[str, Any] | None:
+        """Return the manifest that names a run's files; none if it names another's."""
+        manifest = reconcile.manifest(self.exporter, run.place)
+        is_its = manifest is not None and run.prefix.endswith(f"/run={manifest['run_id']}/")
+        return manifest if is_its else None
+
+    def _rewrite(self, run: _Run, manifest: dict[str, Any], condition: str) -> bool:
+        """Publish a run's window without the people; return whether its files were still shown.
+
+        An export that has published others meanwhile has read a source without them.
+        """
         definition = self.definitions.get(manifest["export"])
         if definition is None:
             raise ExportError(
@@ -114,9 +133,12 @@ class _Erasure:
             datetime.fromisoformat(manifest["window_start"]),
             datetime.fromisoformat(manifest["window_end"]),
         )
-        self.exporter.rewrite(definition, window, manifest, run.place, condition, self.bound)
-        self._delete(run)
-        self.files.rewritten += run.keys
+        start = window.start.astimezone(UTC).isoformat()
+        with locks.alone(self.exporter.postgres, locks.EXPORT, definition.name, start):
+            if self._shown(run) is None:
+                return False
+            self.exporter.rewrite(definition, window, manifest, run.place, condition, self.bound)
+        return True
 
     def _delete(self, run: _Run) -> None:
         for key in run.keys:

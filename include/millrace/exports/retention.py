@@ -72,6 +72,11 @@ def _forget(exporter: Exporter, row: DictRow, now: datetime) -> bool:
     start = row["window_start"].astimezone(UTC).isoformat()
     try:
         with locks.at_once(exporter.postgres, locks.EXPORT, row["name"], start, error=_BusyError()):
+            now_known = exporter.postgres.execute(
+                sql.render("postgres/exports/known_runs.sql"), {"run_id": row["run_id"]}
+            ).fetchone()
+            if now_known is None or not now_known["is_current"]:
+                return False  # a run has published meanwhile, and the manifest is its
             # where its files are, wherever the export writes to by now
             if place := row["prefix"].rstrip("/").rpartition("/")[0]:
                 for marker in ("_SUCCESS", reconcile.MANIFEST):
