@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from tests.integration.ingest_bed import event, killed_at, messages
 from tests.integration.rolled_bed import SELECT, Rolled
 
+from millrace.contract import publication
 from millrace.ingest import model, warehouse, withdrawal, worker
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.warehouse import Warehouse
@@ -161,6 +163,35 @@ def test_a_view_that_throws_does_not_stop_ingest(bed: Rolled) -> None:
     assert bed.query(f"EXISTS TABLE fine_{bed.name}_mv") == [(0,)]
     assert bed.query(f"EXISTS TABLE coarse_{bed.name}_mv") == [(1,)]
     bed.ask("DELETE FROM withdrawn_views WHERE view = %s", kept["view"])
+
+
+def test_a_view_that_a_deployment_has_mended_meanwhile_stays(
+    bed: Rolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, withdraw = publication.alone, withdrawal.withdraw_if_at_fault
+
+    def withdraw_later(*arguments: Any) -> None:
+        monkeypatch.setattr(publication, "alone", after_a_deployment)
+        withdraw(*arguments)
+
+    @contextmanager
+    def after_a_deployment(connection: Any) -> Iterator[None]:
+        monkeypatch.undo()
+        bed.replace()
+        with alone(connection):
+            yield
+
+    bed.drop("fine")
+    bed.hang("fine", THROWING)
+    bed.send(throwing(bed))
+    monkeypatch.setattr(withdrawal, "withdraw_if_at_fault", withdraw_later)
+
+    bed.load()
+
+    assert bed.incidents("view_withdrawn") == []
+    assert bed.ask("SELECT view FROM withdrawn_views") == []
+    bed.assert_conserved(messages=20, events=20)
+    assert bed.rolled_up() == [20, 20]
 
 
 def test_of_views_that_feed_one_another_the_one_that_throws_is_taken_out(bed: Rolled) -> None:

@@ -51,8 +51,11 @@ def withdraw_if_at_fault(ledger: Ledger, batch: Batch, error: ClickHouseError) -
         if getattr(error, "code", None) == MEMORY_LIMIT_EXCEEDED and is_short_of_memory(client):
             return
         for view in _at_fault(client, str(error)):
+            threw = _definition(client, view)
             with publication.alone(ledger.connection):
-                withdraw(ledger, client, batch, view, str(error), passing=passing)
+                # A deployment that had the lock may have put another in its place.
+                if _definition(client, view) == threw:
+                    withdraw(ledger, client, batch, view, str(error), passing=passing)
 
 
 def is_short_of_memory(client: Client) -> bool:
@@ -77,12 +80,9 @@ def withdraw(
     ledger: Ledger, client: Client, batch: Batch, view: str, message: str, *, passing: bool
 ) -> None:
     """Drop a view, after keeping its definition and why. The caller holds the lock alone."""
-    found = client.query(
-        sql.render("clickhouse/ingest/view.sql"), parameters={"view": view.replace("`", "")}
-    ).result_rows
-    if not found:
+    definition = _definition(client, view)
+    if definition is None:
         return  # another worker did
-    ((definition,),) = found
     said = first_line(message, 1000)
     with ledger.connection.transaction():
         ledger.run(
@@ -100,6 +100,14 @@ def withdraw(
     on_cluster = quoting.on_cluster(ledger.settings.clickhouse_cluster)
     client.command(f"DROP VIEW IF EXISTS {view} {on_cluster} SYNC")
     log.error("the view %s threw and was taken out of the path of ingest: %s", view, said)
+
+
+def _definition(client: Client, view: str) -> str | None:
+    """Return a view's definition, if it is there."""
+    found = client.query(
+        sql.render("clickhouse/ingest/view.sql"), parameters={"view": view.replace("`", "")}
+    ).result_rows
+    return str(found[0][0]) if found else None
 
 
 def _at_fault(client: Client, message: str) -> list[str]:
