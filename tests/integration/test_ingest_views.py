@@ -11,6 +11,7 @@ from tests.integration.ingest_bed import event, killed_at, messages
 from tests.integration.rolled_bed import SELECT, Rolled
 
 from millrace.contract import publication
+from millrace.ingest import memory as server_memory
 from millrace.ingest import model, warehouse, withdrawal, worker
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.warehouse import Warehouse
@@ -269,7 +270,7 @@ def test_a_view_stays_while_clickhouse_is_short_of_memory(
         return taken
 
     monkeypatch.setattr(Ledger, "retry", counting)
-    monkeypatch.setattr(withdrawal, "is_short_of_memory", lambda _client: True)
+    monkeypatch.setattr(server_memory, "is_short", lambda _client: True)
     bed.send([event(user) for user in range(91, 121)])
 
     bed.load()
@@ -309,6 +310,6 @@ def test_a_server_says_whether_it_is_short_of_memory(
     bed: Rolled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with clickhouse.connect(bed.settings, "loader") as client:
-        assert not withdrawal.is_short_of_memory(client)
-        monkeypatch.setattr(withdrawal, "SHORT_OF_MEMORY", 0.0001)
-        assert withdrawal.is_short_of_memory(client)
+        assert not server_memory.is_short(client)
+        monkeypatch.setattr(server_memory, "SHORT", 0.0001)
+        assert server_memory.is_short(client)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -26,8 +27,8 @@ BATCH = Batch(1, 1, 0, 1, datetime(2026, 11, 29, tzinfo=UTC), 1, (Range(0, 0, 8)
 class Server:
     """Refuses to stage more than ``most`` messages, or that of offset 5 among some."""
 
-    def __init__(self, code: int, most: int = 100) -> None:
-        self.code, self.most = code, most
+    def __init__(self, code: int, most: int = 100, taken: float = 0.1) -> None:
+        self.code, self.most, self.taken = code, most, taken
         self.incoming = pa.table({})
         self.rejected: list[int] = []
 
@@ -44,6 +45,11 @@ class Server:
             offsets = self.incoming["offset"].to_pylist()
             if 5 in offsets or len(offsets) > self.most:
                 raise _refusal(self.code)
+
+    def query(self, statement: str) -> SimpleNamespace:
+        """Say how much of its memory is taken."""
+        assert "MemoryTracking" in statement
+        return SimpleNamespace(result_rows=[(self.taken, 1.0)])
 
     def insert(self, _: str, rows: list[list[Any]], **__: Any) -> None:
         """Note what is rejected."""
@@ -94,6 +100,13 @@ def test_what_the_server_can_never_do_holds_nothing_back_for_good(
     server = Server(code=241)
     of(server).stage(replace(BATCH, attempts=30), "SELECT 1", _messages(8))
     assert server.rejected == [5]
+
+
+def test_a_message_is_not_blamed_for_what_others_take(of: Callable[[Server], Warehouse]) -> None:
+    server = Server(code=241, taken=0.9)
+    with pytest.raises(ClickHouseError):
+        of(server).stage(replace(BATCH, attempts=30), "SELECT 1", _messages(8))
+    assert server.rejected == []
 
 
 def test_a_batch_too_large_for_the_server_is_staged_in_pieces(

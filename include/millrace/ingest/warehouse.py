@@ -16,7 +16,7 @@ from millrace.contract.erasures import Orders
 from millrace.contract.failures import GATE_RULE, Failure
 from millrace.contract.fields import COLUMNS
 from millrace.contract.sources import Source
-from millrace.ingest import erased
+from millrace.ingest import erased, memory
 from millrace.ingest.arrow import MESSAGES, arrow_stream
 from millrace.ingest.ledger import Position
 from millrace.ingest.model import (
@@ -127,6 +127,8 @@ class Warehouse:
                 if half:
                     pieces += [piece.slice(half), piece.slice(0, half)]
                     continue
+                if memory.is_to_blame(client, cause):
+                    raise
                 place = piece.select(["partition", "offset"]).to_pylist()[0]
                 failed.append((place["partition"], place["offset"], first_line(cause)))
         log.warning(

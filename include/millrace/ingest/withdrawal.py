@@ -19,6 +19,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from millrace.contract import publication
+from millrace.ingest import memory
 from millrace.ingest.ledger import Ledger
 from millrace.ingest.model import Batch
 from millrace.ingest.rebuild.rollups import target_of
@@ -26,11 +27,6 @@ from millrace.stores import clickhouse, quoting, sql
 from millrace.stores.errors import first_line, may_pass
 
 log = logging.getLogger(__name__)
-
-SHORT_OF_MEMORY = 0.5
-"""From this share of its memory taken on, a server without the insert is short of it."""
-
-MEMORY_LIMIT_EXCEEDED = 241
 
 _NAME = r"(?:`(?:[^`\\]|\\.)+`|\w+)"
 _PUSHING = rf": while pushing to view ({_NAME}\.{_NAME})(?: \([0-9a-f-]{{36}}\))?"
@@ -48,7 +44,7 @@ def withdraw_if_at_fault(ledger: Ledger, batch: Batch, error: ClickHouseError) -
     if passing and batch.may_wait:
         return
     with clickhouse.connect(ledger.settings, "loader") as client:
-        if getattr(error, "code", None) == MEMORY_LIMIT_EXCEEDED and is_short_of_memory(client):
+        if memory.is_to_blame(client, error):
             return
         for view in _at_fault(client, str(error)):
             threw = _definition(client, view)
@@ -56,12 +52,6 @@ def withdraw_if_at_fault(ledger: Ledger, batch: Batch, error: ClickHouseError) -
                 # A deployment that had the lock may have put another in its place.
                 if _definition(client, view) == threw:
                     withdraw(ledger, client, batch, view, str(error), passing=passing)
-
-
-def is_short_of_memory(client: Client) -> bool:
-    """Tell whether the server has little memory left, although the insert has failed."""
-    ((taken, most),) = client.query(sql.render("clickhouse/ingest/memory.sql")).result_rows
-    return bool(most) and taken >= SHORT_OF_MEMORY * most
 
 
 def view_in(message: str) -> str:
