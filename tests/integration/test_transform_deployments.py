@@ -196,6 +196,32 @@ def test_a_metric_is_added_as_the_manual_says(
     assert bench.rows(f"{defined} 'product_views'") == [("views", ["country", "device"])]
 
 
+def test_rollups_that_ingest_made_good_meanwhile_are_not_swapped_in(
+    bench: Bench, changed: Callable[[str, str, str], Path]
+) -> None:
+    source = changed(
+        "models/marts/metrics/metrics_1min.sql",
+        "    event_type,\n    country",
+        "    event_type,\n    upper(country) as country",
+    )
+    bench.publish(bench.make(50, TODAY - timedelta(hours=2), TODAY))
+
+    def mend(said: str) -> None:
+        if said.startswith("filled"):
+            ledger.execute(
+                "INSERT INTO ingest_batches (source_id, gate_id, owner, generation, state,"
+                " loaded_at) VALUES ('test', 1, 'mender', 1, 'loaded', clock_timestamp())"
+            )
+
+    with postgres.connect(bench.settings) as ledger:
+        with pytest.raises(deploy.DeploymentError, match="may be counted twice"):
+            deploy.deploy(bench.settings, source, say=mend)
+        ledger.execute("DELETE FROM ingest_batches WHERE owner = 'mender'")
+
+    assert bench.rows(VIEWS_OF_THE_SHADOW) == []
+    check_rollups(bench)
+
+
 def test_a_changed_rollup_has_its_history_and_misses_no_insert(
     bench: Bench, changed: Callable[[str, str, str], Path]
 ) -> None:

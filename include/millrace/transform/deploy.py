@@ -31,6 +31,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ class _Deployer:
         self.state = str(self.deployed / "target")
         self.beside = settings.home / "dbt" / project.SHADOW / "state"
         self.client: Client = clickhouse.connect(settings, "dbt")
+        self.hung_at: datetime | None = None
 
     def run(self) -> Deployment:
         try:
@@ -279,6 +281,8 @@ class _Deployer:
                     self._command(statement)
             for model in () if is_trial else first:
                 self._hang(shadow[model.unique_id])
+            now = self.ledger.execute("SELECT clock_timestamp() AS now")
+            self.hung_at = postgres.one(now)["now"]
         for model in first:
             parent = read[model.unique_id]
             clone = clones[parent]
@@ -309,6 +313,8 @@ class _Deployer:
         mark = _interrupted(self.settings)
         with self._no_publishing():
             leftovers.demand_none_threw(self.ledger, error=DeploymentError)
+            if self.hung_at is not None:
+                leftovers.demand_none_mended(self.ledger, self.hung_at, error=DeploymentError)
             mark.touch()
             for model in changed:
                 self._publish(model)

@@ -110,6 +110,28 @@ def demand_none_threw(
         raise error("\n".join(f"{row['view']} threw on new events: {row['error']}" for row in rows))
 
 
+def demand_none_mended(
+    connection: psycopg.Connection[Any],
+    hung_at: datetime,
+    *,
+    error: Callable[[str], Exception],
+) -> None:
+    """Raise ``error`` if ingest made rollups good since the shadow's views were hung.
+
+    It does so by the day, from all events of the day: history that is filled in afterwards would be
+    there twice.
+    """
+    mended = connection.execute(
+        sql.render("postgres/transform/mended_since.sql"), {"hung_at": hung_at}
+    ).fetchall()
+    if mended:
+        batches = ", ".join(str(row["batch_id"]) for row in mended)
+        raise error(
+            f"ingest made the rollups of micro-batches {batches} good while this deployment filled "
+            "in history, which may be counted twice; nothing was swapped: deploy again"
+        )
+
+
 def mended(
     connection: psycopg.Connection[Any], client: Client, database: str, models: Iterable[str]
 ) -> None:
