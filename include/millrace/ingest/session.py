@@ -14,7 +14,7 @@ from millrace.ingest.model import Batch, SessionLostError
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 
-LIFE_SECONDS = 60
+LIFE_SECONDS = clickhouse.SESSION_SECONDS
 """A server ends a session that was idle for so long; its temporary tables go with it."""
 
 TABLES = ("incoming", "staged", "refused", "present")
