@@ -38,7 +38,7 @@ async def crowd() -> None:
     def ask(question: Question, manner: Manner, state: str) -> asyncio.Task[Any]:
         return asyncio.create_task(asked.body(question, manner, state, ANYONE))
 
-    assert await asked.coming(QUESTION, Manner(), "now") is None
+    assert await asked.coming(QUESTION, Manner(), "now", ANYONE) is None
     same = [ask(QUESTION, Manner(), "now") for _ in range(100)]
     later = ask(QUESTION, Manner(), "changed since")
     other = ask(replace(QUESTION, interval="1d"), Manner(), "now")
@@ -46,14 +46,31 @@ async def crowd() -> None:
     afresh = [ask(QUESTION, Manner(is_fresh=True), "now") for _ in range(2)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # each has begun
-    waits = asyncio.create_task(asked.coming(QUESTION, Manner(), "now"))
-    assert await asked.coming(QUESTION, Manner(is_fresh=True), "now") is None
+    waits = asyncio.create_task(asked.coming(QUESTION, Manner(), "now", ANYONE))
+    assert await asked.coming(QUESTION, Manner(is_fresh=True), "now", ANYONE) is None
     numbers.let_go.set()
     bodies = {id(body) for body in await asyncio.gather(*same)}
     assert bodies == {id(await waits)}
     assert len({id(body) for body in await asyncio.gather(later, other, as_csv, *afresh)}) == 5
     assert numbers.computed == 6
-    assert await asked.coming(QUESTION, Manner(), "now") is None
+    assert await asked.coming(QUESTION, Manner(), "now", ANYONE) is None
+
+
+async def roles() -> None:
+    numbers = Numbers()
+    asked = Asked(numbers)  # type: ignore[arg-type]
+    admin = replace(ANYONE, name="root", role="admin")
+    mine = asyncio.create_task(asked.body(QUESTION, Manner(), "now", ANYONE))
+    theirs = asyncio.create_task(asked.body(QUESTION, Manner(), "now", admin))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # each has begun
+    numbers.let_go.set()
+    await asyncio.gather(mine, theirs)
+    assert numbers.computed == 2
+
+
+def test_nobody_is_bound_by_the_limits_of_another_role() -> None:
+    asyncio.run(roles())
 
 
 def test_a_crowd_that_asks_the_same_is_answered_once() -> None:

@@ -275,7 +275,9 @@ class Answering:
             ask.cost.rows_read += result.rows_read
             return [orjson.dumps(rows) for rows in planned.parted(numbers, result.rows)]
 
-        wanted = [self._wanted(planned, piece, ask.max_age) for piece in planned.pieces]
+        wanted = [
+            self._wanted(planned, piece, ask.max_age, ask.whose.role) for piece in planned.pieces
+        ]
         if ask.is_fresh:
             values = await compute(range(len(wanted)))
             ask.cost.add("computed", datetime.now(UTC))
@@ -288,9 +290,9 @@ class Answering:
             values = [found.value for found in kept]
         return [orjson.loads(value) for value in values]
 
-    def _wanted(self, planned: Planned, piece: Piece, max_age: float) -> Wanted:
+    def _wanted(self, planned: Planned, piece: Piece, max_age: float, role: str = "") -> Wanted:
         generation = self._generations.of(planned.plan.tables, piece.start, piece.end)
-        return Wanted(piece.key, generation, max_age)
+        return Wanted(piece.key, generation, max_age, role)
 
 
 def _metric(

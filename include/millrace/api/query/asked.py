@@ -74,21 +74,24 @@ class Asked:
         """Return the answer as it was sent before, where nothing has changed since."""
         return None if manner.is_fresh else self._bodies.get(_key(question, manner), state)
 
-    async def coming(self, question: Question, manner: Manner, state: str) -> Body | None:
-        """Return the answer that is being made for others, if it is."""
+    async def coming(
+        self, question: Question, manner: Manner, state: str, whose: Principal
+    ) -> Body | None:
+        """Return the answer that is being made for others with the same limits, if it is."""
         if manner.is_fresh:
             return None
-        return await self._flights.joined((*_key(question, manner), state))
+        return await self._flights.joined((*_key(question, manner), state, whose.role))
 
     async def body(self, question: Question, manner: Manner, state: str, whose: Principal) -> Body:
-        """Return the answer as it is sent, made once for all who ask at once.
+        """Return the answer as it is sent, made once for all of a role who ask at once.
 
         ``state`` is what it was when they asked. Raises ``ProblemError``.
         """
         if manner.is_fresh:
             return await self._body(question, manner, whose)
         return await self._flights.join(
-            (*_key(question, manner), state), lambda: self._body(question, manner, whose)
+            (*_key(question, manner), state, whose.role),
+            lambda: self._body(question, manner, whose),
         )
 
     async def _body(self, question: Question, manner: Manner, whose: Principal) -> Body:

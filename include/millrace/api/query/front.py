@@ -73,7 +73,7 @@ class Front:
         body, layer = asked.kept(question, manner, state), {}
         if body is not None:
             content, layer = body.again(began), {"x-cache": "process"}
-        elif (body := await asked.coming(question, manner, state)) is not None:
+        elif (body := await asked.coming(question, manner, state, whose)) is not None:
             content = body.content
         else:
             return None

@@ -100,7 +100,9 @@ class Proxy:
             asyncio.ensure_future(_pump(server, to_client, on_reply)),
         ]
         try:
-            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            # Cancelled when the proxy stops; the server's own callback would tell it as an error.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for half in halves:
                 half.cancel()

@@ -65,11 +65,13 @@ class Wanted:
         generation: As ``Generations.of`` gave it before the answer is asked for.
         max_age: For how many seconds rows that came may be missing. What went or was changed never
             shows for longer than the cache takes to notice.
+        role: Whose limits its computation has; nobody is refused for those of others.
     """
 
     key: str
     generation: str
     max_age: float = 0.0
+    role: str = ""
 
     @property
     def name(self) -> str:
@@ -89,12 +91,12 @@ class _Asked:
     stale_seconds: float
 
     @property
-    def flight(self) -> tuple[tuple[str, object], ...]:
+    def flight(self) -> tuple[tuple[object, ...], ...]:
         """What is the same for all whom one computation may serve.
 
         To who allows an age it does not matter which rows came since it began.
         """
-        return tuple((one.key, one.max_age or one.generation) for one in self.wanted)
+        return tuple((one.key, one.max_age or one.generation, one.role) for one in self.wanted)
 
     @property
     def lease(self) -> str:
