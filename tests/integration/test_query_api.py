@@ -11,7 +11,8 @@ def test_it_is_ready_and_describes_itself(query_api: str) -> None:
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["problems"]) == (200, [])
         assert client.get("/openapi.json").json()["openapi"].startswith("3.1")
-        assert "Millrace query API" in client.get("/docs").text
+        assert "Millrace query API" in client.get("/", follow_redirects=True).text
+        assert client.get("/").headers["location"] == "/docs"
 
 
 def test_a_route_that_is_none_is_a_problem(query_api: str) -> None:

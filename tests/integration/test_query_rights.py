@@ -142,7 +142,7 @@ RIGHTS = {
 }
 """The least role that may ask a route; ``none``: everybody, also who is not known."""
 
-UNDOCUMENTED = {"/docs", "/docs/{name}", "/openapi.json"}
+UNDOCUMENTED = {"/", "/docs", "/docs/{name}", "/openapi.json"}
 """Pages that describe the API; open to everybody."""
 
 EVERYBODY = ("none", *ROLES)

@@ -109,6 +109,7 @@ def test_a_file_that_holds_no_rules(run: Run, tmp_path: Path, content: bytes, sa
         (psycopg.errors.NumericValueOutOfRange("big"), "(MILLRACE_POSTGRES_URL) said: big"),
         (PermissionError(errno.EACCES, "Permission denied", "/data"), "/data: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (TimeoutError("waited 9 s for Kafka: see its log"), "waited 9 s for Kafka: see its log"),
     ],
 )
 def test_what_a_server_or_a_disk_refuses_is_said(error: Exception, said: str) -> None:
@@ -117,7 +118,7 @@ def test_what_a_server_or_a_disk_refuses_is_said(error: Exception, said: str) ->
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such file", "ours.sql")],
+    [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such file", "ours.sql"), TimeoutError()],
     ids=lambda error: type(error).__name__,
 )
 def test_a_programming_error_is_none_of_them(error: Exception) -> None:

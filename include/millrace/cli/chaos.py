@@ -29,9 +29,14 @@ def chaos(
     operations: Annotated[
         int, typer.Option(help="Sequences of operations instead; each on a stack of its own.")
     ] = 0,
-    port_base: Annotated[int, typer.Option(help="First port of the stack that is struck.")] = 27000,
+    port_base: Annotated[
+        int, typer.Option(help="First port of the stack that is struck; sequences take free ones.")
+    ] = 27000,
     output: Annotated[
-        Path | None, typer.Option(help="Result as JSON; default $MILLRACE_HOME/chaos/SEED.json.")
+        Path | None,
+        typer.Option(
+            help="Result as JSON; default $MILLRACE_HOME/chaos/SEED.json, or operations-SEED.json."
+        ),
     ] = None,
 ) -> None:
     """Kill, pause, cut and set back a stack of its own under load; then verify it.
@@ -39,7 +44,6 @@ def chaos(
     Nothing of your own stack is touched: it starts another in a temporary folder. Exits with 1 if
     anything was lost, repeated or is unexplained; the folder with every log is kept then.
     """
-    import json
     import os
     import shutil
     import signal
@@ -58,10 +62,11 @@ def chaos(
     if api and airflow:
         raise typer.BadParameter("a campaign against the API has no Airflow", param_hint="--api")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # take the servers down then, too
+    name = f"operations-{seed}" if operations else str(seed)
+    path = output or default_home() / "chaos" / f"{name}.json"
     if operations:
-        _operations(console, operations, seed)
+        _operations(console, operations, seed, path)
         return
-    path = output or default_home() / "chaos" / f"{seed}.json"
     home = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     home.chmod(0o755)  # PostgreSQL runs as a user of its own
     environment = campaign.AIRFLOW_ENVIRONMENT if airflow else campaign.ENVIRONMENT
@@ -84,14 +89,13 @@ def chaos(
         outcome = strike(stack, count=faults, seed=seed, rate=rate, only=only, on_fault=tell)
     except campaign.UnknownFaultError as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
-    except RuntimeError as error:
-        raise fail(f"the campaign broke off: {error}") from error
+    except (RuntimeError, TimeoutError) as error:
+        raise fail(f"the campaign broke off: {error}; its data and logs are in {home}") from error
     finally:
         stack.shutdown()
     for report in outcome.reports:
         report.print(console)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(outcome.as_dict(), indent=1) + "\n")
+    _write(path, outcome.as_dict())
     console.print(
         f"{len(outcome.injections)} faults, {outcome.messages:,} messages, "
         f"{outcome.seconds:.0f} s: {outcome.differences} differences; {path}"
@@ -102,11 +106,19 @@ def chaos(
     shutil.rmtree(home)
 
 
-def _operations(console: Console, count: int, seed: int) -> None:
+def _write(path: Path, outcome: dict[str, object]) -> None:
+    import json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(outcome, indent=1) + "\n")
+
+
+def _operations(console: Console, count: int, seed: int, path: Path) -> None:
     from millrace.lab.operations import sequences
 
     done = sequences.run(count, seed, lambda said: console.print(said, soft_wrap=True))
-    console.print(f"{done.sequences} sequences, {done.operations} operations")
+    _write(path, vars(done))
+    console.print(f"{done.sequences} sequences, {done.operations} operations; {path}")
     if done.said:
         console.print(f"[bold]After[/bold]\n{chr(10).join(done.typed)}", soft_wrap=True)
         console.print(f"[bold]this does not hold[/bold]\n{done.said}", soft_wrap=True)

@@ -54,6 +54,8 @@ def sentences(error: BaseException) -> list[str]:
             f" (given: {problem['input']})"
             for problem in error.errors()
         ]
+    if type(error) is TimeoutError and error.errno is None and str(error):
+        return [str(error)]  # ``millrace.waiting`` said for what, and what to do
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         place = f"{error.filename}: " if error.filename else ""
         return [f"{place}{error.strerror}"]

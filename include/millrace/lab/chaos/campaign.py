@@ -177,7 +177,7 @@ def run(
             outcome.messages += manifest.sent
             manifest.write(stack.settings.home / "manifests" / f"{name}-{seed}.json")
             simulation.await_loaded(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
-        injector.models.build_up_to(datetime.now(UTC))
+        injector.models.build_up_to(datetime.now(UTC), CATCH_UP_SECONDS)
         outcome.reports = [
             simulation.verify(manifest, stack.settings, wait_seconds=CATCH_UP_SECONDS)
             for manifest in manifests

@@ -50,15 +50,15 @@ class Models:
         project.run(["run"], variables)
         return f"built the models in {time.monotonic() - began:.0f} s"
 
-    def build_up_to(self, moment: datetime) -> None:
+    def build_up_to(self, moment: datetime, seconds: float) -> None:
         """Build the models once all that was claimed until ``moment`` is published.
 
-        Raises ``TimeoutError`` when it is not after a minute.
+        Raises ``TimeoutError`` when it is not after ``seconds``.
         """
         waiting.until(
             lambda: watermark.record_published_through(self.settings) >= moment,
             "the ledger to vouch for all that was claimed",
-            seconds=60,
+            seconds=seconds,
             every=1,
             hint="a micro-batch is open; see ./millrace ingest status",
         )

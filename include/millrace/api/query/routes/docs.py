@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
 from millrace.api.query.asked import is_unchanged
 
@@ -45,6 +46,12 @@ def _file(name: str) -> _File:
     content = folder.joinpath(name).read_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return _File(kind, content, gzip.compress(content, 6, mtime=0), etag)
+
+
+@router.get("/", status_code=303, response_class=RedirectResponse)
+def start() -> str:
+    """Lead to the page who opens the address itself, or signed in without saying where to go."""
+    return "/docs"
 
 
 @router.get("/docs")
