@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from millrace.api.ingestion.certificate import FEW, Certificate, is_plain
+from millrace.api.ingestion.certificate import Certificate, is_plain
+from millrace.api.ingestion.columns import FEW
 from tests.helpers.nearly_good import EXTRA, NOW, TYPES, good, message, seeds
 
 PIECES = st.sampled_from(

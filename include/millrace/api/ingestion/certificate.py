@@ -22,6 +22,7 @@ import msgspec
 import orjson
 from msgspec import UNSET
 
+from millrace.api.ingestion.columns import FEW, are_ids
 from millrace.api.ingestion.rule_tests import Test, holds, never, test_of
 from millrace.contract import people
 from millrace.contract.fields import REQUIRED
@@ -36,11 +37,6 @@ MOST_USERS = 2**64
 MARGIN = timedelta(seconds=120)
 """An event so near a bound on time may be beyond it when it is received."""
 
-FEW = 8
-"""So many events are not worth being looked at together."""
-
-_HEXADECIMAL = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
-_ID_SHAPE = b"00000000-0000-0000-0000-000000000000"
 _DECIMAL = bytes.maketrans(b"123456789", b"0" * 9)
 _TIME_SHAPES = frozenset(
     {b"0000-00-00T00:00:00Z"} | {b"0000-00-00T00:00:00.%sZ" % (b"0" * n) for n in range(1, 7)}
@@ -227,7 +223,7 @@ class Certificate:
         met = set(types)
         if "" in met or (self._asks_registered and not met <= self._known):
             return None
-        if not _are_ids(ids) or not self._are_timely(times, now):
+        if not are_ids(ids) or not self._are_timely(times, now):
             return None
         for scope, tests in self._tests.items():
             if scope is not None and scope not in met:
@@ -324,11 +320,6 @@ class Certificate:
             self._from = now - self._oldest + MARGIN
             self._until = now + self._ahead - MARGIN
             self._bounds_at = now
-
-
-def _are_ids(texts: Sequence[str]) -> bool:
-    shapes = "\n".join(texts).encode("utf-8", "replace").translate(_HEXADECIMAL)
-    return shapes == b"\n".join([_ID_SHAPE] * len(texts))
 
 
 def _as_texts(users: Sequence[Any]) -> list[str] | None:

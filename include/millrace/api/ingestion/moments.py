@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -78,4 +79,25 @@ def as_utc(text: Any) -> str | None:
         return text
     if size >= 29 and text[-6:] == "+00:00" and text[19] == "." and text[20:-6].isdigit():
         return text[:23] + "Z"
+    return None
+
+
+def all_as_utc(texts: Sequence[str]) -> list[str] | None:
+    """Return what ``as_utc`` returns of each text, of which there are some; nothing without one."""
+    count, size = len(texts), len(texts[0])
+    if set(map(len, texts)) != {size} or (size != 24 and size < 29):
+        return None
+    together = "".join(texts)
+
+    def has(at: int, mark: str) -> bool:
+        """Tell whether each text has the mark at a place."""
+        return together[at::size] == mark * count
+
+    if not has(10, "T"):
+        return None
+    if size == 24:
+        return list(texts) if has(23, "Z") else None
+    is_utc = has(19, ".") and all(has(size - 6 + at, mark) for at, mark in enumerate("+00:00"))
+    if is_utc and all(together[at::size].isdigit() for at in range(20, size - 6)):
+        return [text[:23] + "Z" for text in texts]
     return None

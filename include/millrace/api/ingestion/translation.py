@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha1
+from types import NoneType
 from typing import Any
 
 import msgspec
 
 from millrace.api.http import Request
-from millrace.api.ingestion import devices, moments
+from millrace.api.ingestion import columns, devices, moments
 from millrace.api.ingestion.account import Account
 from millrace.contract import people
 from millrace.contract.fields import BY_NAME, OBJECTS
@@ -195,6 +196,56 @@ class Translation:
         if context is not None and context.rest:
             _add_rest(event, context.rest)
         return event
+
+    def together(
+        self,
+        *,
+        names: Sequence[Any],
+        message_ids: Sequence[Any],
+        times: Sequence[Any],
+        users: Sequence[Any],
+        anonymous: Sequence[Any] | None = None,
+        properties: Sequence[dict[str, Any]],
+        contexts: Sequence[Context],
+    ) -> list[dict[str, Any]] | None:
+        """Return what ``event`` returns of each of many events; nothing where one is unusual.
+
+        What ``event`` asks of each is asked of all at once here. No context has a ``rest``.
+        """
+        if {*map(type, names), *map(type, message_ids), *map(type, times)} != {str} or self._shift:
+            return None
+        if not columns.are_ids(message_ids) or not self.aliases.keys().isdisjoint(names):
+            return None
+        texts = moments.all_as_utc(times)
+        if texts is None or not all(map(_RESERVED.isdisjoint, properties)):
+            return None
+        around = [context.fields for context in contexts]
+        if self._browser:
+            own = {"device": self._browser} | ({"country": self._country} if self._country else {})
+            around = [own | fields for fields in around]
+        return [
+            {"event_id": one, "event": name, "timestamp": text, **person, **fields, **members}
+            for one, name, text, person, fields, members in zip(
+                message_ids, names, texts, self._people(users, anonymous), around, properties,
+                strict=True,
+            )
+        ]  # fmt: skip
+
+    def _people(
+        self, users: Sequence[Any], anonymous: Sequence[Any] | None
+    ) -> list[dict[str, Any]]:
+        """Return what ``_person`` says of each of many."""
+        are_known = anonymous is None or set(map(type, anonymous)) == {NoneType}
+        are_texts = are_known and set(map(type, users)) == {str} and all(users)
+        if are_texts and max(map(len, users)) <= LONGEST_KNOWN and not any(map(str.isdigit, users)):
+            key = self.hash_key
+            return [{"user_id": _hashed(who, key), ORIGINAL_USER_ID: who} for who in users]
+        found: list[dict[str, Any]] = []
+        for user, device in zip(users, anonymous or (None,) * len(users), strict=True):
+            person: dict[str, Any] = {}
+            self._person(user, device, person, person)
+            found.append(person)
+        return found
 
     def _of_browser(self, event: dict[str, Any]) -> None:
         event.setdefault("device", self._browser)

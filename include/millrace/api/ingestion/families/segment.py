@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from millrace.api.http import Request, Response
-from millrace.api.ingestion import bodies, devices
+from millrace.api.ingestion import bodies, columns, devices
 from millrace.api.ingestion.batches import Batch, Outcome
 from millrace.api.ingestion.families.answers import CACHED, as_bytes, no_batch, pixel
 from millrace.api.ingestion.families.family import Account, Family
@@ -115,7 +115,7 @@ class Segment(Family):
         translation = Translation(request, account, document.get("sentAt"))
         shared = document.get("context") if given is not None else None
         reader = Reader(translation, SHORT.get(kind, kind), shared)
-        return Batch.translated(events, reader.event)
+        return Batch.translated(events, reader.event, reader.together)
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say 200 with every member that these SDKs look for; a pixel gets one."""
@@ -213,6 +213,35 @@ class Reader:
         if kind == "page" and "page" not in event:
             _page(event)
         return event
+
+    def together(self, sent: Sequence[Any]) -> list[dict[str, Any]] | None:
+        """Translate many, as ``event`` does; nothing unless all are plain calls of ``track``."""
+        table = columns.of(sent)
+        if table is None or not _PLAIN.issuperset(table):
+            return None
+        count = len(sent)
+        if table.get("type", (self._kind,) * count).count("track") != count:
+            return None
+        properties = table.get("properties", ())
+        if set(map(type, properties)) != {dict} or any(table.get("integrations", ())):
+            return None
+        nothing = (None,) * count
+        sent_at = table.get("sentAt", nothing)
+        if not columns.are_alike(sent_at):
+            return None
+        self._translation.clock(sent_at[0])
+        contexts = list(map(self._context, table.get("context", nothing)))
+        if any(context.rest for context in contexts):
+            return None
+        return self._translation.together(
+            names=table.get("event", nothing),
+            message_ids=table.get("messageId", nothing),
+            times=table.get("timestamp") or table.get("originalTimestamp", nothing),
+            users=table.get("userId", nothing),
+            anonymous=table.get("anonymousId"),
+            properties=properties,
+            contexts=contexts,
+        )
 
     def _more(self, kind: Any, raw: dict[str, Any], properties: Any) -> dict[str, Any]:
         """Return the properties with what else an event says: traits, names, unknown members."""
