@@ -51,6 +51,7 @@ class Bed:
     def __init__(self, settings: Settings, partitions: int = 4) -> None:
         self.name = f"bed_{uuid.uuid4().hex[:8]}"
         self.settings = settings
+        self._sender = self.producer()  # gets its id while the rest is made
         kafka.ensure_topic(settings, self.name, partitions=partitions)
         with postgres.connect(settings) as connection:
             store.seed(connection, settings)
@@ -93,7 +94,7 @@ class Bed:
 
     def send(self, values: Iterable[bytes | dict[str, Any] | None], **options: Any) -> None:
         """Send messages, whose key is the event's user; a dictionary is sent as JSON."""
-        producer = options.pop("producer", None) or self.producer()
+        producer = options.pop("producer", self._sender)
         for value in values:
             key = str(value.get("user_id")) if isinstance(value, dict) else "none"
             body = json.dumps(value).encode() if isinstance(value, dict) else value
@@ -101,12 +102,17 @@ class Bed:
         producer.flush()
 
     def producer(self, **overrides: object) -> Producer:
-        """A producer of the project's own making."""
-        return kafka.producer(self.settings, **overrides)
+        """A producer of the project's own making, soon and silently there again after its broker.
+
+        Each waits for half a second, librdkafka's pause, before it has its id and can send.
+        """
+        quiet = {"reconnect.backoff.max.ms": 200, "log_level": 2}
+        return kafka.producer(self.settings, **quiet, **overrides)
 
     def delete_topic(self) -> None:
         """Delete the topic with all that is in it."""
         lab_topics.delete(self.settings, self.name)
+        self._sender = self.producer()  # the other counts on from what the topic had
 
     def recreate_topic(self, partitions: int) -> None:
         """Delete the topic with all that is in it, and make it again."""

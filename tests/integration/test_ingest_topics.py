@@ -52,7 +52,7 @@ def test_open_micro_batches_of_a_topic_recreated_are_settled(
     old_ends = bed.ends()
     bed.kill_at(Warehouse, "keep", after=was_kept)
     bed.recreate_topic(partitions)
-    bed.send([event(user) for user in range(101, 161)], producer=bed.producer())
+    bed.send([event(user) for user in range(101, 161)])
 
     assert bed.load() == 60 + (100 if was_kept else 0)
 
@@ -66,7 +66,7 @@ def test_open_micro_batches_of_a_topic_recreated_are_settled(
     told = {r["partition"]: r["first_offset"] for r in bed.incidents("topic_recreated")}
     assert {p: told[p] for p in old_ends} == old_ends
     assert differences(bed) == []
-    bed.send([event(user) for user in range(161, 171)], producer=bed.producer())
+    bed.send([event(user) for user in range(161, 171)])
     assert bed.load() == 10
 
 
@@ -81,10 +81,14 @@ def test_a_deleted_topic_holds_nothing_back(bed: Bed) -> None:
             lost_of = {p for p in share.partitions if ends[p]}
     ((kept_of,),) = bed.query("SELECT count() FROM raw_events WHERE source_id = {source}")
     bed.delete_topic()
-    settings = bed.settings.model_copy(update={"ingest_run_seconds": 15})
+    settings = bed.settings.model_copy(update={"ingest_run_seconds": 1})
+    left = "SELECT batch_id FROM ingest_batches WHERE source_id = %s AND state = 'claimed'"
 
-    assert plan(settings, "settling") == []
+    def is_settled() -> bool:
+        assert plan(settings, "settling") == []
+        return bed.ask(left, bed.name) == []
 
+    wait.until(is_settled, 30)
     bed.assert_conserved(messages=kept_of, events=kept_of)
     assert {row["partition"] for row in bed.incidents("data_loss")} == lost_of
 
@@ -119,7 +123,7 @@ def test_a_topic_recreated_while_ingest_is_stopped_is_read_from_its_beginning(
     bed.load()
     bed.send(event(user) for user in range(101, 111))  # nobody reads these
     bed.recreate_topic(partitions)
-    bed.send([event(user) for user in range(201, 261)], producer=bed.producer())
+    bed.send([event(user) for user in range(201, 261)])
 
     assert bed.load() == 60
 
@@ -139,7 +143,7 @@ def test_a_topic_recreated_under_running_workers_is_read_from_its_beginning(
         runs = [pool.submit(worker.run, 60) for worker in workers]
         wait.until(lambda: kept(bed) == [(0, 100)])
         bed.recreate_topic(partitions)
-        bed.send([event(user) for user in range(201, 501)], producer=bed.producer())
+        bed.send([event(user) for user in range(201, 501)])
         assert all(run.result().is_outdated for run in runs)
 
     bed.load()
@@ -201,7 +205,7 @@ def test_the_gaps_of_an_earlier_topic_are_none_of_the_new_ones(bed: Bed) -> None
     assert bed.load() == 60
     assert differences(bed) == []
     bed.recreate_topic(2)
-    bed.send([event(user) for user in range(1, 31)], producer=bed.producer())
+    bed.send([event(user) for user in range(1, 31)])
 
     assert bed.load() == 30
 
