@@ -29,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(("MILLRACE_", "AIRFLOW"))]:
         del os.environ[name]
     os.environ["MILLRACE_HOME"] = "/nonexistent/a-test-must-ask-for-the-fixture-settings"
+    # Dozens of tests wait until what they wrote last is in the archive.
+    os.environ["MILLRACE_BACKUP_LOG_SECONDS"] = "1"
     # Kafka starts dozens of times and lives for minutes: optimising it takes longer than it saves.
     os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 

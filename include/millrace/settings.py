@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     backup_key: SecretStr = Field(SecretStr(""), description="Encrypts backups; keep a copy safe.")
     backup_copy_bucket: str = Field("", description="Second bucket that gets every backup too.")
     backup_retention_days: PositiveInt = Field(90, description="How long backups are kept.")
+    backup_log_seconds: PositiveInt = Field(
+        10, le=30, description="How often PostgreSQL's log is shipped, and so what losing it loses."
+    )
     drill_clickhouse_url: str = Field("", description="Empty server for drills; none: embedded.")
     airflow_url: str = Field("", description="Airflow as people open it, for links.")
     airflow_api_url: str = Field("", description="Airflow as the query API reaches it.")

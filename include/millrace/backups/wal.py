@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 
 FOLDER = "wal"
 SLOT = "millrace_wal_archive"
-PARTIAL_SECONDS = 10.0
-"""How often the unfinished segment is shipped: the bound on what a lost machine loses."""
 STALE_SECONDS = 60.0
 """So long ago the bucket last got a piece, at the most, while the archiver works."""
 TELL_SECONDS = 60.0
@@ -205,7 +203,7 @@ class Archiver:
                     timelines.note(self.objects, int(path.stem, 16), datetime.now(UTC))
                 path.unlink()
                 self._record(path.name, None)
-        if time.monotonic() - self._shipped_partial_at >= PARTIAL_SECONDS:
+        if time.monotonic() - self._shipped_partial_at >= self.settings.backup_log_seconds:
             self._ship_partial()
         if self._whole_at and time.monotonic() - self._told_at >= TELL_SECONDS:
             metrics.succeeded(self.settings, "wal", self._whole_at)
