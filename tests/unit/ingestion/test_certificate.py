@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from millrace.api.ingestion.certificate import Certificate, is_plain
 from millrace.api.ingestion.columns import FEW
+from millrace.rules.model import Rule
 from tests.helpers.nearly_good import EXTRA, NOW, TYPES, good, message, seeds
 
 PIECES = st.sampled_from(
@@ -70,3 +71,23 @@ def test_events_are_certain_together_as_one_by_one() -> None:
             assert certificate.users(events, values, NOW)[at] == alone[0], values[at]
             certain += bool(alone[0])
     assert certain > 2_000
+
+
+@pytest.mark.parametrize("field", ["page", ","])
+def test_a_key_that_is_there_twice_is_seen_among_many(field: str) -> None:
+    rng = random.Random(7)
+    rule = Rule("odd", "validation", {"check": "type", "field": field, "type": "string"})
+    certificate = Certificate([*seeds(), rule], TYPES, message_max_bytes=1 << 20, retention_days=90)
+    events = [json.dumps({**good(rng), "a": "v"}).encode() for _ in range(2 * FEW)]
+    assert all(certificate.users(events, events, NOW))
+    for odd, is_certain in (
+        (b', "event": "x"}', False),
+        (b', "page": "/x"}', False),
+        (b', ",": "x", ",": 5}', field != ","),
+        (b', "a": ",", "event": "x"}', False),
+        (b', "b": {"user_id": 0}}', True),
+    ):
+        among = [*events[:5], events[5][:-1] + odd, *events[6:]]
+        users = certificate.users(among, among, NOW)
+        assert bool(users[5]) == is_certain
+        assert all(users[:5] + users[6:])

@@ -90,6 +90,8 @@ class Certificate:
             {*self._names.values(), *(name for tests in self._tests.values() for name, _ in tests)}
         )
         self._marks = [msgspec.json.encode(name) for name in self._fields]
+        self._find_marks = re.compile(b"|".join(map(re.escape, self._marks))).findall
+        self._are_words = all(map(re.compile(r"\w+").fullmatch, self._fields))
         self._struct = msgspec.defstruct(
             "Event",
             [
@@ -191,8 +193,8 @@ class Certificate:
         self, events: Sequence[bytes | Mapping[str, Any]], values: Sequence[bytes], now: datetime
     ) -> list[str] | None:
         """Return the users of events, all of which the gate surely accepts, else nothing."""
-        if self._is_blind or max(map(len, values)) > self._largest:
-            return None
+        if self._is_blind or not self._are_words or max(map(len, values)) > self._largest:
+            return None  # of words in quotes, no two overlap where they are keys
         together = b"\n".join(values)
         if not is_plain(together):
             return None
@@ -205,9 +207,9 @@ class Certificate:
                 columns = list(zip(*map(self._all, map(self._decoder.decode, values)), strict=True))
             except (msgspec.DecodeError, RecursionError):
                 return None
-            for mark, column in zip(self._marks, columns, strict=True):
-                if together.count(mark) != len(column) - column.count(UNSET):
-                    return None  # it is somewhere twice, or within something else
+            found = len(self._find_marks(together))
+            if found != sum(len(column) - column.count(UNSET) for column in columns):
+                return None  # a key is somewhere twice, or within something else
         else:
             return None
         return self._users_of(dict(zip(self._fields, columns, strict=True)), now)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
 
-from millrace.api.http import Request, Response
+from millrace.api.http import MOST_VALUES, Request, Response
 from millrace.api.ingestion import bodies, columns, devices
-from millrace.api.ingestion.batches import Batch, Outcome
+from millrace.api.ingestion.batches import Batch, Outcome, check_count
+from millrace.api.ingestion.columns import FEW
 from millrace.api.ingestion.families.answers import CACHED, as_bytes, no_batch, pixel
 from millrace.api.ingestion.families.family import Account, Family
 from millrace.api.ingestion.translation import (
@@ -50,6 +52,7 @@ _PLACE = {"location": "", "timezone": "timezone_", "ip": "ip_"}
 _PREFIXES = {"page": "page_", "traits": TRAIT, "campaign": "campaign_", "referrer": "referrer_"}
 """What becomes of the members of ``context``: where their members go, and what they begin with."""
 
+_BATCHES = frozenset({"batch", "import", "b"})
 _NAMES = {
     "identify": IDENTIFY,
     "group": GROUP,
@@ -100,11 +103,13 @@ class Segment(Family):
     def read(self, request: Request, account: Account) -> Batch:
         """Translate a batch or a single event; a pixel's query is one."""
         kind = request.path.rstrip("/").rsplit("/", 1)[-1]
+        if kind in _BATCHES and (made := _together(request, account)) is not None:
+            return Batch(made, names_are_foreign=True)
         document = bodies.document(request) if request.body else bodies.pixel(request)
         if not isinstance(document, Mapping):
             raise no_batch("an object with `batch`, or an event")
         given = document.get("batch")
-        if given is None and kind in {"batch", "import", "b"}:
+        if given is None and kind in _BATCHES:
             raise no_batch("an object with `batch`")
         if given is None:
             events = [document]
@@ -115,11 +120,78 @@ class Segment(Family):
         translation = Translation(request, account, document.get("sentAt"))
         shared = document.get("context") if given is not None else None
         reader = Reader(translation, SHORT.get(kind, kind), shared)
-        return Batch.translated(events, reader.event, reader.together)
+        return Batch.translated(events, reader.event)
 
     def answer(self, request: Request, outcome: Outcome) -> Response:
         """Say 200 with every member that these SDKs look for; a pixel gets one."""
         return pixel() if request.method == "GET" else super().answer(request, outcome)
+
+
+class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A plain call of ``track``; what it was made in stays as it came, since most are alike."""
+
+    type: Any = None
+    event: Any = None
+    properties: Any = None
+    userId: Any = None  # noqa: N815
+    anonymousId: Any = None  # noqa: N815
+    messageId: Any = None  # noqa: N815
+    timestamp: Any = None
+    originalTimestamp: Any = None  # noqa: N815
+    sentAt: Any = None  # noqa: N815
+    integrations: Any = None
+    writeKey: Any = None  # noqa: N815
+    context: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Calls(msgspec.Struct):
+    batch: list[_Call]
+    sentAt: Any = None  # noqa: N815
+    context: Any = None
+
+
+_calls = msgspec.json.Decoder(_Calls).decode
+_columns = attrgetter(
+    *("type", "event", "properties", "userId", "anonymousId", "messageId", "timestamp"),
+    *("originalTimestamp", "sentAt", "integrations", "context"),
+)
+
+
+def _together(request: Request, account: Account) -> list[dict[str, Any]] | None:
+    """Translate a batch of many as ``Reader`` does; nothing unless all are plain calls.
+
+    Raises ``ProblemError`` (413).
+    """
+    if len(request.body) > MOST_VALUES:  # there may be too many values
+        return None
+    try:
+        read = _calls(request.body)
+        count = len(read.batch)
+        if count <= FEW or read.context is not None:
+            return None
+        check_count(count)
+        types, names, properties, users, anonymous, ids, times, made_at, sent_at, others, around = (
+            zip(*map(_columns, read.batch), strict=True)
+        )
+        around = tuple(map(bytes, around))
+        contexts = {as_sent: _context(msgspec.json.decode(as_sent), {}) for as_sent in set(around)}
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    if types.count("track") != count or set(map(type, properties)) != {dict} or any(others):
+        return None
+    if not columns.are_alike(sent_at) or any(one.rest for one in contexts.values()):
+        return None
+    translation = Translation(request, account, read.sentAt)
+    translation.clock(sent_at[0])
+    return translation.together(
+        names=names,
+        message_ids=ids,
+        times=made_at if times.count(None) == count else times,
+        users=users,
+        anonymous=anonymous,
+        properties=properties,
+        contexts=[contexts[as_sent] for as_sent in around],
+    )
 
 
 def _settings(write_key: str) -> dict[str, Any]:
@@ -213,35 +285,6 @@ class Reader:
         if kind == "page" and "page" not in event:
             _page(event)
         return event
-
-    def together(self, sent: Sequence[Any]) -> list[dict[str, Any]] | None:
-        """Translate many, as ``event`` does; nothing unless all are plain calls of ``track``."""
-        table = columns.of(sent)
-        if table is None or not _PLAIN.issuperset(table):
-            return None
-        count = len(sent)
-        if table.get("type", (self._kind,) * count).count("track") != count:
-            return None
-        properties = table.get("properties", ())
-        if set(map(type, properties)) != {dict} or any(table.get("integrations", ())):
-            return None
-        nothing = (None,) * count
-        sent_at = table.get("sentAt", nothing)
-        if not columns.are_alike(sent_at):
-            return None
-        self._translation.clock(sent_at[0])
-        contexts = list(map(self._context, table.get("context", nothing)))
-        if any(context.rest for context in contexts):
-            return None
-        return self._translation.together(
-            names=table.get("event", nothing),
-            message_ids=table.get("messageId", nothing),
-            times=table.get("timestamp") or table.get("originalTimestamp", nothing),
-            users=table.get("userId", nothing),
-            anonymous=table.get("anonymousId"),
-            properties=properties,
-            contexts=contexts,
-        )
 
     def _more(self, kind: Any, raw: dict[str, Any], properties: Any) -> dict[str, Any]:
         """Return the properties with what else an event says: traits, names, unknown members."""
