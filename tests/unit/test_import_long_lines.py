@@ -43,6 +43,7 @@ def little_memory() -> Iterator[None]:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "start", "rows"),
     [
@@ -60,6 +61,7 @@ def test_a_line_that_never_ends_is_a_bad_row(
         assert read(path) == rows
 
 
+@pytest.mark.slow
 def test_a_quoted_value_that_never_ends_spoils_its_own_row_only(tmp_path: Path) -> None:
     path = endless(tmp_path / "x.csv", 'a\n1\n"2\n')
     with little_memory():

@@ -15,6 +15,7 @@ from millrace.api.ingestion.spool import Record
 from millrace.settings import Settings
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_thread_left_hangs_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from millrace import waiting
 from millrace.api.ingestion import producing
@@ -48,10 +48,10 @@ def test_records_arrive_whole_with_their_headers_and_no_time_of_the_event(
 
 def check(address: str, records: list[Record], began: float) -> None:
     """Read the topic and compare."""
-    consumer = Consumer(
-        {"bootstrap.servers": address, "group.id": "g", "auto.offset.reset": "earliest"}
-    )
-    consumer.subscribe(["events"])
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "g"})
+    partitions = consumer.list_topics("events", timeout=10).topics["events"].partitions
+    # The broker for tests keeps who subscribes waiting for three seconds.
+    consumer.assign([TopicPartition("events", number, OFFSET_BEGINNING) for number in partitions])
     found: list[Any] = []
 
     def all_came() -> bool:

@@ -53,6 +53,7 @@ def told_to_end(supervisor: Supervisor) -> tuple[int, int]:
     return own, slow
 
 
+@pytest.mark.slow
 def test_up_starts_another_after_it(supervisor: Supervisor) -> None:
     own, slow = told_to_end(supervisor)
     supervisor.launch()
@@ -61,6 +62,7 @@ def test_up_starts_another_after_it(supervisor: Supervisor) -> None:
     assert supervisor.is_running()
 
 
+@pytest.mark.slow
 def test_down_waits_for_its_servers(supervisor: Supervisor) -> None:
     _own, slow = told_to_end(supervisor)
     supervisor.await_end()

@@ -66,5 +66,6 @@ async def crowded() -> None:
         await warehouse.stop()
 
 
+@pytest.mark.slow
 def test_who_is_not_let_in_while_others_are_answered_is_told_to_come_again() -> None:
     asyncio.run(crowded())

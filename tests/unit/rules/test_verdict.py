@@ -110,6 +110,7 @@ def test_more_lists_of_values_than_bits(judge, event):
     ]
 
 
+@pytest.mark.slow
 def test_a_long_chain_of_transformations_fits_into_the_engine(judge, event):
     steps = [
         Rule(
