@@ -12,8 +12,9 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.api.query.cache.answers import Answers, Kept, Wanted
+from millrace.api.query.cache.answers import Answers, Kept
 from millrace.api.query.cache.generations import Generation, Generations
+from millrace.api.query.cache.wanted import Wanted
 from millrace.api.query.warehouse import Warehouse
 from millrace.settings import Settings
 from millrace.stores import cache, clickhouse

@@ -17,9 +17,10 @@ from tests.integration.query_cache_bed import (
 )
 
 from millrace.access.roles import Principal
-from millrace.api.query.cache.answers import NONE_SECONDS, Answers, Kept, Wanted
+from millrace.api.query.cache.answers import NONE_SECONDS, Answers, Kept
 from millrace.api.query.cache.entries import Entry, digest
 from millrace.api.query.cache.shared import SharedCache
+from millrace.api.query.cache.wanted import Wanted
 from millrace.api.query.warehouse import AT_ONCE, WarehouseAwayError
 from millrace.settings import Settings
 from millrace.stores import cache

@@ -20,10 +20,12 @@ from tests.integration.transform_bed import COLUMNS, TODAY, Bench, deploy_untest
 
 from millrace.access.roles import Principal
 from millrace.api.query import registry
+from millrace.api.query.pieces import Piece, Planned
 from millrace.api.query.plans import Plan, plan
 from millrace.api.query.questions import Question, read_query
 from millrace.api.query.registry import Registry
 from millrace.api.query.warehouse import Warehouse
+from millrace.api.query.wide import Table
 from millrace.contract import publication
 from millrace.rules import aggregations
 from millrace.rules.model import Rule
@@ -261,6 +263,7 @@ def labels(question: Question) -> list[object]:
 
 def test_random_questions_agree_with_plain_sql_over_events(filled: Plainly) -> None:
     used: set[str] = set()
+    shared: set[tuple[str, tuple[str, ...]]] = set()
     wrong: list[str] = []
 
     async def compare(warehouse: Warehouse, question: Question, planned: Plan, plain: str) -> int:
@@ -277,6 +280,13 @@ def test_random_questions_agree_with_plain_sql_over_events(filled: Plainly) -> N
         }
         if found != pytest.approx(wanted, rel=1e-12):
             wrong.append(f"{question.key}\n{statement}\n{plain}\n{found}\n{wanted}")
+        if planned.spread:
+            whole = Piece(question.buckets, 0, "", question.start, question.end)
+            of_all, bound = Planned(planned, [whole]).wide_statement(0)
+            table = Table(planned.spread, (await warehouse.ask(of_all, bound)).rows)
+            if table.rows(question) != answer.rows:
+                wrong.append(f"{question.key}\n{of_all}\n{statement}\n{answer.rows}")
+            shared.add((planned.metric, planned.spread))
         used.update(planned.rollup.split("+"))
         return len(wanted)
 
@@ -295,6 +305,7 @@ def test_random_questions_agree_with_plain_sql_over_events(filled: Plainly) -> N
     values = asyncio.run(compare_all())
     assert not wrong, f"{len(wrong)} of {QUESTIONS} questions, the first:\n{wrong[0]}"
     assert values > 2_000
+    assert len(shared) > 20, "values by all dimensions were asked, too"
     assert used == {
         "metrics_1h", "metrics_5min", "metrics_1min", "page_views_1d", "page_views_1h",
         "page_views_1min", "unique_users_1h", "unique_users_5min", "sessions", "events",

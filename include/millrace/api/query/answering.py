@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query.answer import Answer, Cost, MetricAnswer, Point, Series
-from millrace.api.query.cache.answers import Answers, Wanted
+from millrace.api.query import wide
+from millrace.api.query.answer import Answer, Cost
+from millrace.api.query.cache.answers import Answers
 from millrace.api.query.cache.generations import Generations
+from millrace.api.query.cache.wanted import Wanted
 from millrace.api.query.pieces import Piece, Planned, pieces
 from millrace.api.query.plans import Plan, plan
 from millrace.api.query.questions import Question, comparison
 from millrace.api.query.registry import Metric, Registries, Registry
+from millrace.api.query.series import Group, Number, Readings, metric_answer
 from millrace.api.query.warehouse import Warehouse, WarehouseAwayError
-from millrace.api.query.worth import Status, Worth
+from millrace.api.query.worth import Worth
 
 MOST_PLANS = 20_000
 """Plans that a process keeps; a dashboard's panel asks the same every few seconds."""
@@ -55,7 +59,7 @@ class _Ask:
 class _Plans:
     """How a question's metrics are computed, and that which tells where anything was received.
 
-    There is none (``presence`` is empty) of a range that is kept no more.
+    There is none (``presence`` is empty) where it tells nothing.
     """
 
     metrics: list[Planned]
@@ -67,12 +71,8 @@ class _Plans:
         yield from self.presence
 
 
-Number = float | int
-Group = tuple[str, ...]
 Values = dict[Group, dict[int, Number]]
 """Values by group and number of the bucket."""
-Readings = dict[Group, list[tuple[Number | None, Status, str]]]
-"""By group, what each bucket shows: a value or none, its status, and the reason."""
 
 
 class Answering:
@@ -91,6 +91,7 @@ class Answering:
         self._generations = generations
         self._answers = answers
         self._worth = worth
+        self._tables = wide.Tables()
         self._planned: OrderedDict[tuple[str, datetime], _Plans] = OrderedDict()
         self._planned_for: Mapping[str, Metric] = {}
 
@@ -183,7 +184,7 @@ class Answering:
                 retry_after=5,
             ) from error
         metrics = [
-            _metric(made, own[made.metric], before.get(made.metric, {}), counterparts)
+            metric_answer(made, own[made.metric], before.get(made.metric, {}), counterparts)
             for made in (planned.plan for planned in self._plans(question, now).metrics)
         ]
         return Answer(
@@ -261,9 +262,11 @@ class Answering:
         """Return one metric's values."""
         ask.cost.rollups.update(planned.plan.rollup.split("+"))
         values: Values = {}
+        asked = range(len(planned.plan.question.buckets))
         for piece, rows in zip(planned.pieces, await self._rows(ask, planned), strict=True):
             for number, *group, value in rows:
-                values.setdefault(tuple(group), {})[piece.buckets.start + number] = value
+                if piece.first + number in asked:
+                    values.setdefault(tuple(group), {})[piece.first + number] = value
         return values
 
     async def _rows(self, ask: _Ask, planned: Planned) -> list[list[list[Any]]]:
@@ -278,6 +281,8 @@ class Answering:
         wanted = [
             self._wanted(planned, piece, ask.max_age, ask.whose.role) for piece in planned.pieces
         ]
+        if not ask.is_fresh:
+            await self._derive(ask, planned, wanted)
         if ask.is_fresh:
             values = await compute(range(len(wanted)))
             ask.cost.add("computed", datetime.now(UTC))
@@ -290,46 +295,50 @@ class Answering:
             values = [found.value for found in kept]
         return [orjson.loads(value) for value in values]
 
+    async def _derive(self, ask: _Ask, planned: Planned, wanted: Sequence[Wanted]) -> None:
+        """Have the process keep the rows of pieces that it can tell from those of many filters.
+
+        What else is missing is asked by a statement anyway, which is not to become two.
+        """
+        missing = [at for at, one in enumerate(wanted) if not self._answers.is_kept(one)]
+        for at in missing:
+            shape, piece, generation = planned.shape(at), planned.pieces[at], wanted[at].generation
+            if not piece.wide_key or self._tables.is_too_wide(shape):
+                continue
+            one = Wanted(piece.wide_key, generation, ask.max_age, ask.whose.role)
+            if len(missing) > 1 and not self._answers.is_kept(one):
+                continue
+            try:
+                kept = await self._answers.get(
+                    one, partial(self._wide, ask, planned, at), seconds=KEPT_SECONDS
+                )
+            except WarehouseAwayError:
+                continue  # its own rows may be kept for this
+            except ProblemError as error:
+                if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                self._tables.note_too_wide(shape)  # its own statement may take less
+                continue
+            table = self._tables.table(one.key, planned.plan.spread, kept.value)
+            if table is None:
+                self._tables.note_too_wide(shape)
+            elif kept.layer != "stale":
+                rows = table.rows(planned.plan.question)
+                self._answers.derive(wanted[at], orjson.dumps(rows), kept)
+                ask.cost.add(kept.layer, kept.computed_at)
+
+    async def _wide(self, ask: _Ask, planned: Planned, number: int) -> bytes:
+        statement, parameters = planned.wide_statement(number)
+        try:
+            result = await self._warehouse.ask(statement, parameters, whose=ask.whose)
+        except ValueError:  # texts that are none, which a filter may leave out
+            return wide.packed([[0, None, 0]])
+        ask.cost.rows_read += result.rows_read
+        return wide.packed(result.rows)
+
     def _wanted(self, planned: Planned, piece: Piece, max_age: float, role: str = "") -> Wanted:
         generation = self._generations.of(planned.plan.tables, piece.start, piece.end)
         return Wanted(piece.key, generation, max_age, role)
-
-
-def _metric(
-    made: Plan,
-    own: Readings,
-    before: Readings,
-    counterparts: Sequence[int | None],
-) -> MetricAnswer:
-    """Put a metric's series together, with what they are compared with."""
-    question, about = made.question, made.definition
-    series = []
-    for group, readings in own.items():
-        earlier = before.get(group)
-        points = [
-            Point(
-                bucket,
-                value,
-                status,
-                reason,
-                None if earlier is None or counterpart is None else earlier[counterpart][0],
-            )
-            for bucket, (value, status, reason), counterpart in itertools.zip_longest(
-                question.buckets, readings, counterparts
-            )
-            if not (question.is_complete_only and status in ("provisional", "future"))
-        ]
-        series.append(
-            Series(
-                dict(zip(question.group_by, group, strict=True)),
-                points,
-                _total(about.adds_up, [point.value for point in points]),
-                _total(about.adds_up, [point.compared for point in points]),
-            )
-        )
-    if not (about.adds_up or made.has_totals):  # else they are in the order that ``limit`` goes by
-        series.sort(key=lambda one: (-_largest(one), list(one.group.values())))
-    return MetricAnswer(about.name, about.unit, about.kind, about.meaning, series[: question.limit])
 
 
 def _planned(question: Question, registry: Registry, now: datetime) -> list[Planned]:
@@ -339,7 +348,12 @@ def _planned(question: Question, registry: Registry, now: datetime) -> list[Plan
 
 
 def _presence(question: Question, registry: Registry, now: datetime) -> list[Planned]:
-    """Return how to tell in which buckets anything was received; empty: that is kept no more."""
+    """Return how to tell in which buckets anything was received.
+
+    Empty: that is kept no more, or no metric is 0 where something was and nothing of it.
+    """
+    if not any(registry.metric(name).adds_up for name in question.metrics):
+        return []
     plain = Question(
         (PRESENCE,),
         question.start,
@@ -356,12 +370,3 @@ def _presence(question: Question, registry: Registry, now: datetime) -> list[Pla
 
 async def _nothing() -> dict[str, Readings]:
     return {}
-
-
-def _total(adds_up: bool, values: list[float | int | None]) -> float | int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if adds_up and known else None
-
-
-def _largest(series: Series) -> float:
-    return max((point.value or 0 for point in series.points), default=0)

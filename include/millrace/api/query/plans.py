@@ -134,6 +134,33 @@ class Plan:
             totals = self._totals(values)
         return self._values(buckets, values, totals), values
 
+    @cached_property
+    def spread(self) -> tuple[str, ...]:
+        """The dimensions that are filtered and grouped by, where values by them can be added up.
+
+        Empty: there are none, or what is asked can't be made of such values.
+        """
+        asked = self.question
+        is_sum = self.definition.adds_up and all(
+            rollup.is_divisible and not rollup.present for rollup in self.candidates
+        )
+        if not is_sum or (asked.group_by and asked.ranked):
+            return ()
+        return tuple(sorted({*asked.group_by, *filters.dimensions(asked.filter)}))
+
+    def gives(self, buckets: Sequence[Bucket]) -> bool:
+        """Tell whether its rollups have the rows of buckets, also of others than are asked for."""
+        try:
+            self._pieces(buckets)
+        except ProblemError:
+            return False
+        return True
+
+    def of_every_group(self, buckets: Sequence[Bucket], limit: int) -> Statement:
+        """Return the SELECT of so many rows, of whatever groups there are."""
+        values: dict[str, Any] = {}
+        return f"{self._values(buckets, values, '')}\nLIMIT {limit}", values
+
     def samples(
         self, columns: Mapping[str, Sequence[str]], limit: int
     ) -> tuple[str, Statement] | None:

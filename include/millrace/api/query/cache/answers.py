@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import operator
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from millrace.api.query.cache.flights import Flights
 from millrace.api.query.cache.generations import Generation, Generations
 from millrace.api.query.cache.shadow import Shadow
 from millrace.api.query.cache.shared import LEASE_MILLISECONDS, SharedCache
+from millrace.api.query.cache.wanted import Wanted
 from millrace.api.query.warehouse import StatementError, WarehouseAwayError
 from millrace.settings import Settings
 
@@ -38,6 +38,8 @@ NONE_SECONDS = 2.0
 """How long it is kept at most that there is nothing."""
 STALE_SECONDS = 24 * 3600.0
 """How long an answer that no longer holds is kept, for when ClickHouse is away."""
+ROUNDED_SECONDS = 1e-6
+"""By how much a moment may be rounded up."""
 PAUSES = (0.005, 0.01, 0.02, 0.04)
 """Seconds between looks for what another process computes."""
 
@@ -47,36 +49,15 @@ class Kept:
     """An answer, where it was found, and when it was computed (by ClickHouse's clock).
 
     ``stale``: ClickHouse is away, and this is the last that was known; numbers may have changed.
-    ``generation`` is that of the rows that it was computed from.
+    ``generation`` is that of the rows that it was computed from; it ``expires`` whether these
+    change or not.
     """
 
     value: bytes
     layer: Layer
     computed_at: datetime
     generation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An answer that is asked for.
-
-    Args:
-        key: The question, with what else the answer depends on, such as the asker's rights.
-        generation: As ``Generations.of`` gave it before the answer is asked for.
-        max_age: For how many seconds rows that came may be missing. What went or was changed never
-            shows for longer than the cache takes to notice.
-        role: Whose limits its computation has; nobody is refused for those of others.
-    """
-
-    key: str
-    generation: str
-    max_age: float = 0.0
-    role: str = ""
-
-    @property
-    def name(self) -> str:
-        """The short form of its key."""
-        return digest(self.key)
+    expires: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +186,16 @@ class Answers:
         entry = self._held(self._process.get(wanted.name), wanted)
         return entry.generation if entry else str(wanted.generation)
 
+    def is_kept(self, wanted: Wanted) -> bool:
+        """Tell whether the process has an answer that holds."""
+        return self._held(self._process.get(wanted.name), wanted) is not None
+
+    def derive(self, wanted: Wanted, value: bytes, source: Kept) -> None:
+        """Have the process keep an answer that was made of another, for as long as that holds."""
+        as_of = source.computed_at.timestamp() - ROUNDED_SECONDS
+        entry = Entry(value, source.generation, as_of, source.expires, 0.0)
+        self._process.put(wanted.name, entry, self._generations.now())
+
     async def forget(self, keys: Iterable[str]) -> None:
         """Have answers recomputed, and no longer kept anywhere.
 
@@ -222,7 +213,7 @@ class Answers:
         if entry is None or not self._generations.is_current:
             return None
         now = self._generations.now()
-        return entry if entry.holds(wanted.generation, _since(wanted, now), now) else None
+        return entry if entry.holds(wanted.generation, wanted.since(now), now) else None
 
     def _serves(self, kept: Kept, wanted: Wanted) -> bool:
         """Tell whether what was fetched for all is for who came when it was being computed."""
@@ -230,7 +221,7 @@ class Answers:
             not wanted.max_age
             or kept.layer == "stale"
             or kept.generation == wanted.generation
-            or kept.computed_at.timestamp() >= _since(wanted, self._generations.now())
+            or kept.computed_at.timestamp() >= wanted.since(self._generations.now())
         )
 
     async def _fetch(self, asked: _Asked) -> list[Kept]:
@@ -378,22 +369,9 @@ class Answers:
 
 def _kept(entry: Entry, layer: Layer) -> Kept:
     computed_at = datetime.fromtimestamp(entry.as_of, UTC)
-    return Kept(entry.value, layer, computed_at, entry.generation)
+    return Kept(entry.value, layer, computed_at, entry.generation, entry.expires)
 
 
 def _is_exact(entry: Entry, generation: Generation) -> bool:
     """Tell whether an answer is of the rows that there are now, none of which it lacks."""
     return entry.generation == generation or entry.as_of >= generation.since
-
-
-def _since(wanted: Wanted, now: float) -> float:
-    """Return of when an answer must be at least, if not of the same generation.
-
-    Of a text that does not say since when rows are as they are, none is young enough.
-    """
-    generation = wanted.generation
-    if not isinstance(generation, Generation):
-        return math.inf
-    if not wanted.max_age:
-        return generation.since
-    return min(generation.since, max(generation.grown_since, now - wanted.max_age))

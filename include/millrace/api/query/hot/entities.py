@@ -15,8 +15,9 @@ from uuid import UUID
 import orjson
 
 from millrace.access.roles import Principal
-from millrace.api.query.cache.answers import Answers, Kept, Wanted
+from millrace.api.query.cache.answers import Answers, Kept
 from millrace.api.query.cache.generations import Generations
+from millrace.api.query.cache.wanted import Wanted
 from millrace.api.query.hot.touches import Touches
 from millrace.api.query.warehouse import Warehouse
 from millrace.settings import Settings
