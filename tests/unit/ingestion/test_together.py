@@ -80,12 +80,13 @@ def test_many_are_translated_as_each_is_alone(
         for number, event in enumerate(batch):  # else two without an id would be told apart
             if isinstance(event.get("properties"), dict):
                 event["properties"] = {**event["properties"], "number": number}
+        sent = dict.fromkeys(("sentAt", "sent_at"), rng.choice([None, None, *ODD["sentAt"]]))
         alone = [
             one
             for event in batch
-            for one in translate(request("POST", path, {"batch": [event]}, headers=headers))
+            for one in translate(request("POST", path, sent | {"batch": [event]}, headers=headers))
         ]
-        together = translate(request("POST", path, {"batch": batch}, headers=headers))
+        together = translate(request("POST", path, sent | {"batch": batch}, headers=headers))
         assert [sorted(one) for one in together] == [sorted(one) for one in alone]
         assert repr([dict(sorted(one.items())) for one in together]) == repr(
             [dict(sorted(one.items())) for one in alone]

@@ -212,13 +212,20 @@ class Translation:
 
         What ``event`` asks of each is asked of all at once here. No context has a ``rest``.
         """
-        if {*map(type, names), *map(type, message_ids), *map(type, times)} != {str} or self._shift:
+        if {*map(type, names), *map(type, message_ids), *map(type, times)} != {str}:
             return None
         if not columns.are_ids(message_ids) or not self.aliases.keys().isdisjoint(names):
             return None
-        texts = moments.all_as_utc(times)
-        if texts is None or not all(map(_RESERVED.isdisjoint, properties)):
+        if not all(map(_RESERVED.isdisjoint, properties)):
             return None
+        persons = self._people(users, anonymous)
+        texts = None if self._shift else moments.all_as_utc(times)
+        if texts is None:
+            for moment, person in zip(times, persons, strict=True):
+                if not self._shift and (text := moments.as_utc(moment)) is not None:
+                    person["timestamp"] = text
+                else:
+                    self._time(moment, person, person)
         around = [context.fields for context in contexts]
         if self._browser:
             own = {"device": self._browser} | ({"country": self._country} if self._country else {})
@@ -226,7 +233,7 @@ class Translation:
         return [
             {"event_id": one, "event": name, "timestamp": text, **person, **fields, **members}
             for one, name, text, person, fields, members in zip(
-                message_ids, names, texts, self._people(users, anonymous), around, properties,
+                message_ids, names, texts or times, persons, around, properties,
                 strict=True,
             )
         ]  # fmt: skip
