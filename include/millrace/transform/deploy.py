@@ -192,22 +192,30 @@ class _Deployer:
         return [m for m in before if m.unique_id not in now]
 
     def _build(self, changed: list[Model]) -> None:
-        for model in changed:
-            if lacking := sorting_keys.outside(model):
-                raise DeploymentError(
-                    f"{model.name} groups by {', '.join(lacking)}, which its order_by lacks: "
-                    "merges would make one row of several. Add it there, or do not group by it."
-                )
         rollups = [m for m in changed if m.is_rollup]
         others = [m for m in changed if not m.is_rollup]
         if not self.is_full_refresh:
             self._look_beside(changed)
         if rollups:
             self._dbt("run", project.SHADOW, self._on(rollups))
+            self._demand_dimensions(rollups)
             self._fill(rollups)
         if others:
             self._dbt("run", project.SHADOW, self._on(others))
+            self._demand_dimensions(others)
         self._dbt("test", project.SHADOW, self._on(changed))
+
+    def _demand_dimensions(self, built: list[Model]) -> None:
+        names = {model.name for model in built}
+        for model in models(self._manifest(project.SHADOW)):
+            if model.name not in names:
+                continue
+            if lacking := sorting_keys.outside(self.client, project.SHADOW, model):
+                raise DeploymentError(
+                    f"{model.name} tells its rows apart by {', '.join(lacking)}, which its "
+                    "order_by lacks: merges would make one row of several. Add it there, or leave "
+                    "it out."
+                )
 
     def _on(self, models: list[Model]) -> list[str]:
         """Return dbt's options to take these models, and others from where they are newest."""

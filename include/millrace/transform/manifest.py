@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ class Model:
     compiled: str
     parents: tuple[str, ...]
     engine: str = ""
-    sorting_key: frozenset[str] = frozenset()
     description: str = ""
 
     @property
@@ -54,7 +52,6 @@ def models(manifest: Path) -> list[Model]:
             compiled=node.get("compiled_code") or "",
             parents=tuple(node["depends_on"]["nodes"]),
             engine=node["config"].get("engine") or "",
-            sorting_key=frozenset(re.findall(r"\w+", str(node["config"].get("order_by") or ""))),
             description=" ".join((node.get("description") or "").split()),
         )
 
