@@ -127,6 +127,19 @@ def test_few_rows_are_kept_ready() -> None:
     assert tables.table("0", ["country"], content["0"]) is not first
 
 
+def test_rows_are_shared_by_those_who_ask_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("millrace.api.query.wide.time.monotonic", lambda: now)
+    tables = Tables()
+    assert [tables.is_shared("shape", "a") for _ in range(3)] == [False] * 3
+    assert not tables.is_shared("another", "b")
+    assert tables.is_shared("shape", "b")
+    assert tables.is_shared("shape", "b")
+    now += 61
+    assert not tables.is_shared("shape", "b")
+    assert tables.is_shared("shape", "a")
+
+
 def test_filters_share_what_runs_and_nothing_else() -> None:
     def keys(asked: Question) -> list[str]:
         return [piece.wide_key for piece in pieces(plan(asked), NOW)]

@@ -298,7 +298,8 @@ class Answering:
     async def _derive(self, ask: _Ask, planned: Planned, wanted: Sequence[Wanted]) -> None:
         """Have the process keep the rows of pieces that it can tell from those of many filters.
 
-        What else is missing is asked by a statement anyway, which is not to become two.
+        What else is missing is asked by a statement anyway, which is not to become two; and what
+        nobody else asks for costs less by itself.
         """
         missing = [at for at, one in enumerate(wanted) if not self._answers.is_kept(one)]
         for at in missing:
@@ -306,7 +307,8 @@ class Answering:
             if not piece.wide_key or self._tables.is_too_wide(shape):
                 continue
             one = Wanted(piece.wide_key, generation, ask.max_age, ask.whose.role)
-            if len(missing) > 1 and not self._answers.is_kept(one):
+            is_shared = self._tables.is_shared(shape, piece.key)
+            if not self._answers.is_kept(one) and (len(missing) > 1 or not is_shared):
                 continue
             try:
                 kept = await self._answers.get(

@@ -53,7 +53,7 @@ class Planned:
         """Return the SELECT of a piece's values by the dimensions that are filtered by."""
         asked = replace(self.plan.question, group_by=self.plan.spread, filter=None)
         by_all = replace(self.plan, question=asked)
-        return by_all.of_every_group(self.pieces[number].buckets, wide.MOST_ROWS + 1)
+        return by_all.of_every_group(self.pieces[number].buckets, wide.MOST_ROWS)
 
     def shape(self, number: int) -> str:
         """Return what tells how many rows a piece has by the dimensions that are filtered by."""

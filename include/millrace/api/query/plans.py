@@ -156,10 +156,12 @@ class Plan:
             return False
         return True
 
-    def of_every_group(self, buckets: Sequence[Bucket], limit: int) -> Statement:
-        """Return the SELECT of so many rows, of whatever groups there are."""
+    def of_every_group(self, buckets: Sequence[Bucket], most: int) -> Statement:
+        """Return the SELECT of whatever groups there are; of more it gives up (``too_large``)."""
         values: dict[str, Any] = {}
-        return f"{self._values(buckets, values, '')}\nLIMIT {limit}", values
+        statement = self._values(buckets, values, "")
+        limit = f"max_rows_to_group_by = {most}, group_by_overflow_mode = 'throw'"
+        return f"{statement}\nSETTINGS {limit}", values
 
     def samples(
         self, columns: Mapping[str, Sequence[str]], limit: int

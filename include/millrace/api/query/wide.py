@@ -21,10 +21,14 @@ MOST_ROWS = 10_000
 """Of more rows, each filter is asked by itself."""
 MOST_READ_ROWS = 60_000
 """Rows that a process keeps ready to be added up."""
+SHARED_SECONDS = 60.0
+"""For how long a question counts as one that others share rows with."""
+MOST_SHAPES = 10_000
 TOO_WIDE_SECONDS = 600.0
 """How long it is remembered that a shape has too many rows."""
 
 Key = tuple[str, ...]
+_NOBODY = ("", float("-inf"))
 
 
 def packed(rows: Sequence[list[Any]]) -> bytes:
@@ -79,6 +83,7 @@ class Tables:
         self._read: OrderedDict[str, tuple[bytes, Table]] = OrderedDict()
         self._size = 0
         self._too_wide: dict[str, float] = {}
+        self._askers: dict[str, tuple[tuple[str, float], tuple[str, float]]] = {}
 
     def table(self, key: str, dimensions: Sequence[str], content: bytes) -> Table | None:
         """Return the table of what is kept under a key; ``None``: nothing is to be made of it."""
@@ -96,6 +101,20 @@ class Tables:
         while self._size > MOST_READ_ROWS and len(self._read) > 1:
             self._size -= self._read.popitem(last=False)[1][1].size
         return made
+
+    def is_shared(self, shape: str, key: str) -> bool:
+        """Note who asks for a shape; tell whether others did lately.
+
+        What one question alone asks for again and again costs less by itself.
+        """
+        now = time.monotonic()
+        if len(self._askers) > MOST_SHAPES:
+            self._askers.clear()
+        last, other = self._askers.get(shape, (_NOBODY, _NOBODY))
+        if last[0] != key:
+            other = last
+        self._askers[shape] = (key, now), other
+        return now - other[1] <= SHARED_SECONDS
 
     def is_too_wide(self, shape: str) -> bool:
         """Tell whether questions of a shape are to be asked by themselves."""
