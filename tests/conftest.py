@@ -23,17 +23,6 @@ from millrace.stack.stack import Stack
 from millrace.stores import postgres
 from tests.helpers.wait import until
 
-LONG = [
-    "tests/integration/test_disasters.py",
-    "tests/integration/test_backups.py",
-    "tests/integration/test_backups_timelines.py",
-    "tests/integration/test_erasure.py",
-    "tests/integration/test_transform.py",
-    "tests/integration/test_transform_deployments.py",
-]
-"""Few tests that take minutes. Files with few tests come last, when a long one leaves the other
-process with nothing to do: these come first."""
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Point ``Settings()`` away from the developer's own stack, whatever a test imports."""
@@ -48,19 +37,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a file in one process, and those that share a whole stack; order them."""
+    """Keep the tests of a file in one process, and those that share a whole stack."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             folder = "tests/integration/whole/"
             return folder if nodeid.startswith(folder) else super()._split_scope(nodeid)
-
-        def _assign_work_unit(self, node: Any) -> None:
-            for place in reversed(LONG):
-                if place in self.workqueue:
-                    self.workqueue.move_to_end(place, last=False)
-            super()._assign_work_unit(node)
 
     return Scheduling(config, log)
 
