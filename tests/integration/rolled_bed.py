@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.helpers import wait
 from tests.integration.ingest_bed import Bed
 
 from millrace.settings import Settings
@@ -9,6 +10,10 @@ from millrace.settings import Settings
 SELECT = (
     "SELECT toDate(event_time) AS day, user_id, count() AS events FROM events "
     "WHERE source_id = '{name}' GROUP BY day, user_id"
+)
+IS_LATER = (
+    "SELECT now() > max(metadata_modification_time) FROM system.tables "
+    "WHERE engine = 'MaterializedView'"
 )
 
 
@@ -37,7 +42,11 @@ class Rolled(Bed):
         )
 
     def alter(self) -> None:
-        """Give the views the statements that they have, as dbt does at every run."""
+        """Give the views the statements that they have, as dbt does at every run.
+
+        ClickHouse tells by the second when a view was altered; two times within one are the same.
+        """
+        wait.until(lambda: self.query(IS_LATER) == [(1,)])
         for table in ("fine", "coarse"):
             ((select,),) = self.query(
                 f"SELECT as_select FROM system.tables WHERE name = '{table}_{self.name}_mv'"

@@ -41,6 +41,26 @@ def test_what_is_repeated_goes_on_after_any_failure(
         repeated.stop()
 
 
+class FreshGates:
+    """Gates of which a source's was made a moment ago: only who asks once more has it."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, Any] = {}
+
+    def refresh(self) -> None:
+        """Have it."""
+        self.read["shop"] = SimpleNamespace(certificate=SimpleNamespace(event_types=frozenset()))
+
+    def of(self, source_id: str) -> Any:
+        """Return what was read."""
+        return self.read.get(source_id)
+
+    async def known(self, source_id: str) -> Any:
+        """Look once more."""
+        self.refresh()
+        return self.of(source_id)
+
+
 def test_all_unseen_names_of_a_request_share_one_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,10 +73,7 @@ def test_all_unseen_names_of_a_request_share_one_deadline(
 
     monkeypatch.setattr(gates, "change", change)
     monkeypatch.setattr(names, "PATIENCE_SECONDS", 0.05)
-    standing: Any = SimpleNamespace(
-        of=lambda _: SimpleNamespace(certificate=SimpleNamespace(event_types=frozenset())),
-        refresh=lambda: None,
-    )
+    standing: Any = FreshGates()
 
     async def meet() -> None:
         batch = Batch([{"event": f"unseen_{n}"} for n in range(5)], names_are_foreign=True)

@@ -51,7 +51,7 @@ class Names:
 
     async def meet(self, account: Account, batch: Batch) -> None:
         """See to the names of a batch before it is sent; what can't be registered is held."""
-        standing = self._gates.of(account.source_id)
+        standing = await self._gates.known(account.source_id)
         policy = account.settings.get("unseen_names", TAKE)
         if standing is None or policy not in (TAKE, HOLD):
             return
