@@ -232,7 +232,8 @@ func cancel(c driver.Conn) error {
 	go func() {
 		ended <- c.Exec(ctx, "SELECT sleep(1) FROM numbers(600) SETTINGS max_block_size = 1 FORMAT Null")
 	}()
-	err := await(c, running, 1)
+	// Killed before it reads, a statement is listed, and yet runs on.
+	err := await(c, running+" AND read_rows > 0", 1)
 	stop()
 	if err != nil {
 		return err

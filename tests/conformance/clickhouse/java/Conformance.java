@@ -234,20 +234,22 @@ public final class Conformance {
     }
 
     private static void cancel(Connection connection) throws Exception {
-        String running = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep(1)%'";
+        String running = "SELECT count() FROM system.processes WHERE query LIKE '/* jdbc */ SELECT sleep(1)%'";
         try (Statement slow = connection.createStatement()) {
             CompletableFuture<Integer> ended =
                     CompletableFuture.supplyAsync(
                             () -> {
                                 try {
                                     slow.executeQuery(
-                                            "SELECT sleep(1) FROM numbers(600) SETTINGS max_block_size = 1");
+                                            "/* jdbc */ SELECT sleep(1) FROM numbers(600)"
+                                                    + " SETTINGS max_block_size = 1");
                                     return 0;
                                 } catch (SQLException error) {
                                     return error.getErrorCode();
                                 }
                             });
-            await(connection, running, 1);
+            // Killed before it reads, a statement is listed, and yet runs on.
+            await(connection, running + " AND read_rows > 0", 1);
             slow.cancel();
             await(connection, running, 0);
             equal(QUERY_WAS_CANCELLED, ended.get());
