@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import signal
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from millrace.backups import gateway, wal
 from millrace.lab import stacks
 from millrace.settings import Settings
 from millrace.stack import costs, report
@@ -136,6 +138,25 @@ def test_status_shows_what_cost_clickhouse_the_most(
     shown = console.export_text()
     assert "SELECT max(sipHash64(number)) AS dearest FROM numbers(30000000)" in shown
     assert "build_models.metrics_1min" in shown
+
+
+def test_the_end_of_postgresqls_log_is_in_the_bucket_when_a_stack_is_down(tmp_path: Path) -> None:
+    with stacks.running(tmp_path / "home", with_airflow=False) as own:
+        for name in ("backup_gateway", "wal_archiver"):
+            own.start(name)
+            own.wait_healthy(name)
+        with postgres.connect(own.settings) as connection:
+            connection.execute("INSERT INTO event_types VALUES ('last', 'a test')")
+        own.shutdown()
+        assert "SIGKILL" not in (own.supervisor.logs / "supervisord.log").read_text()
+        own.configure()
+        for name in ("s3", "backup_gateway"):
+            own.start(name)
+            own.wait_healthy(name)
+        objects = gateway.connect(own.settings)
+        (received,) = (own.settings.home / "wal").glob("*.partial")
+        with objects.get_object(gateway.METADATA, f"{wal.FOLDER}/{received.name}.gz") as sent:
+            assert gzip.decompress(sent.read()) == received.read_bytes()
 
 
 @pytest.mark.timeout(300)

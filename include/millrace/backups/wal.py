@@ -159,12 +159,12 @@ class Archiver:
         Raises ``BackupError`` when the server refuses, or the receiver ends by itself; the
         supervisor then starts this again, and the slot has kept everything.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
         self.spool.mkdir(parents=True, exist_ok=True)
         gateway.ensure_folders(self.settings)
         if reason := refusal(self.settings):
             raise BackupError(reason)
+        for number in (signal.SIGTERM, signal.SIGINT):  # until now there was nothing to finish
+            signal.signal(number, self._stop)
         arguments, environment = connection_options(self.settings)
         receive = [program("pg_receivewal"), *arguments, "--slot", SLOT]
         receive += ["-D", str(self.spool), "--synchronous", "--no-loop"]

@@ -227,7 +227,11 @@ class Stack:
             folders = [self.servers[name].directory for name in self.names("airflow")]
             _kill(processes.working_in(folders))
         self.supervisor.stop_together(self.names("apis"))
-        self.supervisor.stop_together(self.names("store"))
+        # PostgreSQL hands the end of its log to the archiver, which sends it through the gateway to
+        # the bucket: each ends before what it needs.
+        self.supervisor.stop_together([name for name in self.names("store") if name != "s3"])
+        for name in reversed(self.names("backups")):
+            self.supervisor.stop(name)
         self.supervisor.shutdown()
         left = processes.working_in([server.directory for server in self.servers.values()])
         said = [f"{process.name()} (process {process.pid})" for process in left]
