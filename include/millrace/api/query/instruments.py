@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 from prometheus_client import Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,8 +24,10 @@ WATCHERS = Gauge(
     "millrace_query_live_watchers", "Open streams of live numbers.", multiprocess_mode="livesum"
 )
 
-NO_ROUTE = "none"
-"""The label of what no route answers: a path that somebody guessed is not a label of its own."""
+NONE = "none"
+"""The label of a path that no route answers, and of a method that HTTP does not have: what
+strangers think up is no label of its own."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 GONE = 499
 """The status that proxies, too, count where the client went away before it was answered."""
 
@@ -57,7 +60,12 @@ class Timed:
             status = 500 if seconds is None else status
             raise
         finally:
-            route = scope.get("answered_as") or getattr(scope.get("route"), "path_format", NO_ROUTE)
-            method = scope["method"] if route != NO_ROUTE else NO_ROUTE
+            route = scope.get("answered_as") or getattr(scope.get("route"), "path_format", NONE)
+            method = scope["method"] if route != NONE and scope["method"] in METHODS else NONE
             took = time.perf_counter() - began if seconds is None else seconds
-            REQUESTS.labels(route, method, str(status)).observe(took)
+            _requests(route, method, status).observe(took)
+
+
+@lru_cache(1_000)
+def _requests(route: str, method: str, status: int) -> Histogram:
+    return REQUESTS.labels(route, method, str(status))
