@@ -11,7 +11,6 @@ from millrace.settings import Settings
 
 QUICK_SECONDS = 0.05
 """How long somebody waits for Redis who can do without it."""
-CONNECTIONS = 32
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -20,13 +19,13 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def connect_quickly(settings: Settings) -> asyncio.Redis:
-    """Return a client for an event loop, which gives up soon and tries nothing twice."""
-    pool = asyncio.BlockingConnectionPool.from_url(
+    """Return a client for an event loop, which gives up soon and tries nothing twice.
+
+    It opens a connection for each command that is under way: its user has a bound for these.
+    """
+    return asyncio.Redis.from_url(
         settings.redis_url,
-        max_connections=CONNECTIONS,
-        timeout=QUICK_SECONDS,
         socket_connect_timeout=QUICK_SECONDS,
         socket_timeout=QUICK_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
-    return asyncio.Redis.from_pool(pool)

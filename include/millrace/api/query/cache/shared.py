@@ -7,6 +7,7 @@ or gone: whoever asks goes on without it, and after a few failures leaves it alo
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import struct
@@ -29,6 +30,8 @@ MOST_BYTES = 4 << 20
 LEASE_MILLISECONDS = 3000
 """After this, others compute what a killed process did not."""
 DROPPED_AT_ONCE = 500
+AT_ONCE = 32
+"""How many requests of a process Redis has at once."""
 FAILURES = 3
 AWAY_SECONDS = 1.0
 """After so many failures in a row Redis is left alone so long."""
@@ -52,8 +55,9 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 class SharedCache:
     """Answers in Redis; nothing here raises when Redis fails."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, at_once: int = AT_ONCE) -> None:
         self._settings = settings
+        self._turns = asyncio.Semaphore(at_once)
         self._failures = 0
         self._away_until = 0.0
 
@@ -135,7 +139,21 @@ class SharedCache:
         await self._tried(tell)
 
     async def _tried(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Return what Redis says, or ``None`` where it does not."""
+        """Return what Redis says, or ``None`` where it does not.
+
+        That no turn came in time is no failure of Redis: this process has much to ask.
+        """
+        try:
+            async with asyncio.timeout(cache.QUICK_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            return None
+        try:
+            return await self._said(work)
+        finally:
+            self._turns.release()
+
+    async def _said(self, work: Callable[[], Awaitable[Any]]) -> Any:
         if time.monotonic() < self._away_until:
             return None
         try:
