@@ -109,7 +109,8 @@ def test_what_changes_rows_raises_the_generation_of_their_times_and_nothing_else
 def test_who_allows_an_age_lacks_rows_that_came_and_sees_none_that_went(rollup: Settings) -> None:
     async def test(world: World) -> None:
         def etag() -> str:
-            return world.answers.generation_kept(world.wanted("all", max_age=60))
+            (kept,) = world.answers.generations_kept([world.wanted("all", max_age=60)])
+            return kept
 
         first = await world.ask("all", max_age=60)
         assert (first.layer, first.generation) == ("computed", etag())

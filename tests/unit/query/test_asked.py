@@ -10,7 +10,7 @@ from typing import Any
 from tests.unit.query.test_questions import ANYONE
 
 from millrace.api.query.answer import Answer, Cost
-from millrace.api.query.asked import Asked, Manner
+from millrace.api.query.asked import Asked, Inquiry, Manner
 from millrace.api.query.questions import Question
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -36,9 +36,9 @@ async def crowd() -> None:
     asked = Asked(numbers)  # type: ignore[arg-type]
 
     def ask(question: Question, manner: Manner, state: str) -> asyncio.Task[Any]:
-        return asyncio.create_task(asked.body(question, manner, state, ANYONE))
+        return asyncio.create_task(asked.body(Inquiry(question, manner), state, ANYONE))
 
-    assert await asked.coming(QUESTION, Manner(), "now", ANYONE) is None
+    assert await asked.coming(Inquiry(QUESTION, Manner()), "now", ANYONE) is None
     same = [ask(QUESTION, Manner(), "now") for _ in range(100)]
     later = ask(QUESTION, Manner(), "changed since")
     other = ask(replace(QUESTION, interval="1d"), Manner(), "now")
@@ -46,22 +46,22 @@ async def crowd() -> None:
     afresh = [ask(QUESTION, Manner(is_fresh=True), "now") for _ in range(2)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # each has begun
-    waits = asyncio.create_task(asked.coming(QUESTION, Manner(), "now", ANYONE))
-    assert await asked.coming(QUESTION, Manner(is_fresh=True), "now", ANYONE) is None
+    waits = asyncio.create_task(asked.coming(Inquiry(QUESTION, Manner()), "now", ANYONE))
+    assert await asked.coming(Inquiry(QUESTION, Manner(is_fresh=True)), "now", ANYONE) is None
     numbers.let_go.set()
     bodies = {id(body) for body in await asyncio.gather(*same)}
     assert bodies == {id(await waits)}
     assert len({id(body) for body in await asyncio.gather(later, other, as_csv, *afresh)}) == 5
     assert numbers.computed == 6
-    assert await asked.coming(QUESTION, Manner(), "now", ANYONE) is None
+    assert await asked.coming(Inquiry(QUESTION, Manner()), "now", ANYONE) is None
 
 
 async def roles() -> None:
     numbers = Numbers()
     asked = Asked(numbers)  # type: ignore[arg-type]
     admin = replace(ANYONE, name="root", role="admin")
-    mine = asyncio.create_task(asked.body(QUESTION, Manner(), "now", ANYONE))
-    theirs = asyncio.create_task(asked.body(QUESTION, Manner(), "now", admin))
+    mine = asyncio.create_task(asked.body(Inquiry(QUESTION, Manner()), "now", ANYONE))
+    theirs = asyncio.create_task(asked.body(Inquiry(QUESTION, Manner()), "now", admin))
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # each has begun
     numbers.let_go.set()

@@ -26,13 +26,13 @@ class Numbers:
     failure: ProblemError | None = None
     asked: list[Principal] = field(default_factory=list)
 
-    def state(self, _question: Any, _manner: Any) -> str:
+    def state(self, _inquiry: Any) -> str:
         """Return what changes when the numbers do."""
         if self.failure is not None:
             raise self.failure
         return self.now
 
-    async def body(self, _question: Any, _manner: Any, _state: str, whose: Principal) -> Any:
+    async def body(self, _inquiry: Any, _state: str, whose: Principal) -> Any:
         """Return the numbers, and note who asked."""
         self.asked.append(whose)
         return SimpleNamespace(state=self.now, content=b'{"is": "%b"}' % self.now.encode())

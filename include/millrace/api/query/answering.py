@@ -27,7 +27,7 @@ from millrace.api.query.answer import Answer, Cost
 from millrace.api.query.cache.answers import Answers
 from millrace.api.query.cache.generations import Generations
 from millrace.api.query.cache.wanted import Wanted
-from millrace.api.query.pieces import Piece, Planned, pieces
+from millrace.api.query.pieces import Planned, pieces
 from millrace.api.query.plans import Plan, plan
 from millrace.api.query.questions import Question, comparison
 from millrace.api.query.registry import Metric, Registries, Registry
@@ -133,21 +133,19 @@ class Answering:
         versions: Sequence[str],
     ) -> str:
         """Return the text; ``given`` are generations of rows that were given, by key."""
-        digest = hashlib.blake2b(asked[0].key.encode(), digest_size=12)
+        wanted = [
+            one
+            for question in asked
+            for planned in self._plans(question, now)
+            for one in self._wanted(planned, max_age)
+        ]
+        kept = self._answers.generations_kept(wanted)
+        if given:
+            kept = [given.get(one.key, text) for one, text in zip(wanted, kept, strict=True)]
+        parts = [asked[0].key, *kept, *versions]
         if not self._generations.is_current:  # nobody can tell: no answer is known to hold
-            digest.update(secrets.token_bytes(12))
-        for question in asked:
-            for planned in self._plans(question, now):
-                for piece in planned.pieces:
-                    digest.update(
-                        (
-                            given.get(piece.key)
-                            or self._answers.generation_kept(self._wanted(planned, piece, max_age))
-                        ).encode()
-                    )
-        for version in versions:
-            digest.update(version.encode())
-        return digest.hexdigest()
+            parts.append(secrets.token_hex(12))
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
 
     def _with_compared(self, question: Question, now: datetime) -> list[Question]:
         """Return a question, and that of the earlier period where there is one."""
@@ -278,9 +276,7 @@ class Answering:
             ask.cost.rows_read += result.rows_read
             return [orjson.dumps(rows) for rows in planned.parted(numbers, result.rows)]
 
-        wanted = [
-            self._wanted(planned, piece, ask.max_age, ask.whose.role) for piece in planned.pieces
-        ]
+        wanted = self._wanted(planned, ask.max_age, ask.whose.role)
         if not ask.is_fresh:
             await self._derive(ask, planned, wanted)
         if ask.is_fresh:
@@ -338,9 +334,12 @@ class Answering:
         ask.cost.rows_read += result.rows_read
         return wide.packed(result.rows)
 
-    def _wanted(self, planned: Planned, piece: Piece, max_age: float, role: str = "") -> Wanted:
-        generation = self._generations.of(planned.plan.tables, piece.start, piece.end)
-        return Wanted(piece.key, generation, max_age, role)
+    def _wanted(self, planned: Planned, max_age: float, role: str = "") -> list[Wanted]:
+        """Return what the cache is asked for, by piece."""
+        return [
+            Wanted(piece.key, self._generations.of_span(span), max_age, role)
+            for piece, span in zip(planned.pieces, planned.spans, strict=True)
+        ]
 
 
 def _planned(question: Question, registry: Registry, now: datetime) -> list[Planned]:

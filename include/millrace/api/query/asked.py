@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from millrace.access.roles import Principal
 from millrace.api.query import cursors, rendering
@@ -38,6 +39,32 @@ class Manner:
     is_fresh: bool = False
 
 
+@dataclass(frozen=True)
+class Inquiry:
+    """A question, and how its answer is wanted; what follows from them is told once."""
+
+    question: Question
+    manner: Manner
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """What its answers are kept under."""
+        manner = self.manner
+        return self.question.key, manner.output, f"{manner.max_age:g}", manner.cursor
+
+    @cached_property
+    def computed(self) -> Question:
+        """The question with a group more than is shown, which tells whether more follow.
+
+        Raises ``ProblemError`` (400) where the cursor is of another question.
+        """
+        question = self.question
+        shown = cursors.position(self.manner.cursor, question.key)
+        if not question.group_by:
+            return question
+        return replace(question, limit=min(shown + question.limit + 1, MOST_GROUPS))
+
+
 def read_manner(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Manner:
     """Return how an answer is wanted. Raises ``ProblemError`` (400)."""
     output = parameters.get("format", "")
@@ -66,41 +93,38 @@ class Asked:
         self._bodies = Bodies()
         self._flights: Flights[Body] = Flights()
 
-    def state(self, question: Question, manner: Manner) -> str:
+    def state(self, inquiry: Inquiry) -> str:
         """Return what changes when the answer does. Raises as ``Answering.state`` does."""
-        return self._answering.state(self._asked(question, manner), manner.max_age)
+        return self._answering.state(inquiry.computed, inquiry.manner.max_age)
 
-    def kept(self, question: Question, manner: Manner, state: str) -> Body | None:
+    def kept(self, inquiry: Inquiry, state: str) -> Body | None:
         """Return the answer as it was sent before, where nothing has changed since."""
-        return None if manner.is_fresh else self._bodies.get(_key(question, manner), state)
+        return None if inquiry.manner.is_fresh else self._bodies.get(inquiry.key, state)
 
-    async def coming(
-        self, question: Question, manner: Manner, state: str, whose: Principal
-    ) -> Body | None:
+    async def coming(self, inquiry: Inquiry, state: str, whose: Principal) -> Body | None:
         """Return the answer that is being made for others with the same limits, if it is."""
-        if manner.is_fresh:
+        if inquiry.manner.is_fresh:
             return None
-        return await self._flights.joined((*_key(question, manner), state, whose.role))
+        return await self._flights.joined((*inquiry.key, state, whose.role))
 
-    async def body(self, question: Question, manner: Manner, state: str, whose: Principal) -> Body:
+    async def body(self, inquiry: Inquiry, state: str, whose: Principal) -> Body:
         """Return the answer as it is sent, made once for all of a role who ask at once.
 
         ``state`` is what it was when they asked. Raises ``ProblemError``.
         """
-        if manner.is_fresh:
-            return await self._body(question, manner, whose)
+        if inquiry.manner.is_fresh:
+            return await self._body(inquiry, whose)
         return await self._flights.join(
-            (*_key(question, manner), state, whose.role),
-            lambda: self._body(question, manner, whose),
+            (*inquiry.key, state, whose.role), lambda: self._body(inquiry, whose)
         )
 
-    async def _body(self, question: Question, manner: Manner, whose: Principal) -> Body:
+    async def _body(self, inquiry: Inquiry, whose: Principal) -> Body:
         began = time.perf_counter()
-        asked = self._asked(question, manner)
+        manner = inquiry.manner
         answer = await self._answering.answer(
-            asked, whose, max_age=manner.max_age, is_fresh=manner.is_fresh
+            inquiry.computed, whose, max_age=manner.max_age, is_fresh=manner.is_fresh
         )
-        answer, following = _page(answer, question, manner)
+        answer, following = _page(answer, inquiry)
         if manner.output == "csv":
             content = rendering.as_csv(answer)
         elif manner.output == "arrow":
@@ -109,16 +133,8 @@ class Asked:
             content = rendering.as_json(answer, following, time.perf_counter() - began)
         body = Body(answer.generation, content, self._headers(answer, manner, following))
         if answer.cost.layer != "stale":
-            self._bodies.put(_key(question, manner), body)
+            self._bodies.put(inquiry.key, body)
         return body
-
-    @staticmethod
-    def _asked(question: Question, manner: Manner) -> Question:
-        """Return the question with a group more than is shown, which tells whether more follow."""
-        shown = cursors.position(manner.cursor, question.key)
-        if not question.group_by:
-            return question
-        return replace(question, limit=min(shown + question.limit + 1, MOST_GROUPS))
 
     @staticmethod
     def _headers(answer: Answer, manner: Manner, following: str | None) -> dict[str, str]:
@@ -134,15 +150,12 @@ class Asked:
         return headers
 
 
-def _key(question: Question, manner: Manner) -> tuple[str, ...]:
-    return question.key, manner.output, f"{manner.max_age:g}", manner.cursor
-
-
-def _page(answer: Answer, question: Question, manner: Manner) -> tuple[Answer, str | None]:
+def _page(answer: Answer, inquiry: Inquiry) -> tuple[Answer, str | None]:
     """Return the groups of one page, and the cursor of the next if there is one."""
+    question = inquiry.question
     if not question.group_by:
         return answer, None
-    shown = cursors.position(manner.cursor, question.key)
+    shown = cursors.position(inquiry.manner.cursor, question.key)
     end = shown + question.limit
     more = end < MOST_GROUPS and any(len(metric.series) > end for metric in answer.metrics)
     metrics = [replace(metric, series=metric.series[shown:end]) for metric in answer.metrics]

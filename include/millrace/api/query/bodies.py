@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 MOST_BYTES = 64 << 20
 """Bytes of answers, and of what was asked, that a process keeps."""
+AGAIN = {"x-cache": "process"}
+"""What differs in the headers of an answer that is sent again."""
 _FROM = b'"rows_read":'
+
+
+Headers = list[tuple[bytes, bytes]]
+"""Headers as ASGI has them."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,11 @@ class Body:
     state: str
     content: bytes
     headers: dict[str, str]
+
+    @cached_property
+    def headers_again(self) -> Headers:
+        """The headers of an answer that is sent again."""
+        return raw(self.headers | AGAIN)
 
     def again(self, began: float) -> bytes:
         """Return the content of an answer that is sent again: it cost nothing now."""
@@ -52,6 +65,11 @@ class Bodies:
         self._bytes += _size(key, body)
         while self._bytes > MOST_BYTES:
             self._bytes -= _size(*self._kept.popitem(last=False))
+
+
+def raw(headers: Mapping[str, str]) -> Headers:
+    """Return headers as ASGI has them."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def _size(key: tuple[str, ...], body: Body) -> int:

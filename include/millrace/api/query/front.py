@@ -17,11 +17,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query.asked import Manner, is_unchanged, read_manner, unchanged
-from millrace.api.query.questions import Question, read_query
+from millrace.api.query.asked import Inquiry, is_unchanged, read_manner, unchanged
+from millrace.api.query.bodies import Headers, raw
+from millrace.api.query.questions import read_query
 from millrace.api.query.service import Service
 
 PATH = "/v1/metrics"
+READ = {
+    name.encode(): name for name in ("accept", "authorization", "cache-control", "if-none-match")
+}
+"""The headers that an answer depends on."""
 MOST_READ = 20_000
 """Requests whose reading a process keeps."""
 
@@ -32,57 +37,53 @@ class Front:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
-        self._read: OrderedDict[tuple[Any, ...], tuple[Question, Manner]] = OrderedDict()
+        self._read: OrderedDict[tuple[Any, ...], Inquiry] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "GET":
             began = time.perf_counter()
-            headers = {
-                name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-            }
             try:
-                found = await self._kept(scope["query_string"], headers, began)
+                found = await self._kept(scope, began)
             except ProblemError:
                 found = None  # the application says what is wrong
             if found is not None:
                 scope["answered_as"] = PATH
-                status, content, shown = found
-                raw = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in shown.items()]
-                raw.append((b"content-length", b"%d" % len(content)))
-                await send({"type": "http.response.start", "status": status, "headers": raw})
+                status, content, headers = found
+                length = (b"content-length", b"%d" % len(content))
+                start = {"status": status, "headers": [*headers, length]}
+                await send({"type": "http.response.start", **start})
                 await send({"type": "http.response.body", "body": content})
                 return
         await self._app(scope, receive, send)
 
-    async def _kept(
-        self, query: bytes, headers: Mapping[str, str], began: float
-    ) -> tuple[int, bytes, dict[str, str]] | None:
+    async def _kept(self, scope: Scope, began: float) -> tuple[int, bytes, Headers] | None:
         """Return status, content and headers of an answer that is kept. Raises ``ProblemError``."""
+        headers = {
+            READ[name]: value.decode("latin-1") for name, value in scope["headers"] if name in READ
+        }
         if "authorization" not in headers:
             return None
         whose = self._service.recognition.principal_of(headers["authorization"])
         if whose is None:
             return None
-        question, manner = self._question(query, headers, whose)
+        inquiry = self._inquiry(scope["query_string"], headers, whose)
         asked = self._service.asked
-        state = asked.state(question, manner)
-        still = unchanged(state, manner)
-        if is_unchanged(headers.get("if-none-match", ""), still["etag"]):
-            return 304, b"", still | (await self._service.requests.take(whose)).headers()
-        body, layer = asked.kept(question, manner, state), {}
-        if body is not None:
-            content, layer = body.again(began), {"x-cache": "process"}
-        elif (body := await asked.coming(question, manner, state, whose)) is not None:
-            content = body.content
+        state = asked.state(inquiry)
+        shown = headers.get("if-none-match", "")
+        found: tuple[int, bytes, Headers]
+        if shown and is_unchanged(shown, (still := unchanged(state, inquiry.manner))["etag"]):
+            found = 304, b"", raw(still)
+        elif (body := asked.kept(inquiry, state)) is not None:
+            found = 200, body.again(began), body.headers_again
+        elif (body := await asked.coming(inquiry, state, whose)) is not None:
+            found = 200, body.content, raw(body.headers)
         else:
             return None
-        standing = await self._service.requests.take(whose)
-        return 200, content, body.headers | standing.headers() | layer
+        scope.setdefault("state", {})["standing"] = self._service.requests.take(whose)
+        return found
 
-    def _question(
-        self, query: bytes, headers: Mapping[str, str], whose: Principal
-    ) -> tuple[Question, Manner]:
+    def _inquiry(self, query: bytes, headers: Mapping[str, str], whose: Principal) -> Inquiry:
         """Return what a request asks; it is read once a minute, since ranges follow the clock."""
         now = time.time()
         key = (
@@ -94,11 +95,8 @@ class Front:
             parameters = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
             moment = datetime.fromtimestamp(now, UTC)
             registry = self._service.answering.registry_of(whose)
-            found = (
-                read_query(parameters, registry, moment, whose),
-                read_manner(parameters, headers),
-            )
-            self._read[key] = found
+            question = read_query(parameters, registry, moment, whose)
+            found = self._read[key] = Inquiry(question, read_manner(parameters, headers))
             if len(self._read) > MOST_READ:
                 self._read.popitem(last=False)
         return found

@@ -12,7 +12,7 @@ import orjson
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query.asked import Asked, Manner
+from millrace.api.query.asked import Asked, Inquiry, Manner
 from millrace.api.query.instruments import WATCHERS
 from millrace.api.query.questions import Question, read_query
 from millrace.api.query.registry import Registry
@@ -111,18 +111,17 @@ class Live:
 
     async def _follow(self, topic: _Topic) -> None:
         """Tell a topic's watchers of every change, also of that time passes into a new bucket."""
-        told: tuple[str, str] | None = None
+        told: tuple[tuple[str, ...], str] | None = None
         refused = ""
-        manner = Manner()
         while True:
             try:
-                question = self._question(topic.parameters, topic.whose)
-                state = self._asked.state(question, manner)
-                if (question.key, state) != told:
-                    body = await self._asked.body(question, manner, state, topic.whose)
+                inquiry = Inquiry(self._question(topic.parameters, topic.whose), Manner())
+                state = self._asked.state(inquiry)
+                if (inquiry.key, state) != told:
+                    body = await self._asked.body(inquiry, state, topic.whose)
                     content = body.content.decode()
                     topic.tell(f"event: numbers\nid: {body.state}\ndata: {content}\n\n")
-                    told, refused = (question.key, state), ""
+                    told, refused = (inquiry.key, state), ""
             except ProblemError as problem:
                 if problem.detail != refused:
                     refused = problem.detail

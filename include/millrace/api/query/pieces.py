@@ -8,11 +8,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import orjson
 
 from millrace.api.query import filters, ranges, wide
+from millrace.api.query.cache.generations import Span, span
 from millrace.api.query.plans import Plan, Statement
 from millrace.api.query.ranges import Bucket
 
@@ -43,6 +45,11 @@ class Planned:
 
     plan: Plan
     pieces: list[Piece]
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """Of which rows the generation tells whether a piece still holds, by piece."""
+        return [span(self.plan.tables, piece.start, piece.end) for piece in self.pieces]
 
     def statement(self, numbers: Sequence[int]) -> Statement:
         """Return the SELECT of some of the pieces."""

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from millrace.api.query.bodies import Headers
 from millrace.settings import Settings
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{8,64}")
@@ -47,9 +48,11 @@ def protected(app: ASGIApp, settings: Settings) -> ASGIApp:
     return wrapped
 
 
-def _limited(receive: Receive, scope: Scope) -> Receive:
-    """Return a ``receive`` that refuses bodies above ``LARGEST`` before they fill the memory."""
-    told = dict(scope["headers"]).get(b"content-length", b"")
+def _limited(receive: Receive, told: bytes) -> Receive:
+    """Return a ``receive`` that refuses bodies above ``LARGEST`` before they fill the memory.
+
+    ``told`` is what the request says of its length; empty: nothing.
+    """
     received = int(told) if told.isdigit() and len(told) < 20 else 0
 
     async def receive_limited() -> Message:
@@ -70,14 +73,16 @@ class _Headers:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         framed = f"frame-ancestors 'self' {settings.airflow_url}"
-        self._always = {
+        always = {
             b"x-content-type-options": b"nosniff",
             b"referrer-policy": b"no-referrer",
             b"cross-origin-resource-policy": b"same-site",
             b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
         }
         if settings.query_url.startswith("https:"):
-            self._always[b"strict-transport-security"] = b"max-age=31536000"
+            always[b"strict-transport-security"] = b"max-age=31536000"
+        self._always = list(always.items())
+        self._ours = always.keys() | {b"x-request-id", b"ratelimit-policy", b"ratelimit"}
         self._policy = f"default-src 'none'; {framed}".encode()
         self._docs_policy = (
             "default-src 'none'; base-uri 'none'; connect-src 'self'; form-action 'none'; "
@@ -88,27 +93,30 @@ class _Headers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        asked = dict(scope["headers"])
+        given = asked.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"] = request_id
-        receive = _limited(receive, scope)
-        policy = self._docs_policy if scope["path"] == "/docs" else self._policy
 
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                standing = scope.get("state", {}).get("standing")
-                ours = self._always | {b"x-request-id": request_id.encode()}
-                if standing is not None:
-                    ours |= {k.encode(): v.encode() for k, v in standing.headers().items()}
-                given = message["headers"]
-                unless = {b"content-security-policy": policy, b"cache-control": b"no-store"}
-                for name, _ in given:
-                    unless.pop(name.lower(), None)
-                message["headers"] = [
-                    *(pair for pair in given if pair[0].lower() not in ours),
-                    *ours.items(),
-                    *unless.items(),
-                ]
+                message["headers"] = self._protected(message["headers"], scope)
             await send(message)
 
-        await self._app(scope, receive, send_protected)
+        told = asked.get(b"content-length", b"")
+        await self._app(scope, _limited(receive, told), send_protected)
+
+    def _protected(self, given: Headers, scope: Scope) -> Headers:
+        """Return an answer's headers with those that it has to have."""
+        headers = [pair for pair in given if pair[0] not in self._ours]
+        names = {name for name, _ in headers}
+        headers += self._always
+        headers.append((b"x-request-id", scope["request_id"].encode()))
+        if (standing := scope.get("state", {}).get("standing")) is not None:
+            headers += standing.headers()
+        if b"content-security-policy" not in names:
+            policy = self._docs_policy if scope["path"] == "/docs" else self._policy
+            headers.append((b"content-security-policy", policy))
+        if b"cache-control" not in names:
+            headers.append((b"cache-control", b"no-store"))
+        return headers

@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from limits import RateLimitItem, RateLimitItemPerMinute, aio
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
@@ -23,8 +23,7 @@ OF_ACCOUNT = RateLimitItemPerMinute(10, 5, "login-account")
 """Logins that fail: ten in five minutes, whoever tries."""
 OF_ADDRESS = RateLimitItemPerMinute(60, 5, "login-address")
 """Logins from one address: sixty in five minutes, whoever they name."""
-MOST_STANDINGS = 10_000
-"""Principals of whom a process remembers how much is left."""
+MINUTE = 60.0
 AGAIN_SECONDS = 10.0
 """How long a Redis that did not answer is not asked."""
 
@@ -89,60 +88,53 @@ class LoginThrottle:
 
 @dataclass(frozen=True)
 class Standing:
-    """How much of a limit is left: requests, and seconds until it is whole again."""
+    """How much of a limit is left: requests, and seconds until there is more of it."""
 
     limit: int
     remaining: int
     seconds: int
 
-    def headers(self) -> dict[str, str]:
-        """Return it as draft-ietf-httpapi-ratelimit-headers has it."""
-        return {
-            "ratelimit-policy": f'"requests";q={self.limit};w=60',
-            "ratelimit": f'"requests";r={self.remaining};t={self.seconds}',
-        }
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return it as draft-ietf-httpapi-ratelimit-headers has it, in ASGI's form."""
+        return [
+            (b"ratelimit-policy", b'"requests";q=%d;w=60' % self.limit),
+            (b"ratelimit", b'"requests";r=%d;t=%d' % (self.remaining, self.seconds)),
+        ]
 
 
 class RequestThrottle:
-    """Counts requests of each principal in a window that slides, in this process.
+    """Counts requests of each principal in a minute that slides, in this process.
 
-    Processes share nothing, so that a request pays microseconds: each lets its part through. What
-    is left is asked of the library once a second and counted on from there.
+    Processes share nothing, so that a request pays a microsecond: each lets its part through. Of
+    the minute before, as much counts as the sliding minute still reaches back into it, which is
+    what the library ``limits`` does by a task and a dozen calls.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._limit = max(settings.query_requests_per_minute // settings.query_workers, 1)
-        self._item = RateLimitItemPerMinute(self._limit)
-        # The library's other storage starts a thread, again and again, to forget what is over.
-        self._limiter = aio.strategies.SlidingWindowCounterRateLimiter(aio.storage.MemoryStorage())
-        self._standings: dict[str, tuple[float, Standing]] = {}
+        self._minute = 0
+        self._counts: dict[str, int] = {}
+        self._before: dict[str, int] = {}
 
-    async def take(self, principal: Principal) -> Standing:
+    def take(self, principal: Principal) -> Standing:
         """Count a request. Raises ``ProblemError`` (429) when there were too many."""
-        name = principal.name
-        is_within = await self._limiter.hit(self._item, name)
-        until, known = self._standings.get(name, (0.0, _NEW))
-        now = time.monotonic()
-        if now < until and is_within:
-            known = Standing(self._limit, max(known.remaining - 1, 0), known.seconds)
-        else:
-            stats = await self._limiter.get_window_stats(self._item, name)
-            seconds = _seconds_until(stats.reset_time)
-            known, until = Standing(self._limit, max(stats.remaining, 0), seconds), now + 1
-        if not is_within:
+        name, now = principal.name, time.monotonic()
+        minute, left = int(now // MINUTE), MINUTE - now % MINUTE
+        if minute != self._minute:
+            self._before = self._counts if minute == self._minute + 1 else {}
+            self._counts, self._minute = {}, minute
+        before, count = self._before.get(name, 0), self._counts.get(name, 0) + 1
+        remaining = self._limit - count - int(before * left / MINUTE)
+        seconds = math.ceil(left % (MINUTE / before) if before else left) or 1
+        if remaining < 0:
             raise ProblemError(
                 429,
                 "too_many_requests",
                 f"{name} sent more than {self._limit} requests in a minute.",
-                retry_after=known.seconds,
+                retry_after=seconds,
             )
-        if len(self._standings) > MOST_STANDINGS:
-            self._standings.clear()
-        self._standings[name] = until, known
-        return known
-
-
-_NEW = Standing(0, 0, 0)
+        self._counts[name] = count
+        return Standing(self._limit, remaining, seconds)
 
 
 def _seconds_until(moment: float) -> int:

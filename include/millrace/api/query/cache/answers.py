@@ -167,8 +167,9 @@ class Answers:
         names = tuple(one.name for one in wanted)
         asked = _Asked(tuple(wanted), names, compute, seconds, same, stale_seconds)
         found: dict[int, Kept] = {}
+        now = self._now()
         for number, (one, name) in enumerate(zip(wanted, names, strict=True)):
-            if entry := self._held(self._process.get(name), one):
+            if entry := _held(self._process.get(name), one, now):
                 self._look_after(asked, number, entry)
                 found[number] = _kept(entry, "process")
         if missing := [number for number in range(len(wanted)) if number not in found]:
@@ -181,14 +182,19 @@ class Answers:
             metrics.ANSWERS.labels(kept.layer).inc()
         return [found[number] for number in range(len(wanted))]
 
-    def generation_kept(self, wanted: Wanted) -> str:
-        """Return the generation of the answer that the process would give, or compute, now."""
-        entry = self._held(self._process.get(wanted.name), wanted)
-        return entry.generation if entry else str(wanted.generation)
+    def generations_kept(self, wanted: Iterable[Wanted]) -> list[str]:
+        """Return the generations of the answers that the process would give, or compute, now."""
+        now = self._now()
+        return [
+            entry.generation
+            if (entry := _held(self._process.get(one.name), one, now))
+            else one.generation
+            for one in wanted
+        ]
 
     def is_kept(self, wanted: Wanted) -> bool:
         """Tell whether the process has an answer that holds."""
-        return self._held(self._process.get(wanted.name), wanted) is not None
+        return _held(self._process.get(wanted.name), wanted, self._now()) is not None
 
     def derive(self, wanted: Wanted, value: bytes, source: Kept) -> None:
         """Have the process keep an answer that was made of another, for as long as that holds."""
@@ -208,12 +214,9 @@ class Answers:
                 self._forgotten.add(name)
         await self._shared.drop(names)
 
-    def _held(self, entry: Entry | None, wanted: Wanted) -> Entry | None:
-        """Return an answer if it is known to hold."""
-        if entry is None or not self._generations.is_current:
-            return None
-        now = self._generations.now()
-        return entry if entry.holds(wanted.generation, wanted.since(now), now) else None
+    def _now(self) -> float | None:
+        """Return the moment to judge answers by; ``None`` while none is known to hold."""
+        return self._generations.now() if self._generations.is_current else None
 
     def _serves(self, kept: Kept, wanted: Wanted) -> bool:
         """Tell whether what was fetched for all is for who came when it was being computed."""
@@ -252,10 +255,10 @@ class Answers:
 
     def _taken(self, asked: _Asked, entries: Sequence[Entry | None]) -> dict[int, Kept]:
         """Return which answers from Redis hold, and have the process keep them."""
-        taken = {}
+        taken, now = {}, self._now()
         for number, entry in enumerate(entries):
-            if entry := self._held(entry, asked.wanted[number]):
-                self._process.put(asked.names[number], entry, self._generations.now())
+            if now is not None and (entry := _held(entry, asked.wanted[number], now)):
+                self._process.put(asked.names[number], entry, now)
                 self._look_after(asked, number, entry)
                 taken[number] = _kept(entry, "redis")
         return taken
@@ -365,6 +368,13 @@ class Answers:
         (wanted,) = asked.wanted
         if await self._shadow.differs(wanted.key, value, generation, compute, asked.same):
             await self.forget([wanted.key])
+
+
+def _held(entry: Entry | None, wanted: Wanted, now: float | None) -> Entry | None:
+    """Return an answer if it is known to hold at a moment."""
+    if entry is None or now is None:
+        return None
+    return entry if entry.holds(wanted.generation, wanted.since(now), now) else None
 
 
 def _kept(entry: Entry, layer: Layer) -> Kept:

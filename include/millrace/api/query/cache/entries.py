@@ -7,6 +7,7 @@ import random
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from millrace.api.query.cache import metrics
@@ -17,6 +18,8 @@ OVERHEAD_BYTES = 500
 """What keeping an answer takes besides its bytes."""
 CLOCK_SECONDS = 5.0
 """An answer from further in the future than this is from a clock that was set back."""
+MOST_DIGESTS = 50_000
+"""Keys whose short forms a process remembers: the same ones are asked for with every request."""
 _HEADER = struct.Struct(">16sddH")
 
 
@@ -72,6 +75,7 @@ class Entry:
         return cls(content[start:], name, int(moment) / 1000, expires, cost)
 
 
+@lru_cache(MOST_DIGESTS)
 def digest(key: str) -> str:
     """Return the short form of a question's key, as the cache's own keys have it."""
     return blake2b(key.encode(), digest_size=16).hexdigest()

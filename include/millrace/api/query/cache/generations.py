@@ -88,6 +88,11 @@ class Generation(str):
         return made
 
 
+def span(tables: Collection[str], start: datetime, end: datetime) -> Span:
+    """Return what a generation is of: rows of tables from ``start`` to before ``end``."""
+    return frozenset(tables), start.timestamp(), end.timestamp()
+
+
 class Generations:
     """What the content of tables is; it belongs to the event loop that starts it."""
 
@@ -135,11 +140,19 @@ class Generations:
         the column that a table is partitioned by; where that is none, whenever any row may have.
         Read it before the statement runs whose answer it is for.
         """
-        return self._of((frozenset(tables), start.timestamp(), end.timestamp()))
+        return self.of_span(span(tables, start, end))
+
+    def of_span(self, span: Span) -> Generation:
+        """Return the same of what ``span`` gave."""
+        if (known := self._known.get(span)) is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = self._known[span] = self._made(span)
+        return known
 
     def again(self, generation: Generation) -> Generation:
         """Return what became of a generation: an equal one if nothing has changed."""
-        return self._of(generation.of) if generation.of else self._loaded
+        return self.of_span(generation.of) if generation.of else self._loaded
 
     def loaded(self) -> Generation:
         """Return what changes with every load, and with whatever else changes numbers."""
@@ -165,13 +178,6 @@ class Generations:
                 found.add(name)
                 pending += self._views.get(name, ())
         return frozenset(found)
-
-    def _of(self, span: Span) -> Generation:
-        if (known := self._known.get(span)) is None:
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            known = self._known[span] = self._made(span)
-        return known
 
     def _made(self, span: Span) -> Generation:
         tables, start, end = span

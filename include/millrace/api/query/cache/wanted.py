@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from millrace.api.query.cache.entries import digest
 from millrace.api.query.cache.generations import Generation
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An answer that is asked for.
+class Wanted(NamedTuple):
+    """An answer that is asked for: a tuple, since each hit makes some.
 
     Args:
         key: The question, with what else the answer depends on, such as the asker's rights.

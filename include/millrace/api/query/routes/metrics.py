@@ -10,14 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from millrace.access.roles import Principal
 from millrace.api.query import ranges
-from millrace.api.query.asked import FORMATS, Manner, is_unchanged, read_manner, unchanged
+from millrace.api.query.asked import FORMATS, Inquiry, is_unchanged, read_manner, unchanged
+from millrace.api.query.bodies import AGAIN
 from millrace.api.query.identity import Viewer
 from millrace.api.query.problems import declared
 from millrace.api.query.questions import (
     DEFAULT_GROUPS,
     MOST_GROUPS,
     QueryDocument,
-    Question,
     read_document,
     read_query,
 )
@@ -74,7 +74,7 @@ async def answered(request: Request, service: Service, whose: Principal) -> Resp
     manner = read_manner(parameters, request.headers)
     registry = service.answering.registry_of(whose)
     question = read_query(parameters, registry, datetime.now(UTC), whose)
-    return await _answered(service, request, question, manner, whose)
+    return await _answered(service, request, Inquiry(question, manner), whose)
 
 
 @router.post("/v1/query", responses=ANSWERS, response_class=Response)
@@ -85,19 +85,19 @@ async def query(
     manner = read_manner(dict(request.query_params), request.headers)
     registry = service.answering.registry_of(viewer)
     question = read_document(document, registry, datetime.now(UTC), viewer)
-    return await _answered(service, request, question, manner, viewer)
+    return await _answered(service, request, Inquiry(question, manner), viewer)
 
 
 async def _answered(
-    service: Service, request: Request, question: Question, manner: Manner, whose: Principal
+    service: Service, request: Request, inquiry: Inquiry, whose: Principal
 ) -> Response:
     began = time.perf_counter()
-    state = service.asked.state(question, manner)
-    still = unchanged(state, manner)
+    state = service.asked.state(inquiry)
+    still = unchanged(state, inquiry.manner)
     if is_unchanged(request.headers.get("if-none-match", ""), still["etag"]):
         return Response(status_code=304, headers=still)
-    body = service.asked.kept(question, manner, state)
+    body = service.asked.kept(inquiry, state)
     if body is not None:
-        return Response(body.again(began), headers=body.headers | {"x-cache": "process"})
-    body = await service.asked.body(question, manner, state, whose)
+        return Response(body.again(began), headers=body.headers | AGAIN)
+    body = await service.asked.body(inquiry, state, whose)
     return Response(body.content, headers=body.headers)
