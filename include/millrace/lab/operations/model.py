@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from uuid import UUID
 
 FIRST_USER = 910_000_001
 """Numbers of users that are found as text in any message, file or table."""
+PRECISION = timedelta(milliseconds=1)
+"""Of times in the stores."""
 OPEN, BLOCKED = "/open", "/blocked"
 """Pages: every event of the second breaks the campaign's rule while that is enforced."""
 
@@ -35,7 +37,17 @@ class Message:
     incarnation: int
     verdict: Verdict = Verdict.QUEUED
     is_lost: bool = False
-    """Whether Kafka lost it where no backup had it: it may be gone, but never twice there."""
+    """Whether Kafka lost it where no backup had it, or it is of the moment in which its user's
+    erasure was ordered: it may be gone, but never twice there."""
+
+
+@dataclass
+class Erasure:
+    """A user's erasure, which was ordered between two moments, and the events that it reaches."""
+
+    began: datetime
+    ended: datetime
+    event_ids: set[UUID]
 
 
 @dataclass
@@ -43,7 +55,7 @@ class Model:
     """Everything that was sent, and what was done to it."""
 
     messages: list[Message] = field(default_factory=list)
-    erased: set[int] = field(default_factory=set)
+    erasures: dict[int, Erasure] = field(default_factory=dict)
     is_enforced: bool = False
     incarnation: int = 0
     backups: list[datetime] = field(default_factory=list)
@@ -54,8 +66,17 @@ class Model:
 
     @property
     def users(self) -> list[int]:
-        """Users who have sent something and were not erased."""
-        return sorted({m.user_id for m in self.messages} - self.erased)
+        """Users of whom there is something."""
+        return sorted({m.user_id for m in self.messages})
+
+    def send(self, message: Message) -> None:
+        """A message is in Kafka; what tells of a moment before its user's erasure is never kept."""
+        erasure = self.erasures.get(message.user_id)
+        if erasure and message.time < erasure.began:
+            erasure.event_ids.add(message.event_id)
+        else:
+            message.is_lost = erasure is not None and message.time < erasure.ended
+            self.messages.append(message)
 
     def judge(self, message: Message) -> Verdict:
         """Return what the gate says of a message now."""
@@ -81,9 +102,12 @@ class Model:
             if is_event and message.verdict in (Verdict.REJECTED, Verdict.EITHER):
                 message.verdict = Verdict.EVENT
 
-    def erase(self, user_id: int) -> None:
-        """Nothing of a user is left."""
-        self.erased.add(user_id)
+    def erase(self, user_id: int, began: datetime, ended: datetime) -> None:
+        """Nothing of a user is left, and what comes of the time before the order is left out."""
+        known = self.erasures.get(user_id)
+        ids = known.event_ids if known else set()
+        ids |= {m.event_id for m in self.messages if m.user_id == user_id}
+        self.erasures[user_id] = Erasure(began - PRECISION, ended + PRECISION, ids)
         self.messages = [m for m in self.messages if m.user_id != user_id]
 
     def back_up(self, moment: datetime) -> None:

@@ -115,7 +115,7 @@ class World:
             producer.produce(
                 self.settings.events_topic, json.dumps(event), key=str(message.user_id)
             )
-            self.model.messages.append(message)
+            self.model.send(message)
         producer.flush()
         self.note(f"# {count} events of user {FIRST_USER + user} on {page}, {hours_ago} h old")
 
@@ -233,8 +233,9 @@ class World:
 
     def erase(self, user_id: int) -> None:
         """Erase a user, all of whose events are loaded."""
+        began = datetime.now(UTC)
         erase_person.erase(self.settings, user_id, "campaign", "asked for it")
-        self.model.erase(user_id)
+        self.model.erase(user_id, began, datetime.now(UTC))
         self.note(f"./millrace backups erase {user_id} --reason 'asked for it' --yes")
 
     def back_up(self) -> None:
