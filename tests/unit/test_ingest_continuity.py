@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from millrace.ingest.continuity import end_of_same
+from millrace.ingest.continuity import Comparison, end_of_same
 from millrace.ingest.model import Range
 
 KEPT = {offset: f"m{offset}" for offset in range(40_000)}
 
 
-def comparing(now: Mapping[int, str], asked: list[Range]) -> Callable[[Range], dict[int, bool]]:
-    """Return how a log compares with what was kept."""
+def comparing(now: Mapping[int, str], asked: list[Range]) -> Callable[[Range], Comparison]:
+    """Return how a log compares with what was kept; nothing is known of what is ``-``."""
 
-    def compare(span: Range) -> dict[int, bool]:
+    def compare(span: Range) -> Comparison:
         asked.append(span)
         offsets = range(span.first_offset, span.next_offset)
-        return {o: now[o] == KEPT[o] for o in offsets if o in now and o in KEPT}
+        there = {o: now.get(o) for o in offsets if o in KEPT and now.get(o) != "-"}
+        return {o: None if value is None else value == KEPT[o] for o, value in there.items()}
 
     return compare
 
@@ -46,8 +47,19 @@ OTHER = [f"n{number}" for number in range(40_000)]
         (cut(39_990, *(KEPT[o] for o in range(39_990, 40_000))), 40_000),
         # Nothing of it was kept.
         ({40_000 + o: "x" for o in range(10)}, 0),
-        # Markers of transactions and erased messages are of no offset that both have.
-        ({o: KEPT[o] for o in range(0, 39_000, 2)} | {39_001: "n"}, 38_999),
+        # Erased messages and compacted ones tell nothing.
+        (
+            {o: KEPT[o] if o % 2 == 0 and o < 39_000 else "-" for o in range(39_001)}
+            | {39_001: "n"},
+            38_999,
+        ),
+        # Markers where messages were kept.
+        (cut(39_990) | {39_995: "n"}, 39_990),
+        (cut(38_500) | {39_999: "n"}, 38_500),
+        (cut(38_500) | {39_999: "-"}, 38_500),
+        # What is lacking before a message that is the same was compacted, once.
+        ({o: KEPT[o] for o in range(0, 40_000, 2)} | {39_999: "n"}, 39_999),
+        ({o: KEPT[o] for o in (*range(30_000), *range(38_500, 39_500))} | {39_999: "-"}, 39_500),
     ],
 )
 def test_it_is_read_on_where_it_differs(log: dict[int, str], start: int) -> None:

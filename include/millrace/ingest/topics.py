@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from millrace.ingest.model import PlanOutdatedError
 from millrace.settings import Settings
@@ -71,3 +71,20 @@ def offsets(
         answer = admin.list_offsets(dict.fromkeys(asked, spec), request_timeout=timeout)
         watermarks.append({p.partition: f.result().offset for p, f in answer.items()})
     return {p: (watermarks[0][p], watermarks[1][p]) for p in watermarks[0]}
+
+
+def is_compacted(settings: Settings, topic: str, *, timeout: float = 10) -> bool:
+    """Tell whether Kafka may drop single messages of a topic; so it may where it does not say.
+
+    Raises ``confluent_kafka.KafkaException`` when no broker answers.
+    """
+    admin = kafka.admin(settings)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    asked = admin.describe_configs([resource], request_timeout=timeout)
+    try:
+        found = asked[resource].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return True
+        raise
+    return "compact" in found["cleanup.policy"].value
