@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from tests.helpers import wait
 from tests.integration.ingest_bed import Bed, event
 
+from millrace.ingest.model import IncarnationsSpentError
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import kafka
@@ -240,3 +241,24 @@ def test_messages_that_expired_are_told_by_their_verdicts(stack: Stack, single: 
 
     assert logs.truncated() == {0: 20}
     single.assert_conserved_verdicts(messages=33, events=33)
+
+
+def test_a_topic_that_was_recreated_too_often_says_what_to_do(single: Bed) -> None:
+    other = Bed(single.settings, partitions=1)
+    single.ask("UPDATE data_sources SET is_active = true WHERE source_id = %s", single.name)
+    single.send([event(1)])
+    single.load()
+    single.ask(
+        "UPDATE ingest_positions SET topic_incarnation = 254 WHERE source_id = %s", single.name
+    )
+    single.recreate_topic(1)
+    single.send([event(2)])
+    assert single.load() == 1
+    single.recreate_topic(1)
+    other.send([event(3)])
+
+    assert other.load() == 1  # it alone is left out
+
+    single.ask("UPDATE data_sources SET is_active = false WHERE source_id = %s", other.name)
+    with pytest.raises(IncarnationsSpentError, match=f"sources disable {single.name}"):
+        single.load()

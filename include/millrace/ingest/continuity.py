@@ -21,7 +21,7 @@ from clickhouse_connect.driver.query import QueryResult
 from millrace.ingest import reconcile, topics
 from millrace.ingest.arrow import MESSAGES
 from millrace.ingest.ledger import Ledger, Position, position_of
-from millrace.ingest.model import Range
+from millrace.ingest.model import IncarnationsSpentError, Range
 from millrace.ingest.planning import RowCounts
 from millrace.ingest.reader import OffsetGoneError, Reader, UnreadableError
 from millrace.ingest.topics import Topic
@@ -40,6 +40,9 @@ ENOUGH = 10_000
 """So many messages that are the same prove that all before them are: a few may be by chance, where
 producers send again what was lost, at the offsets that it had."""
 
+MOST_INCARNATIONS = 255
+"""The greatest that the tables hold; it is in their sorting keys, which nothing can widen."""
+
 Comparison = Mapping[int, bool | None]
 """Of each offset at which ``raw_events`` kept a message, whether Kafka has the same there; ``None``
 where Kafka has none."""
@@ -55,7 +58,10 @@ def follow_topic(
     watermarks: dict[int, tuple[int, int]],
     positions: dict[int, Position],
 ) -> dict[int, Position]:
-    """Begin a new incarnation if the topic was recreated, or lost its end, since the last plan."""
+    """Begin a new incarnation if the topic was recreated, or lost its end, since the last plan.
+
+    Raises ``IncarnationsSpentError`` when there can be no other.
+    """
     old_id = next(iter(positions.values())).topic_id
     is_new = old_id != topic.topic_id
     starts: dict[int, int] = {}
@@ -64,6 +70,8 @@ def follow_topic(
         if not starts:
             return positions
     incarnation = max(known.incarnation for known in positions.values()) + 1
+    if incarnation > MOST_INCARNATIONS:
+        raise IncarnationsSpentError(topic.name, ledger.source.source_id, MOST_INCARNATIONS)
     with ledger.connection.transaction():
         for p, known in positions.items():
             if p not in watermarks:

@@ -96,6 +96,18 @@ class PlanOutdatedError(RuntimeError):
     """The partitions are not as planned (topic changed, ledger restored); plan again."""
 
 
+class IncarnationsSpentError(RuntimeError):
+    """A topic was recreated or cut so often that its positions could not be told apart any more."""
+
+    def __init__(self, topic: str, source_id: str, times: int) -> None:
+        super().__init__(
+            f"topic {topic} was recreated, or lost its end, once more than the {times} times that "
+            f"the tables tell apart; source {source_id} is loaded no further. Make a topic of "
+            "another name, load that (./millrace sources add), and switch this source off "
+            f"(./millrace sources disable {source_id})"
+        )
+
+
 class StalledError(RuntimeError):
     """The run's time was over while something it needs was down; nothing is lost."""
 

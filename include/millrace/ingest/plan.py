@@ -17,7 +17,7 @@ from millrace.contract.sources import Source
 from millrace.ingest import continuity, planning, reconcile, register, topics
 from millrace.ingest import ledger as ledgers
 from millrace.ingest.ledger import Ledger, Position, is_worker, position_of
-from millrace.ingest.model import LeaseLostError, PlanOutdatedError, Range
+from millrace.ingest.model import IncarnationsSpentError, LeaseLostError, PlanOutdatedError, Range
 from millrace.ingest.topics import Topic
 from millrace.ingest.warehouse import Warehouse
 from millrace.ingest.worker import PASSING_ERRORS, Share, Worker
@@ -27,7 +27,14 @@ from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 
-IN_THE_WAY = (KafkaException, LeaseLostError, LookupError, PlanOutdatedError, TimeoutError)
+IN_THE_WAY = (
+    IncarnationsSpentError,
+    KafkaException,
+    LeaseLostError,
+    LookupError,
+    PlanOutdatedError,
+    TimeoutError,
+)
 """What may be wrong with one source and no other."""
 SETTLING_SECONDS = 60.0
 """How long a plan, for which others wait, tries to complete what a deactivated source left."""
