@@ -6,8 +6,6 @@ answered as the family answers that fault. What is behind the routes has tests o
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,11 +13,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from tests.conformance import clients
+from tests.conformance import clients, drivers
 from tests.conformance.clients import CLIENTS, Client
 from tests.conformance.front import BAD, GOOD, KEY, Front
-from tests.helpers import browser, proxy, toolchains
-from tests.helpers.proxy import Reply, Sent
+from tests.helpers import proxy
 
 from millrace import waiting
 
@@ -52,47 +49,19 @@ def run(client: Client, start: ExitStack) -> Fronts:
         for case, front in fronts.items()
     }
     if client.where == "browser":
-        in_browser(client, told, fronts)
+        with drivers.in_browser(client, told):
+            for case, front in fronts.items():
+                waiting.until(
+                    lambda front=front, case=case: (
+                        len(front.requests) >= client.requests_in(case)[0]
+                    ),
+                    f"the requests of {client} in the case {case}",
+                    seconds=60,
+                    hint=lambda front=front: f"{front.requests} came",
+                )
     else:
-        if client.where == "python":
-            driver = [str(toolchains.clients_python()), str(toolchains.PYTHON / "send.py")]
-        else:
-            driver = [toolchains.node_packages(toolchains.NODE), str(toolchains.NODE / "send.mjs")]
-        done = subprocess.run(
-            [*driver, client.name], input=json.dumps(told), capture_output=True, text=True,
-            check=False, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        drivers.run(client, told)
     return fronts
-
-
-def in_browser(client: Client, told: Mapping[str, Any], fronts: Fronts) -> None:
-    """Send from a page of another origin, each case in a profile of its own."""
-    node = toolchains.node_packages(toolchains.NODE)
-    bundle = subprocess.run(
-        [node, "node_modules/.bin/esbuild", "browser.mjs", "--bundle", "--format=iife"],
-        cwd=toolchains.NODE, capture_output=True, check=True,
-    ).stdout  # fmt: skip
-
-    def shop(sent: Sent) -> Reply:
-        if sent.path == "/bundle.js":
-            return Reply(text=bundle, kind="text/javascript; charset=utf-8")
-        page = "<!doctype html><meta charset=utf-8><script src=/bundle.js></script>"
-        return Reply(text=page, kind="text/html")
-
-    with browser.running() as chromium, proxy.running(judge=shop) as site:
-        for case in told.values():
-            page = chromium.open()
-            page.goto(site.url)
-            given = json.dumps([client.name, case["url"], case["key"], case["events"]])
-            page.run(f"void send(...{given})")
-        for case, front in fronts.items():
-            waiting.until(
-                lambda front=front, case=case: len(front.requests) >= client.requests_in(case)[0],
-                f"the requests of {client} in the case {case}",
-                seconds=60,
-                hint=lambda front=front: f"{front.requests} came",
-            )
 
 
 @pytest.fixture(scope="module")

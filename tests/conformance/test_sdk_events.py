@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from tests.conformance import drivers
 from tests.conformance.clients import CLIENTS, EVENTS, Client
 from tests.conformance.front import BAD, GOOD
-from tests.helpers import toolchains
 from tests.integration.ingestion_bed import Sender, rows
 
+from millrace import waiting
 from millrace.rules import store
 from millrace.settings import Settings
 from millrace.stores import sql
 from millrace.usecases import gates
 
 AT_ONCE = 4
-SERVERS = [client for client in CLIENTS if client.where != "browser"]
-"""Those that run where a program does; browsers' have their tests on the routes."""
 
 
 def events_of(client: Client) -> list[dict[str, str]]:
@@ -43,33 +42,44 @@ def stored(settings: Settings, ingestion_api: str) -> Mapping[str, list[str]]:
 
     gates.change(settings, register)
 
-    def run(client: Client) -> None:
-        if client.where == "python":
-            driver = [str(toolchains.clients_python()), str(toolchains.PYTHON / "send.py")]
-        else:
-            driver = [toolchains.node_packages(toolchains.NODE), str(toolchains.NODE / "send.mjs")]
-        told = {"one": {"url": ingestion_api, "key": sender.key, "events": events_of(client)}}
-        done = subprocess.run(
-            [*driver, client.name], input=json.dumps(told), capture_output=True, text=True,
-            check=False, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{client}: {done.stdout}{done.stderr}"
+    def told(client: Client) -> dict[str, Any]:
+        return {"one": {"url": ingestion_api, "key": sender.key, "events": events_of(client)}}
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(run, SERVERS))
+        servers = [client for client in CLIENTS if client.where != "browser"]
+        list(pool.map(lambda client: drivers.run(client, told(client)), servers))
+    for client in CLIENTS:
+        if client.where == "browser":
+            with drivers.in_browser(client, told(client)):
+                waiting.until(
+                    lambda client=client: marks(client) <= found(sender).keys(),
+                    f"the events of {client}",
+                    seconds=60,
+                    every=1,
+                )
+    return found(sender)
+
+
+def marks(client: Client) -> set[str]:
+    """Return the marks of a client's events."""
+    return {event["mark"] for event in events_of(client)}
+
+
+def found(sender: Sender) -> Mapping[str, list[str]]:
+    """Load what came; return what became of each event, by its mark."""
     sender.bed.load()
-    found: dict[str, list[str]] = defaultdict(list)
+    places: dict[str, list[str]] = defaultdict(list)
     for (properties,) in rows(sender, "events", "properties"):
-        found[properties.get("mark") or properties.get("label", "")].append("")
+        places[properties.get("mark") or properties.get("label", "")].append("")
     for value, reason in rows(sender, "rejected_events", "value, reason"):
         message = json.loads(value)
-        found[message.get("mark") or message.get("label", "")].append(reason)
-    return found
+        places[message.get("mark") or message.get("label", "")].append(reason)
+    return places
 
 
-@pytest.mark.parametrize("client", SERVERS, ids=str)
+@pytest.mark.parametrize("client", CLIENTS, ids=str)
 def test_every_event_is_stored_once_or_rejected_once(
     stored: Mapping[str, list[str]], client: Client
 ) -> None:
-    marks = [event["mark"] for event in events_of(client)]
-    assert [stored.get(mark) for mark in marks] == [[""], ["unknown_event_type"], [""]]
+    sent = [event["mark"] for event in events_of(client)]
+    assert [stored.get(mark) for mark in sent] == [[""], ["unknown_event_type"], [""]]
