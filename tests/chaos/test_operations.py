@@ -12,7 +12,6 @@ from millrace.lab.chaos import campaign
 from millrace.lab.operations import promises, sequences
 from millrace.lab.operations.model import OPEN
 from millrace.lab.operations.world import World
-from millrace.transform import deploy
 
 SEQUENCES, STEPS = 2, 5
 
@@ -29,7 +28,6 @@ def test_who_was_erased_may_send_again(tmp_path: Path) -> None:
     """What is of the time before the order is left out, also if it comes later; the rest stays."""
     with ExitStack() as resources:
         world = World(tmp_path / "home", dict(campaign.ENVIRONMENT), resources, random.Random(7))
-        deploy.deploy(world.settings)
         world.send(0, OPEN, 0, 8)
         world.load()
         (user_id,) = world.model.users

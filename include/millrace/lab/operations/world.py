@@ -66,6 +66,8 @@ class World:
     incidents: Incidents = field(default_factory=Incidents)
     typed: list[str] = field(default_factory=list)
     deployments: int = 0
+    is_broken: bool = False
+    """Whether the dbt project on disk can't be deployed."""
 
     def __post_init__(self) -> None:
         self._up()
@@ -181,9 +183,10 @@ class World:
 
     def deploy(self, how: str) -> None:
         """Deploy the models with a change: ``well``, ``broken`` (it fails) or ``killed``."""
-        source = self.settings.home / "dbt" / "campaign"
+        source = self._changed_project
         project.copy(project.SOURCE, source)
         self.deployments += 1
+        self.is_broken = how == "broken"
         text = "\nsyntax error\n" if how == "broken" else f"\n-- deployment {self.deployments}\n"
         with (source / CHANGED).open("a") as file:
             file.write(text)
@@ -208,8 +211,18 @@ class World:
         process.kill()
         process.join()
 
+    @property
+    def _changed_project(self) -> Path:
+        return self.settings.home / "dbt" / "campaign"
+
     def build(self) -> None:
-        """Build the models that are built by schedule, as ``build_models`` does."""
+        """Deploy what changed, then build what is built by schedule, as ``build_models`` does."""
+        source = self._changed_project if self._changed_project.exists() else project.SOURCE
+        try:
+            deploy.deploy(self.settings, source, is_retry=False)
+        except deploy.DeploymentError:
+            if not self.is_broken:
+                raise
         watermark.record_published_through(self.settings)
         deployed = project.deployed(self.settings)
         project.run(
