@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import httpx
-import hypothesis
 import pytest
 from fastapi import FastAPI, Request, Response
-from hypothesis import strategies as st
-from limits import RateLimitItemPerMinute, aio
 from starlette.testclient import TestClient
 
 from millrace.access.rights import Rights
@@ -75,59 +70,26 @@ def test_a_request_id_is_kept_only_where_it_is_one() -> None:
         assert (said == given) is is_kept
 
 
-@contextmanager
-def at(moment: float) -> Iterator[None]:
-    """Have both clocks say that it is a moment, in seconds."""
-    with (
-        patch("time.time", return_value=moment),
-        patch("time.monotonic", return_value=moment),
-    ):
-        yield
-
-
-def test_who_asks_too_often_waits_and_nobody_else() -> None:
+async def _who_asks_too_often_waits() -> None:
     throttle = RequestThrottle(Settings(query_requests_per_minute=6, query_workers=2))
-    with at(1_800_000_013.5):
-        standings = [throttle.take(Principal("ada", "viewer")) for _ in range(3)]
+    with patch("time.time", return_value=1_800_000_013.5):
+        standings = [await throttle.take(Principal("ada", "viewer")) for _ in range(3)]
         assert [standing.remaining for standing in standings] == [2, 1, 0]
         assert standings[0].headers() == [
             (b"ratelimit-policy", b'"requests";q=3;w=60'),
             (b"ratelimit", b'"requests";r=2;t=47'),
         ]
         with pytest.raises(ProblemError) as refused:
-            throttle.take(Principal("ada", "viewer"))
+            await throttle.take(Principal("ada", "viewer"))
         assert (refused.value.status, refused.value.code) == (429, "too_many_requests")
         assert refused.value.retry_after == 47
-        assert throttle.take(Principal("grace", "viewer")).remaining == 2
-    with at(1_800_000_013.5 + 47):
-        assert throttle.take(Principal("ada", "viewer")).remaining == 0
+        assert (await throttle.take(Principal("grace", "viewer"))).remaining == 2
+    with patch("time.time", return_value=1_800_000_013.5 + 47):
+        assert (await throttle.take(Principal("ada", "viewer"))).remaining == 0
 
 
-async def _are_counted_as_the_library_does(pauses: list[int]) -> None:
-    throttle = RequestThrottle(Settings(query_requests_per_minute=20, query_workers=1))
-    library = aio.strategies.SlidingWindowCounterRateLimiter(aio.storage.MemoryStorage())
-    item, now = RateLimitItemPerMinute(20), 1_800_000_000.0123
-    for pause in pauses:
-        now += pause
-        with at(now):
-            is_within = await library.hit(item, "ada")
-            stats = await library.get_window_stats(item, "ada")
-            seconds = max(math.ceil(stats.reset_time - now), 1)
-            assert taken(throttle) == (stats.remaining if is_within else None, seconds)
-
-
-def taken(throttle: RequestThrottle) -> tuple[int | None, int | None]:
-    """How many requests are left after one more, if it was let through, and the seconds to wait."""
-    try:
-        standing = throttle.take(Principal("ada", "viewer"))
-    except ProblemError as refused:
-        return None, refused.retry_after
-    return standing.remaining, standing.seconds
-
-
-@hypothesis.given(st.lists(st.one_of(st.integers(0, 9), st.integers(10, 200)), max_size=80))
-def test_requests_are_counted_as_the_library_does(pauses: list[int]) -> None:
-    asyncio.run(_are_counted_as_the_library_does(pauses))
+def test_who_asks_too_often_waits_and_nobody_else() -> None:
+    asyncio.run(_who_asks_too_often_waits())
 
 
 def test_cookies_are_all_kept_and_a_header_of_the_answer_stays() -> None:

@@ -80,7 +80,7 @@ class Front:
             found = 200, body.content, raw(body.headers)
         else:
             return None
-        scope.setdefault("state", {})["standing"] = self._service.requests.take(whose)
+        scope.setdefault("state", {})["standing"] = await self._service.requests.take(whose)
         return found
 
     def _inquiry(self, query: bytes, headers: Mapping[str, str], whose: Principal) -> Inquiry:

@@ -92,7 +92,7 @@ async def _known(
             "Nobody is known by this request: sign in at /v1/login, or send Authorization: Bearer "
             "TOKEN. ./millrace tokens add NAME --role viewer prints a token.",
         )
-    request.state.standing = service.requests.take(principal)
+    request.state.standing = await service.requests.take(principal)
     return principal
 
 

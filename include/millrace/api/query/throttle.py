@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute, aio
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
@@ -23,7 +23,6 @@ OF_ACCOUNT = RateLimitItemPerMinute(10, 5, "login-account")
 """Logins that fail: ten in five minutes, whoever tries."""
 OF_ADDRESS = RateLimitItemPerMinute(60, 5, "login-address")
 """Logins from one address: sixty in five minutes, whoever they name."""
-MINUTE = 60.0
 AGAIN_SECONDS = 10.0
 """How long a Redis that did not answer is not asked."""
 
@@ -103,38 +102,30 @@ class Standing:
 
 
 class RequestThrottle:
-    """Counts requests of each principal in a minute that slides, in this process.
+    """Counts requests of each principal in a window that slides, in this process.
 
-    Processes share nothing, so that a request pays a microsecond: each lets its part through. Of
-    the minute before, as much counts as the sliding minute still reaches back into it, which is
-    what the library ``limits`` does by a task and a dozen calls.
+    Processes share nothing, so that a request pays microseconds: each lets its part through.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._limit = max(settings.query_requests_per_minute // settings.query_workers, 1)
-        self._minute = 0
-        self._counts: dict[str, int] = {}
-        self._before: dict[str, int] = {}
+        self._item = RateLimitItemPerMinute(self._limit)
+        # The library's other storage starts a thread, again and again, to forget what is over.
+        self._limiter = aio.strategies.SlidingWindowCounterRateLimiter(aio.storage.MemoryStorage())
 
-    def take(self, principal: Principal) -> Standing:
+    async def take(self, principal: Principal) -> Standing:
         """Count a request. Raises ``ProblemError`` (429) when there were too many."""
-        name, now = principal.name, time.monotonic()
-        minute, left = int(now // MINUTE), MINUTE - now % MINUTE
-        if minute != self._minute:
-            self._before = self._counts if minute == self._minute + 1 else {}
-            self._counts, self._minute = {}, minute
-        before, count = self._before.get(name, 0), self._counts.get(name, 0) + 1
-        remaining = self._limit - count - int(before * left / MINUTE)
-        seconds = math.ceil(left % (MINUTE / before) if before else left) or 1
-        if remaining < 0:
+        is_within = await self._limiter.hit(self._item, principal.name)
+        stats = await self._limiter.get_window_stats(self._item, principal.name)
+        seconds = _seconds_until(stats.reset_time)
+        if not is_within:
             raise ProblemError(
                 429,
                 "too_many_requests",
-                f"{name} sent more than {self._limit} requests in a minute.",
+                f"{principal.name} sent more than {self._limit} requests in a minute.",
                 retry_after=seconds,
             )
-        self._counts[name] = count
-        return Standing(self._limit, remaining, seconds)
+        return Standing(self._limit, max(stats.remaining, 0), seconds)
 
 
 def _seconds_until(moment: float) -> int:
