@@ -231,7 +231,7 @@ class Stack:
         # the bucket: each ends before what it needs.
         self.supervisor.stop_together([name for name in self.names("store") if name != "s3"])
         for name in reversed(self.names("backups")):
-            self.supervisor.stop(name)
+            self.supervisor.stop_together([name])
         self.supervisor.shutdown()
         left = processes.working_in([server.directory for server in self.servers.values()])
         said = [f"{process.name()} (process {process.pid})" for process in left]
