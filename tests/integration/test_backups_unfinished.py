@@ -183,9 +183,10 @@ def test_a_drill_that_is_killed_leaves_no_server(stack: Stack, settings: Setting
     servers: dict[str, psutil.Process] = {}
 
     def run() -> bool:
-        found = {Path(one.cwd()).name: one for one in processes.working_in([folder])}
-        servers.update({name: found[name] for name in ("clickhouse", "postgres") if name in found})
-        return len(servers) == 2
+        for one in processes.working_in([folder]):
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile, as copies of files do
+                servers[Path(one.cwd()).name] = one
+        return {"clickhouse", "postgres"} <= servers.keys()
 
     with subprocess.Popen(command, env={**os.environ, **stack.environment}) as drilling:
         try:
