@@ -93,8 +93,11 @@ def snowplow(url: str, key: str, events: list[dict[str, str]]) -> None:
             StructuredEvent("shop", event["name"], label=event["mark"], event_subject=subject)
         )
     tracker.flush()
-    end = time.monotonic() + PATIENCE  # it tries again on a timer of its own
-    while emitter.event_store.size() and time.monotonic() < end:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:  # it tries again on a timer, which ends with this process
+        with emitter.lock:  # held while a request is under way
+            if not emitter.event_store.size():
+                break
         time.sleep(0.05)
     emitter.retry_timer.cancel()
 
