@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -138,6 +139,17 @@ def test_status_shows_what_cost_clickhouse_the_most(
     shown = console.export_text()
     assert "SELECT max(sipHash64(number)) AS dearest FROM numbers(30000000)" in shown
     assert "build_models.metrics_1min" in shown
+
+
+def test_a_bucket_that_several_create_at_once_is_there(stack: Stack) -> None:
+    client = objects.connect(stack.settings)
+    names = [f"at-once-{number}" for number in range(10)]
+    with ThreadPoolExecutor(4) as pool:
+        for name in names:
+            created = list(pool.map(objects.ensure_bucket, [client] * 4, [name] * 4))
+            assert any(created)
+    for name in names:
+        client.remove_bucket(name)
 
 
 def test_the_end_of_postgresqls_log_is_in_the_bucket_when_a_stack_is_down(tmp_path: Path) -> None:

@@ -128,8 +128,7 @@ def ensure_folders(settings: Settings) -> Minio:
     """
     client = connect(settings)
     for bucket in (WAREHOUSE, METADATA):
-        if not client.bucket_exists(bucket):
-            client.make_bucket(bucket)
+        objects.ensure_bucket(client, bucket)
     _check_key(settings, client)
     return client
 

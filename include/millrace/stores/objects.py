@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from minio import Minio
-from minio.error import S3Error
+from minio.error import MinioException, S3Error
 
 from millrace.settings import MissingSettingError, Settings
 
@@ -30,13 +30,24 @@ def connect(settings: Settings) -> Minio:
 def ensure_buckets(settings: Settings) -> list[str]:
     """Create the buckets that Millrace writes to; return those created now."""
     client = connect(settings)
-    created = []
     wanted = (settings.s3_bucket, settings.s3_backup_bucket, settings.backup_copy_bucket)
-    for bucket in filter(None, wanted):
+    return [bucket for bucket in filter(None, wanted) if ensure_bucket(client, bucket)]
+
+
+def ensure_bucket(client: Minio, bucket: str) -> bool:
+    """Create a bucket that is not there; return whether it was created now.
+
+    Another process may create it at the same moment.
+    """
+    if client.bucket_exists(bucket):
+        return False
+    try:
+        client.make_bucket(bucket)
+    except MinioException:
         if not client.bucket_exists(bucket):
-            client.make_bucket(bucket)
-            created.append(bucket)
-    return created
+            raise
+        return False
+    return True
 
 
 def read(settings: Settings, name: str) -> bytes:
