@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from bench.ingestion_api import answered
 from millrace.lab.simulate import faults
 from millrace.lab.simulate.acknowledged import Acknowledged
 from millrace.lab.simulate.traffic import Traffic
@@ -52,11 +53,7 @@ class Flood:
             if time.monotonic() > until:
                 break
             writer.write(b"%s%d\r\n\r\n%s" % (head, len(body), body))
-            answer = await reader.readuntil(b"\r\n\r\n")
-            if not answer.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(answer.decode())
-            length = int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
+            await answered(reader)
             self.acknowledged[number] += 1
         writer.close()
 

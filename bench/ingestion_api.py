@@ -276,15 +276,20 @@ def by_http(url: str, made: Sequence[bytes], rate: float = 0) -> Send:
             if time.monotonic() > start + seconds:
                 break
             writer.write(made[number % len(made)])
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(head.decode())
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
+            await answered(reader)
             took.append(time.monotonic() - began)
         writer.close()
 
     return partial(_all, client)
+
+
+async def answered(reader: asyncio.StreamReader) -> None:
+    """Read an answer. Raises ``RuntimeError`` where it is no success."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(head.decode())
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    await reader.readexactly(length)
 
 
 def by_grpc(address: str, made: Sequence[bytes], key: str) -> Send:
