@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.rows import DictRow
 from pydantic import SecretStr
 from tests.helpers import full_store, wait
 
@@ -377,6 +378,74 @@ def test_the_archiver_goes_on_after_a_kill(stack: Stack) -> None:
         wait.until(lambda: connection.execute(query, [wanted]).fetchone()["is_there"], timeout=90)
     found = gateway.connect(settings).list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)
     assert any(item.object_name.endswith(".partial.gz") for item in found)
+
+
+def test_the_archiver_goes_on_after_a_full_disk(stack: Stack) -> None:
+    """A receiver that has no room for a new file leaves the beginning of one, and ends."""
+    stack.wait_healthy("wal_archiver")
+    stack.stop("wal_archiver")
+    (unfinished,) = (stack.settings.home / "wal").glob("*.partial")
+    os.truncate(unfinished, 1 << 20)
+    with postgres.connect(stack.settings) as connection:
+        connection.execute("INSERT INTO event_types VALUES ('there was room', 'a test')")
+    stack.start("wal_archiver")
+    wal.await_archived(stack.settings)
+
+
+def test_the_log_is_kept_before_the_first_has_received_it(stack: Stack) -> None:
+    """The first checkpoint would remove what the receiver is about to ask for, and for ever."""
+    settings = stack.settings
+    stack.wait_healthy("wal_archiver")
+    stack.stop("wal_archiver")
+    with postgres.connect(settings) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [wal.SLOT])
+        assert wal.refusal(settings) == ""
+        query = "SELECT pg_walfile_name(restart_lsn) AS name FROM pg_replication_slots"
+        (kept,) = connection.execute(query).fetchall()
+        move_on(connection)
+        files = {row["name"] for row in connection.execute("SELECT name FROM pg_ls_waldir()")}
+    assert kept["name"] in files
+    stack.start("wal_archiver")
+    wal.await_archived(settings)
+
+
+def move_on(connection: psycopg.Connection[DictRow]) -> None:
+    """Have PostgreSQL remove every segment of its log that no slot keeps."""
+    for _ in range(3):
+        connection.execute("SELECT pg_switch_wal()")
+        connection.execute("CHECKPOINT")
+    connection.execute(
+        "INSERT INTO event_types VALUES ('moved on', 'a test') ON CONFLICT DO NOTHING"
+    )
+
+
+@pytest.mark.parametrize("is_slot_left", [True, False])
+def test_the_archiver_goes_on_where_the_log_was_not_kept(stack: Stack, is_slot_left: bool) -> None:
+    """The slot was dropped by hand, or fell behind what the server keeps for one."""
+    settings = stack.settings
+    stack.wait_healthy("wal_archiver")
+    stack.stop("wal_archiver")
+    with postgres.connect(settings) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [wal.SLOT])
+        if is_slot_left:
+            connection.execute("SELECT pg_create_physical_replication_slot(%s)", [wal.SLOT])
+        move_on(connection)
+    stack.start("wal_archiver")
+    wal.await_archived(settings)
+    assert "which was not received: what it held" in stack.tail("wal_archiver")
+
+
+def test_a_log_that_does_not_arrive_says_how_far_it_has_come(stack: Stack) -> None:
+    stack.wait_healthy("wal_archiver")
+    stack.stop("wal_archiver")
+    with postgres.connect(stack.settings) as connection:
+        connection.execute("INSERT INTO event_types VALUES ('kept back', 'a test')")
+    with pytest.raises(
+        BackupError, match=r"receiver has it to \w+/\w+ \(no receiver\), the bucket"
+    ):
+        wal.await_archived(stack.settings, 1)
+    stack.start("wal_archiver")
+    wal.await_archived(stack.settings)
 
 
 def test_large_files_come_back_whole(stack: Stack, tmp_path: Path) -> None:

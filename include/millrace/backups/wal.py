@@ -21,14 +21,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+import psycopg
 from minio import Minio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow
 
 from millrace import processes, waiting
 from millrace.backups import gateway, metrics, timelines
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.settings import Settings
 from millrace.stores import postgres, sql
+from millrace.stores.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ STALE_SECONDS = 60.0
 """So long ago the bucket last got a piece, at the most, while the archiver works."""
 TELL_SECONDS = 60.0
 """How often the metric says up to which moment the archive is whole."""
+SEGMENT_BYTES = 16 << 20
+"""The size of a file of the log: PostgreSQL's own, which no one changes but with ``initdb``."""
 _SEGMENT = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
 
 
@@ -70,6 +75,30 @@ def refusal(settings: Settings) -> str:
     Its replication slot is there then, and the server keeps what was not received yet. Raises
     ``BackupError`` when PostgreSQL's programs are not installed.
     """
+    said = _refused_slot(settings) or _refused_receiver(settings)
+    return said and (
+        f"PostgreSQL lets nobody receive its log: {said}. Its "
+        "backups need a role with REPLICATION, an entry for replication in pg_hba.conf, "
+        "wal_level=replica and a free replication slot"
+    )
+
+
+def _refused_slot(settings: Settings) -> str:
+    """Have PostgreSQL keep its log from now on, unless it does; return why it does not.
+
+    ``pg_receivewal`` makes slots that keep nothing before somebody has begun to receive, and then
+    PostgreSQL may have removed what he begins with.
+    """
+    try:
+        with postgres.connect(settings) as connection:
+            connection.execute(sql.render("postgres/backups/drop_lost_slot.sql"), {"slot": SLOT})
+            connection.execute(sql.render("postgres/backups/reserve_log.sql"), {"slot": SLOT})
+    except psycopg.Error as error:
+        return first_line(error)
+    return ""
+
+
+def _refused_receiver(settings: Settings) -> str:
     arguments, environment = connection_options(settings)
     command = [program("pg_receivewal"), *arguments, "--slot", SLOT]
     done = subprocess.run(
@@ -79,11 +108,7 @@ def refusal(settings: Settings) -> str:
     if done.returncode == 0:
         return ""
     said = " ".join(done.stderr.replace("pg_receivewal: error: ", "").split())[-300:]
-    return (
-        f"PostgreSQL lets nobody receive its log: {said or f'exit code {done.returncode}'}. Its "
-        "backups need a role with REPLICATION, an entry for replication in pg_hba.conf, "
-        "wal_level=replica and a free replication slot"
-    )
+    return said or f"exit code {done.returncode}"
 
 
 def await_archived(settings: Settings, limit: float = 60.0) -> float:
@@ -100,11 +125,26 @@ def await_archived(settings: Settings, limit: float = 60.0) -> float:
             "a row committed now to reach the bucket",
             seconds=limit,
             every=0.2,
-            hint="the log in the bucket is behind; see the log of wal_archiver "
-            "(./millrace backups archive-wal)",
+            hint=lambda: (
+                f"{_progress(connection)}; see the log of wal_archiver "
+                "(./millrace backups archive-wal)"
+            ),
             error=BackupError,
         )
     return time.monotonic() - began
+
+
+def _progress(connection: psycopg.Connection[DictRow]) -> str:
+    """Say how far the log has come: in PostgreSQL, in the spool and in the bucket."""
+    state = connection.execute(
+        sql.render("postgres/backups/wal_progress.sql"), {"slot": SLOT}
+    ).fetchone()
+    if state is None:
+        return "nobody has received PostgreSQL's log yet"
+    return (
+        f"PostgreSQL's log reaches {state['written']}, the receiver has it to {state['received']} "
+        f"({state['state']}), the bucket to {state['archived']}"
+    )
 
 
 def check(settings: Settings) -> None:
@@ -136,7 +176,28 @@ def take_spool(settings: Settings) -> None:
 
 
 def _is_log(path: Path) -> bool:
+    if path.suffix == ".partial" and not _is_ready(path):
+        return False
     return _SEGMENT.fullmatch(path.name.removesuffix(".partial")) is not None
+
+
+def _is_ready(unfinished: Path) -> bool:
+    """Whether the receiver has filled a new file with zeros, as it does before it writes to it."""
+    return unfinished.stat().st_size == SEGMENT_BYTES
+
+
+def _is_segment(path: Path) -> bool:
+    return _is_log(path) and path.suffix != ".history"
+
+
+def _number(segment: str) -> int:
+    """Return which segment of the log a file has, whatever its timeline."""
+    return (int(segment[8:16], 16) << 32) // SEGMENT_BYTES + int(segment[16:24], 16)
+
+
+def _position(byte: int) -> str:
+    """Return a position in the log as PostgreSQL writes it."""
+    return f"{byte >> 32:X}/{byte & 0xFFFFFFFF:X}"
 
 
 class Archiver:
@@ -165,6 +226,7 @@ class Archiver:
             raise BackupError(reason)
         for number in (signal.SIGTERM, signal.SIGINT):  # until now there was nothing to finish
             signal.signal(number, self._stop)
+        self._prepare_spool()
         arguments, environment = connection_options(self.settings)
         receive = [program("pg_receivewal"), *arguments, "--slot", SLOT]
         receive += ["-D", str(self.spool), "--synchronous", "--no-loop"]
@@ -180,6 +242,37 @@ class Archiver:
             receiver.terminate()
             receiver.wait(10)
             self.send_rest()
+
+    def _prepare_spool(self) -> None:
+        """Remove what would keep the receiver from beginning.
+
+        That is a file that was not ready when the receiver was killed or the disk was full, in
+        which nothing is; and, where PostgreSQL no longer has what comes next, all that the spool
+        holds, once it is in the bucket: the receiver begins with what PostgreSQL has, then.
+        """
+        for path in self.spool.glob("*.partial"):
+            if not _is_ready(path):
+                log.warning("%s was never ready for the log: it is removed", path)
+                path.unlink()
+        files = {path: path.name for path in self.spool.iterdir() if _is_segment(path)}
+        if not files:
+            return
+        wanted = max(_number(name) + (not name.endswith(".partial")) for name in files.values())
+        with postgres.connect(self.settings) as connection:
+            kept = postgres.one(
+                connection.execute(sql.render("postgres/backups/kept_log.sql"), {"slot": SLOT})
+            )["kept_from"]
+        if wanted >= kept // SEGMENT_BYTES:
+            return
+        self.send_rest()
+        for path in files:
+            path.unlink()
+        log.error(
+            "PostgreSQL no longer has its log from %s on, which was not received: what it held "
+            "between then and its next base backup can't be restored. Make one now: "
+            "./millrace backups run",
+            _position(wanted * SEGMENT_BYTES),
+        )
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self.is_stopping = True
@@ -210,13 +303,14 @@ class Archiver:
             self._told_at = time.monotonic()
 
     def _ship_partial(self) -> None:
+        partials = sorted(path for path in self.spool.glob("*.partial") if _is_ready(path))
         positions = self._positions()
         if positions is None:
             return  # the receiver has not begun
         received, written = positions
         if any(_SEGMENT.fullmatch(path.name) for path in self.spool.iterdir()):
             return  # finished meanwhile: it is sent first, so that the archive has no hole
-        for path in sorted(self.spool.glob("*.partial")):
+        for path in partials:
             if (path.name, received) == self._partial:
                 continue
             try:
@@ -255,7 +349,7 @@ class Archiver:
         if segment.endswith(".history"):
             return
         if position is None:
-            position = (int(segment[8:16], 16) << 32) + ((int(segment[16:], 16) + 1) << 24)
+            position = (_number(segment) + 1) * SEGMENT_BYTES
         with postgres.connect(self.settings) as connection:
             connection.execute(
                 sql.render("postgres/backups/note_archived.sql"),
