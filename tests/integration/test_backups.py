@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,11 +16,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.rows import DictRow
 from pydantic import SecretStr
 from tests.helpers import full_store, wait
 
-from millrace.backups import catalogue, gateway, metadata, restore, retention, wal, warehouse
+from millrace.backups import catalogue, gateway, metadata, restore, retention, warehouse
 from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
 from millrace.lab import engines, stacks
 from millrace.settings import Settings
@@ -359,93 +357,6 @@ def test_a_damaged_base_backup_is_refused(stack: Stack, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="use an older one"):
         metadata.restore(settings, tmp_path / "data", base)
     path.write_bytes(whole)
-
-
-def test_the_archiver_goes_on_after_a_kill(stack: Stack) -> None:
-    settings = stack.settings
-    stack.wait_healthy("wal_archiver")
-    stack.stop("wal_archiver")
-    with pytest.raises(BackupError, match="not received"):
-        stack.check("wal_archiver")
-    stack.start("wal_archiver")
-    stack.wait_healthy("wal_archiver")
-    os.kill(stack.pid("wal_archiver"), signal.SIGKILL)
-    with postgres.connect(settings) as connection:
-        connection.execute("SELECT pg_switch_wal()")
-        connection.execute("INSERT INTO event_types VALUES ('killed', 'a test')")
-        wanted = connection.execute("SELECT pg_current_wal_flush_lsn() AS lsn").fetchone()["lsn"]
-        query = "SELECT archived_lsn >= %s::pg_lsn AS is_there FROM wal_archive"
-        wait.until(lambda: connection.execute(query, [wanted]).fetchone()["is_there"], timeout=90)
-    found = gateway.connect(settings).list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)
-    assert any(item.object_name.endswith(".partial.gz") for item in found)
-
-
-def test_the_archiver_goes_on_after_a_full_disk(stack: Stack) -> None:
-    """A receiver that has no room for a new file leaves the beginning of one, and ends."""
-    stack.wait_healthy("wal_archiver")
-    stack.stop("wal_archiver")
-    (unfinished,) = (stack.settings.home / "wal").glob("*.partial")
-    os.truncate(unfinished, 1 << 20)
-    with postgres.connect(stack.settings) as connection:
-        connection.execute("INSERT INTO event_types VALUES ('there was room', 'a test')")
-    stack.start("wal_archiver")
-    wal.await_archived(stack.settings)
-
-
-def test_the_log_is_kept_before_the_first_has_received_it(stack: Stack) -> None:
-    """The first checkpoint would remove what the receiver is about to ask for, and for ever."""
-    settings = stack.settings
-    stack.wait_healthy("wal_archiver")
-    stack.stop("wal_archiver")
-    with postgres.connect(settings) as connection:
-        connection.execute("SELECT pg_drop_replication_slot(%s)", [wal.SLOT])
-        assert wal.refusal(settings) == ""
-        query = "SELECT pg_walfile_name(restart_lsn) AS name FROM pg_replication_slots"
-        (kept,) = connection.execute(query).fetchall()
-        move_on(connection)
-        files = {row["name"] for row in connection.execute("SELECT name FROM pg_ls_waldir()")}
-    assert kept["name"] in files
-    stack.start("wal_archiver")
-    wal.await_archived(settings)
-
-
-def move_on(connection: psycopg.Connection[DictRow]) -> None:
-    """Have PostgreSQL remove every segment of its log that no slot keeps."""
-    for _ in range(3):
-        connection.execute("SELECT pg_switch_wal()")
-        connection.execute("CHECKPOINT")
-    connection.execute(
-        "INSERT INTO event_types VALUES ('moved on', 'a test') ON CONFLICT DO NOTHING"
-    )
-
-
-@pytest.mark.parametrize("is_slot_left", [True, False])
-def test_the_archiver_goes_on_where_the_log_was_not_kept(stack: Stack, is_slot_left: bool) -> None:
-    """The slot was dropped by hand, or fell behind what the server keeps for one."""
-    settings = stack.settings
-    stack.wait_healthy("wal_archiver")
-    stack.stop("wal_archiver")
-    with postgres.connect(settings) as connection:
-        connection.execute("SELECT pg_drop_replication_slot(%s)", [wal.SLOT])
-        if is_slot_left:
-            connection.execute("SELECT pg_create_physical_replication_slot(%s)", [wal.SLOT])
-        move_on(connection)
-    stack.start("wal_archiver")
-    wal.await_archived(settings)
-    assert "which was not received: what it held" in stack.tail("wal_archiver")
-
-
-def test_a_log_that_does_not_arrive_says_how_far_it_has_come(stack: Stack) -> None:
-    stack.wait_healthy("wal_archiver")
-    stack.stop("wal_archiver")
-    with postgres.connect(stack.settings) as connection:
-        connection.execute("INSERT INTO event_types VALUES ('kept back', 'a test')")
-    with pytest.raises(
-        BackupError, match=r"receiver has it to \w+/\w+ \(no receiver\), the bucket"
-    ):
-        wal.await_archived(stack.settings, 1)
-    stack.start("wal_archiver")
-    wal.await_archived(stack.settings)
 
 
 def test_large_files_come_back_whole(stack: Stack, tmp_path: Path) -> None:
