@@ -124,6 +124,22 @@ def _of_cookie(request: Request, service: Service) -> Principal | None:
     return service.recognition.of_claims(claims)
 
 
+async def _of_passwords(service: ServiceOf) -> AsyncIterator[None]:
+    with service.passwords.one():
+        yield
+
+
+async def _of_arrivals(service: ServiceOf) -> AsyncIterator[None]:
+    with service.arrivals.one():
+        yield
+
+
+CHECKS_PASSWORD = Depends(_of_passwords)
+"""Of a route that checks strangers' passwords: beyond so many at once it takes no thread."""
+LETS_IN = Depends(_of_arrivals)
+"""The same of a route by which strangers come in, go on or leave without a password."""
+
+
 def _at_least(role: Role) -> Callable[..., Awaitable[Principal]]:
     async def check(principal: Annotated[Principal, Depends(_known)]) -> Principal:
         if not principal.has(role):

@@ -20,6 +20,7 @@ from millrace.access.signing import ACCESS_SECONDS, Claims, Seal, Signer
 from millrace.access.tokens import Token
 from millrace.access.users import User
 from millrace.api.http import ProblemError
+from millrace.api.query.places import Places
 from millrace.api.query.polling import Polled
 from millrace.settings import Settings
 
@@ -30,6 +31,8 @@ REFRESH_SECONDS = 1.0
 """How often tokens and users are read again: well below the 5 s in which a revocation must hold."""
 NEW_SECONDS = 2.5
 """How long a token that is not known may take to be read: it may have been made just now."""
+MOST_NEW = 200
+"""How many wait at once for tokens that are not known; everybody who is known passes them by."""
 KEYS_SECONDS = 5.0
 """How often signing keys are read: well below ``signing.SPREAD_SECONDS``."""
 
@@ -59,6 +62,7 @@ class Recognition:
         self._begun = 0
         self._read = 0
         self._was_read = asyncio.Condition()
+        self._new = Places(MOST_NEW, "Too many tokens are not known yet; yours may be by then.")
         self._polled = [Polled("users and tokens", self.refresh, REFRESH_SECONDS)]
         if self._signer:
             self._polled.append(Polled("signing keys", self._refresh_keys, KEYS_SECONDS))
@@ -95,11 +99,13 @@ class Recognition:
         """Wait until tokens are read that were made before now; ``False`` where none is shown.
 
         Who makes a token and uses it at once is not told to be a stranger.
+
+        Raises ``ProblemError`` (503) where ``MOST_NEW`` wait already.
         """
-        if not _token(authorization).startswith(f"{tokens.PREFIX}_"):
+        if not tokens.TEXT.fullmatch(_token(authorization)):
             return False
         wanted = self._begun + 1
-        with suppress(TimeoutError):
+        with self._new.one(), suppress(TimeoutError):
             async with asyncio.timeout(NEW_SECONDS), self._was_read:
                 await self._was_read.wait_for(lambda: self._read >= wanted)
         return True

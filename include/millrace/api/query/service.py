@@ -23,6 +23,7 @@ from millrace.api.query.cache.generations import Generations
 from millrace.api.query.hot.entities import Entities
 from millrace.api.query.jobs.runs import Jobs
 from millrace.api.query.live import Live
+from millrace.api.query.places import Places
 from millrace.api.query.recognition import Recognition
 from millrace.api.query.registry import Registries
 from millrace.api.query.throttle import LoginThrottle, RequestThrottle
@@ -37,6 +38,12 @@ Connection = psycopg.Connection[psycopg.rows.DictRow]
 T = TypeVar("T")
 
 
+MOST_PASSWORDS = 16
+"""Who sign in with a password at once: each takes a thread, of 40, and waits there for its turn."""
+MOST_ARRIVALS = 12
+"""Who come from elsewhere, go on or sign out at once, and are told by a server who they are."""
+
+
 class Service:
     """One process's."""
 
@@ -46,6 +53,8 @@ class Service:
         self.worth = Worth(settings)
         self.recognition = Recognition(settings, self.with_postgres)
         self.logins = LoginThrottle(settings)
+        self.passwords = Places(MOST_PASSWORDS, "Too many sign in at once.")
+        self.arrivals = Places(MOST_ARRIVALS, "Too many come in at once.")
         self.requests = RequestThrottle(settings)
         self.provider = Provider(settings) if settings.oidc_issuer else None
         self.generations = Generations(settings)

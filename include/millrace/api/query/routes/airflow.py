@@ -12,7 +12,7 @@ from millrace.access import tickets, users
 from millrace.access.keys import AccessError
 from millrace.api.http import ProblemError
 from millrace.api.query import arrivals
-from millrace.api.query.identity import begin
+from millrace.api.query.identity import LETS_IN, begin
 from millrace.api.query.problems import declared
 from millrace.api.query.service import ServiceOf
 
@@ -21,7 +21,12 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/airflow", tags=["people"])
 
 
-@router.get("/session", response_class=HTMLResponse, responses=declared(401, 422, 503))
+@router.get(
+    "/session",
+    response_class=HTMLResponse,
+    dependencies=[LETS_IN],
+    responses=declared(401, 422, 503),
+)
 def come_over(
     request: Request,
     service: ServiceOf,

@@ -13,7 +13,7 @@ from millrace.access.sessions import Session, SessionError
 from millrace.access.signing import ACCESS_SECONDS
 from millrace.api.http import ProblemError
 from millrace.api.query import cookies
-from millrace.api.query.identity import address, begin
+from millrace.api.query.identity import CHECKS_PASSWORD, LETS_IN, address, begin
 from millrace.api.query.problems import declared
 from millrace.api.query.service import Connection, Service, ServiceOf
 
@@ -54,7 +54,7 @@ class JsonWebKeys(BaseModel):
     keys: list[dict[str, Any]]
 
 
-@router.post("/v1/login", responses=declared(401, 422, 429, 503))
+@router.post("/v1/login", dependencies=[CHECKS_PASSWORD], responses=declared(401, 422, 429, 503))
 def login(
     credentials: Credentials, request: Request, response: Response, service: ServiceOf
 ) -> SignedIn:
@@ -72,7 +72,7 @@ def login(
     return _give(response, service, session, has_cookies=credentials.cookies)
 
 
-@router.post("/v1/refresh", responses=declared(401, 403, 422, 503))
+@router.post("/v1/refresh", dependencies=[LETS_IN], responses=declared(401, 403, 422, 503))
 def refresh(
     request: Request, response: Response, service: ServiceOf, body: Refresh | None = None
 ) -> SignedIn:
@@ -91,7 +91,12 @@ def refresh(
     return _give(response, service, session, has_cookies=has_cookies)
 
 
-@router.post("/v1/logout", status_code=204, responses=declared(401, 403, 422, 503))
+@router.post(
+    "/v1/logout",
+    status_code=204,
+    dependencies=[LETS_IN],
+    responses=declared(401, 403, 422, 503),
+)
 def logout(
     request: Request, response: Response, service: ServiceOf, body: Refresh | None = None
 ) -> None:

@@ -14,7 +14,7 @@ from millrace.access.keys import AccessError
 from millrace.access.oidc import Pending, Provider, ProviderError
 from millrace.api.http import ProblemError
 from millrace.api.query import arrivals, cookies
-from millrace.api.query.identity import begin
+from millrace.api.query.identity import LETS_IN, begin
 from millrace.api.query.problems import declared
 from millrace.api.query.service import Service, ServiceOf
 
@@ -30,6 +30,7 @@ PENDING_SECONDS = 600
     "/login",
     status_code=303,
     response_class=RedirectResponse,
+    dependencies=[LETS_IN],
     responses=declared(404, 422, 429, 503),
 )
 def sign_in_there(service: ServiceOf, next: str = "/") -> Response:
@@ -55,7 +56,12 @@ def sign_in_there(service: ServiceOf, next: str = "/") -> Response:
     return answer
 
 
-@router.get("/callback", response_class=HTMLResponse, responses=declared(401, 404, 422, 503))
+@router.get(
+    "/callback",
+    response_class=HTMLResponse,
+    dependencies=[LETS_IN],
+    responses=declared(401, 404, 422, 503),
+)
 def come_back(request: Request, service: ServiceOf) -> Response:
     """Begin the session of whom the OpenID provider vouches for."""
     provider = _provider(service)
