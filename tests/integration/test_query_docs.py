@@ -49,6 +49,9 @@ def test_the_page_shows_every_route_and_asks_nobody_else(query_api: str, chromiu
     assert unharmed(page)
     page.click(".authorize")
     until(lambda: page.run("!!document.querySelector('.modal-ux')"), 30)
+    offered = page.run("document.querySelector('.modal-ux').innerText")
+    assert "HTTPBearer" in offered
+    assert "millrace_access" not in offered, "no script can set a cookie of a request"
     assert unharmed(page)
     chromium.close(page)
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from millrace.api.query import problems
 from millrace.api.query.protection import protected
-from millrace.api.query.routes import docs
+from millrace.api.query.routes import docs, me
 from millrace.settings import Settings
 
 
@@ -19,6 +19,7 @@ def client() -> TestClient:
     app = FastAPI(docs_url=None, redoc_url=None)
     problems.install(app)
     app.include_router(docs.router)
+    app.include_router(me.router)
     return TestClient(protected(app, Settings()))
 
 
@@ -59,6 +60,19 @@ def test_what_is_kept_is_not_sent_again(client: TestClient) -> None:
     plain = client.get("/docs/swagger-ui.css", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.content == first.content
+
+
+def test_the_page_offers_only_ways_to_sign_in_that_a_page_can_use(client: TestClient) -> None:
+    assert 'url: "docs/openapi.json"' in client.get("/docs/page.js").text
+    whole, shown = (client.get(path).json() for path in ("/openapi.json", "/docs/openapi.json"))
+    ways = whole["components"]["securitySchemes"]
+    assert {scheme.get("in") for scheme in ways.values()} == {None, "cookie"}
+    assert shown["components"]["securitySchemes"] == {"HTTPBearer": ways["HTTPBearer"]}
+    operations = [one["paths"]["/v1/me"]["get"] for one in (whole, shown)]
+    assert [one.pop("security") for one in operations][1] == [{"HTTPBearer": []}]
+    assert operations[0] == operations[1]
+    del whole["components"]["securitySchemes"], shown["components"]["securitySchemes"]
+    assert whole["components"] == shown["components"]
 
 
 @pytest.mark.parametrize("name", ["docs.html", "__init__.py", "..%2Fapp.py", "none"])

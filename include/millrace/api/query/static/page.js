@@ -8,7 +8,7 @@ function proof() {
 }
 
 SwaggerUIBundle({
-  url: "openapi.json",
+  url: "docs/openapi.json",
   dom_id: "#page",
   deepLinking: true,
   validatorUrl: null, // Nothing is told to anybody else.
