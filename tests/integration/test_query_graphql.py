@@ -102,6 +102,21 @@ def watching(api: TestClient, query: str) -> Iterator[Queue[str]]:
         task.result(timeout=20)
 
 
+def test_live_numbers_are_asked_for_as_others_are(api: TestClient) -> None:
+    query = f"name=events&range={DAYS}&interval=1h&compare=1d&complete_only=true&max_age=5"
+    with watching(api, query) as events:
+        kind, *_, data = events.get(timeout=20).strip().splitlines()
+    assert kind == "event: numbers"
+    told = json.loads(data.removeprefix("data: "))
+    assert told["compared"] is not None
+    statuses = {point["status"] for one in told["metrics"][0]["series"] for point in one["points"]}
+    assert "provisional" not in statuses
+    for parameter in ("cursor", "format", "nosuch"):
+        refused = api.get("/v1/live", params={"name": "events", parameter: "json"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid_parameter")
+        assert "max_age" in refused.json()["detail"]
+
+
 def watchers(api: TestClient) -> float:
     (line,) = [
         line

@@ -237,24 +237,26 @@ def test_the_document_has_the_same_members(api: TestClient) -> None:
     schemas = api.get("/openapi.json").json()["components"]["schemas"]
     lists = {"name": "metrics", "group_by": "group_by"}
     members = {name: lists.get(name, name) for name in EFFECTS}
-    manner = {"cursor", "max_age", "format"}  # stay parameters
-    assert set(schemas["QueryDocument"]["properties"]) == {
-        member for name, member in members.items() if name not in manner
-    }
+    assert set(schemas["QueryDocument"]["properties"]) == set(members.values())
     read = {
         "filter": lambda text: dict(zip(("dimension", "value"), text.split(":"), strict=True)),
         "limit": int,
+        "max_age": float,
         "complete_only": lambda text: text == "true",
         **{name: lambda text: text.split(",") for name in lists},
     }
     for parameter, others in EFFECTS.items():
-        if parameter in manner:
-            continue
         asked = {"name": "events", "range": DAYS} | others
+        if parameter == "cursor":
+            asked["cursor"] = ask(api, **{**asked, "cursor": ""})["next"]
         document = {members[name]: read.get(name, str)(text) for name, text in asked.items()}
         posted = api.post("/v1/query", json=document)
         assert posted.status_code == 200, posted.text
-        assert posted.json()["metrics"] == ask(api, **asked)["metrics"], parameter
+        if header := SHOWN.get(parameter):
+            given = api.get("/v1/metrics", params=asked)
+            assert posted.headers[header] == given.headers[header], parameter
+        else:
+            assert posted.json()["metrics"] == ask(api, **asked)["metrics"], parameter
 
 
 def test_every_parameter_of_samples_is_asked_and_heard(api: TestClient) -> None:

@@ -15,6 +15,7 @@ from millrace.api.query.answer import Answer, Cost, MetricAnswer, Point, Series
 from millrace.api.query.questions import Question
 from millrace.api.query.registry import Registry
 
+COUNTRIES = ("DE", "US", "CH")
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
@@ -28,14 +29,16 @@ class Numbers:
         """Everybody may ask everything."""
         return REGISTRY
 
-    async def answer(self, question: Question, whose: Principal) -> Answer:
-        """Answer three for every bucket."""
+    async def answer(self, question: Question, whose: Principal, *, max_age: float) -> Answer:
+        """Answer three for every bucket, in as many groups as are asked for."""
         if question.compare:
             raise ZeroDivisionError("a secret")
         self.asked.append(question)
+        self.max_age = max_age
         points = [Point(bucket, 3, "complete", "") for bucket in question.buckets]
-        series = Series({"country": "DE"}, points, 3 * len(points), None)
-        views = MetricAnswer("views", "views", "sum", "Views", [series])
+        countries = COUNTRIES[: question.limit]
+        series = [Series({"country": one}, points, 3 * len(points), None) for one in countries]
+        views = MetricAnswer("views", "views", "sum", "Views", series)
         return Answer(question, None, [views], [], Cost(rollups={"hours"}), NOON, "g1")
 
 
@@ -50,8 +53,8 @@ def test_a_question_and_its_answer() -> None:
         """
         query ($range: String!) {
             answer(metrics: ["views"], range: $range, interval: "1h", groupBy: ["country"],
-                   filter: {and: [{dimension: "device", value: "mobile"}]}, limit: 7) {
-                start end completeUntil rollup generation
+                   filter: {and: [{dimension: "device", value: "mobile"}]}, limit: 1) {
+                start end completeUntil rollup generation cache rowsRead
                 metrics { name series { group total points { start end value status } } }
             }
         }
@@ -67,6 +70,8 @@ def test_a_question_and_its_answer() -> None:
                 "completeUntil": "2026-11-29T12:00:00+00:00",
                 "rollup": ["hours"],
                 "generation": "g1",
+                "cache": "process",
+                "rowsRead": 0.0,
                 "metrics": [
                     {
                         "name": "views",
@@ -90,8 +95,26 @@ def test_a_question_and_its_answer() -> None:
         }
     }
     (question,) = numbers.asked
-    assert (question.group_by, question.limit) == (("country",), 7)
+    assert (question.group_by, question.limit) == (("country",), 2), "one tells whether more follow"
     assert "mobile" in question.key
+
+
+def test_groups_come_in_pages() -> None:
+    numbers, cursor, seen = Numbers(), "", []
+    query = """
+        query ($cursor: String!) {
+            answer(metrics: ["views"], range: "today", groupBy: ["country"], limit: 2,
+                   cursor: $cursor, maxAge: 5) { next metrics { series { group } } }
+        }
+    """
+    while cursor is not None:
+        found = ask(query, numbers, cursor=cursor)["data"]["answer"]
+        seen.append([one["group"]["country"] for one in found["metrics"][0]["series"]])
+        cursor = found["next"]
+    assert seen == [["DE", "US"], ["CH"]]
+    assert numbers.max_age == 5
+    (error,) = ask(query, numbers, cursor="!")["errors"]
+    assert error["extensions"]["code"] == "invalid_parameter"
 
 
 def test_what_may_be_asked() -> None:
@@ -108,6 +131,7 @@ def test_what_may_be_asked() -> None:
         ("metrics: []", "invalid_request"),
         ('metrics: ["views"], filter: {nosuch: 1}', "invalid_request"),
         ('metrics: ["views"], limit: 0', "invalid_request"),
+        ('metrics: ["views"], maxAge: 61', "invalid_request"),
         ('metrics: ["views"], compare: "1d"', "internal_error"),
     ],
 )

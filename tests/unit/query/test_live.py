@@ -25,9 +25,11 @@ class Numbers:
     now: str = "first"
     failure: ProblemError | None = None
     asked: list[Principal] = field(default_factory=list)
+    inquiry: Any = None
 
-    def state(self, _inquiry: Any) -> str:
+    def state(self, inquiry: Any) -> str:
         """Return what changes when the numbers do."""
+        self.inquiry = inquiry
         if self.failure is not None:
             raise self.failure
         return self.now
@@ -79,6 +81,19 @@ def test_who_may_see_other_numbers_is_asked_for_apart() -> None:
     watched(work)
 
 
+def test_what_is_watched_is_what_was_asked_for() -> None:
+    async def work(live: Live, numbers: Numbers) -> None:
+        asked = {"compare": "1d", "complete_only": "True", "max_age": "5"}
+        events = live.watch(WATCHED | asked, ANYONE)
+        await event(events)
+        question = numbers.inquiry.question
+        assert (question.compare, question.is_complete_only) == ("1d", True)
+        assert numbers.inquiry.manner.max_age == 5
+        await events.aclose()
+
+    watched(work)
+
+
 def test_nothing_is_asked_once_the_last_has_gone() -> None:
     async def work(live: Live, numbers: Numbers) -> None:
         before = asyncio.all_tasks()
@@ -116,6 +131,7 @@ def test_a_problem_is_told_once_and_the_stream_goes_on() -> None:
     [
         ({"name": "nosuch"}, "unknown_metric"),
         ({"name": "views", "range": "5d", "interval": "1min"}, "too_large"),
+        ({"name": "views", "max_age": "0.0001"}, "invalid_parameter"),
     ],
 )
 def test_what_cannot_be_watched(parameters: dict[str, str], code: str) -> None:

@@ -63,7 +63,7 @@ class MetricAnswer:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question."""
+    """The answer to a question; ``following`` is the cursor of groups that follow, if some do."""
 
     question: Question
     compared: Question | None
@@ -72,3 +72,4 @@ class Answer:
     cost: Cost
     complete_until: datetime
     generation: str
+    following: str | None = None

@@ -14,12 +14,13 @@ from millrace.api.query.answer import Answer
 from millrace.api.query.answering import Answering
 from millrace.api.query.bodies import Bodies, Body
 from millrace.api.query.cache.flights import Flights
+from millrace.api.query.parameters import MOST_AGE
 from millrace.api.query.questions import MOST_GROUPS, Question
 from millrace.api.query.ranges import invalid
 
 FORMATS = {"json": rendering.JSON, "csv": rendering.CSV, "arrow": rendering.ARROW}
-LEAST_AGE, MOST_AGE = 0.001, 60.0
-"""For how many seconds rows that came may be missing, at least and at most, where that is asked."""
+LEAST_AGE = 0.001
+"""For how many seconds rows that came may be missing at least, where that is asked."""
 
 
 @dataclass(frozen=True)
@@ -124,20 +125,20 @@ class Asked:
         answer = await self._answering.answer(
             inquiry.computed, whose, max_age=manner.max_age, is_fresh=manner.is_fresh
         )
-        answer, following = _page(answer, inquiry)
+        answer = page(answer, inquiry)
         if manner.output == "csv":
             content = rendering.as_csv(answer)
         elif manner.output == "arrow":
             content = rendering.as_arrow(answer)
         else:
-            content = rendering.as_json(answer, following, time.perf_counter() - began)
-        body = Body(answer.generation, content, self._headers(answer, manner, following))
+            content = rendering.as_json(answer, time.perf_counter() - began)
+        body = Body(answer.generation, content, self._headers(answer, manner))
         if answer.cost.layer != "stale":
             self._bodies.put(inquiry.key, body)
         return body
 
     @staticmethod
-    def _headers(answer: Answer, manner: Manner, following: str | None) -> dict[str, str]:
+    def _headers(answer: Answer, manner: Manner) -> dict[str, str]:
         age = max(0, int((datetime.now(UTC) - answer.cost.computed_at).total_seconds()))
         headers = {
             "content-type": FORMATS[manner.output],
@@ -145,21 +146,22 @@ class Asked:
             "age": str(age),
             "x-cache": answer.cost.layer,
         }
-        if following:
-            headers["x-next-cursor"] = following
+        if answer.following:
+            headers["x-next-cursor"] = answer.following
         return headers
 
 
-def _page(answer: Answer, inquiry: Inquiry) -> tuple[Answer, str | None]:
-    """Return the groups of one page, and the cursor of the next if there is one."""
+def page(answer: Answer, inquiry: Inquiry) -> Answer:
+    """Return the groups of one page of an answer to ``inquiry.computed``."""
     question = inquiry.question
     if not question.group_by:
-        return answer, None
+        return answer
     shown = cursors.position(inquiry.manner.cursor, question.key)
     end = shown + question.limit
     more = end < MOST_GROUPS and any(len(metric.series) > end for metric in answer.metrics)
     metrics = [replace(metric, series=metric.series[shown:end]) for metric in answer.metrics]
-    return replace(answer, metrics=metrics), cursors.cursor(end, question.key) if more else None
+    following = cursors.cursor(end, question.key) if more else None
+    return replace(answer, metrics=metrics, following=following)
 
 
 def unchanged(state: str, manner: Manner) -> dict[str, str]:

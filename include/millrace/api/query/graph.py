@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 import strawberry
@@ -27,7 +27,9 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
 from millrace.api.query import answer, questions
+from millrace.api.query import parameters as said
 from millrace.api.query.answering import Answering
+from millrace.api.query.asked import Inquiry, Manner, page
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +111,21 @@ class Answer:
     generation: str
 
     @strawberry.field
+    def next(root: strawberry.Parent[answer.Answer]) -> str | None:  # noqa: N805
+        """Return the cursor of the groups that follow, if some do."""
+        return root.following
+
+    @strawberry.field
+    def cache(root: strawberry.Parent[answer.Answer]) -> str:  # noqa: N805
+        """Return where its numbers were found: process, redis, computed or stale."""
+        return root.cost.layer
+
+    @strawberry.field
+    def rows_read(root: strawberry.Parent[answer.Answer]) -> float:  # noqa: N805
+        """Return how many rows ClickHouse read for it now."""
+        return root.cost.rows_read
+
+    @strawberry.field
     def start(root: strawberry.Parent[answer.Answer]) -> datetime:  # noqa: N805
         """Return the range's start, in UTC."""
         return root.question.start
@@ -143,20 +160,22 @@ class Definition:
 async def _answer(  # noqa: PLR0913, PLR0917  arguments, as the schema shows them
     info: strawberry.Info[Context],
     metrics: list[str],
-    range: str = "7d",
-    interval: str = "",
-    tz: str = "UTC",
+    range: Annotated[str, strawberry.argument(said.RANGE)] = "7d",
+    interval: Annotated[str, strawberry.argument(said.INTERVAL)] = "",
+    tz: Annotated[str, strawberry.argument(said.ZONE)] = "UTC",
     group_by: list[str] = [],  # noqa: B006  nobody writes it
     filter: JSON | None = None,
-    compare: str = "",
-    limit: int = questions.DEFAULT_GROUPS,
-    complete_only: bool = False,
+    compare: Annotated[str, strawberry.argument(said.COMPARE)] = "",
+    limit: Annotated[int, strawberry.argument(said.LIMIT)] = questions.DEFAULT_GROUPS,
+    complete_only: Annotated[bool, strawberry.argument(said.COMPLETE_ONLY)] = False,
+    cursor: Annotated[str, strawberry.argument(said.CURSOR)] = "",
+    max_age: Annotated[float, strawberry.argument(said.MAX_AGE)] = 0,
 ) -> Any:
     """Ask metrics by dimensions; arguments are those of ``POST /v1/query``."""
     asked = {
         "metrics": metrics, "range": range, "interval": interval, "tz": tz,
         "group_by": group_by, "filter": filter, "compare": compare, "limit": limit,
-        "complete_only": complete_only,
+        "complete_only": complete_only, "cursor": cursor, "max_age": max_age,
     }  # fmt: skip
     try:
         document = questions.QueryDocument.model_validate(asked)
@@ -167,7 +186,8 @@ async def _answer(  # noqa: PLR0913, PLR0917  arguments, as the schema shows the
     answering, whose = info.context.answering, info.context.whose
     registry = answering.registry_of(whose)
     question = questions.read_document(document, registry, datetime.now(UTC), whose)
-    return await answering.answer(question, whose)
+    inquiry = Inquiry(question, Manner(cursor=document.cursor, max_age=document.max_age))
+    return page(await answering.answer(inquiry.computed, whose, max_age=document.max_age), inquiry)
 
 
 def _definitions(info: strawberry.Info[Context]) -> Any:

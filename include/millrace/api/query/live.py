@@ -12,7 +12,7 @@ import orjson
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query.asked import Asked, Inquiry, Manner
+from millrace.api.query.asked import Asked, Inquiry, Manner, read_manner
 from millrace.api.query.instruments import WATCHERS
 from millrace.api.query.questions import Question, read_query
 from millrace.api.query.registry import Registry
@@ -63,6 +63,7 @@ class Live:
     def check(self, parameters: Parameters, whose: Principal) -> None:
         """Raise ``ProblemError`` for what can't be watched, and where too much is already."""
         question = self._question(parameters, whose)
+        _manner(parameters)
         if len(question.buckets) > MOST_BUCKETS:
             raise ProblemError(
                 422, "too_large",
@@ -115,7 +116,8 @@ class Live:
         refused = ""
         while True:
             try:
-                inquiry = Inquiry(self._question(topic.parameters, topic.whose), Manner())
+                question = self._question(topic.parameters, topic.whose)
+                inquiry = Inquiry(question, _manner(topic.parameters))
                 state = self._asked.state(inquiry)
                 if (inquiry.key, state) != told:
                     body = await self._asked.body(inquiry, state, topic.whose)
@@ -130,6 +132,10 @@ class Live:
             except Exception:
                 log.exception("live numbers can't be told")
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _manner(parameters: Parameters) -> Manner:
+    return read_manner(parameters, {})
 
 
 def _key(parameters: Parameters, whose: Principal) -> tuple[object, ...]:

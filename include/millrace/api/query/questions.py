@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from millrace.access.roles import Principal
 from millrace.api.http import ProblemError
-from millrace.api.query import filters, ranges
+from millrace.api.query import filters, parameters, ranges
 from millrace.api.query.filters import Filter, FilterDocument
 from millrace.api.query.ranges import Bucket, invalid
 from millrace.api.query.registry import Metric, Registry
@@ -135,38 +135,48 @@ class QueryDocument(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     metrics: Annotated[list[str], Field(min_length=1, max_length=MOST_METRICS)]
-    range: str = Field("7d", description=f"Such as {ranges.EXAMPLES}.", max_length=100)
-    interval: str = Field("", description="1min 5min 15min 1h 1d 1w 1mo auto; empty: one bucket.")
-    tz: str = Field("UTC", description="IANA time zone, such as Europe/Berlin.")
+    range: str = Field("7d", description=parameters.RANGE, max_length=100)
+    interval: str = Field("", description=parameters.INTERVAL)
+    tz: str = Field("UTC", description=parameters.ZONE)
     group_by: Annotated[list[str], Field(max_length=MOST_DIMENSIONS)] = []
     filter: FilterDocument | None = None
-    compare: str = Field("", description="previous, or how long before: 1d, 1w, 1y.")
-    limit: Annotated[int, Field(ge=1, le=MOST_GROUPS)] = DEFAULT_GROUPS
-    complete_only: bool = False
+    compare: str = Field("", description=parameters.COMPARE)
+    limit: int = Field(DEFAULT_GROUPS, description=parameters.LIMIT, ge=1, le=MOST_GROUPS)
+    complete_only: bool = Field(False, description=parameters.COMPLETE_ONLY)
+    cursor: str = Field("", description=parameters.CURSOR)
+    max_age: float = Field(0, description=parameters.MAX_AGE, ge=0, le=parameters.MOST_AGE)
+    format: str = Field("", description=parameters.FORMAT)
+
+    @property
+    def manner(self) -> dict[str, str]:
+        """What it says of how the answer is to be given, as the parameters of a GET would."""
+        return {
+            name: str(getattr(self, name)) for name in NOT_OURS if name in self.model_fields_set
+        }
 
 
 def read_query(
-    parameters: Mapping[str, str], registry: Registry, now: datetime, whose: Principal
+    asked: Mapping[str, str], registry: Registry, now: datetime, whose: Principal
 ) -> Question:
     """Return the question of a GET. Raises ``ProblemError`` (400, 403, 422)."""
-    unknown = sorted(set(parameters) - {*PARAMETERS, *NOT_OURS})
+    unknown = sorted(set(asked) - {*PARAMETERS, *NOT_OURS})
     if unknown:
         known = ", ".join((*PARAMETERS, *NOT_OURS))
         raise invalid(unknown[0][:50], f"no such parameter. There are: {known}.")
-    limit = parameters.get("limit") or str(DEFAULT_GROUPS)
+    limit = asked.get("limit") or str(DEFAULT_GROUPS)
     if not (limit.isdecimal() and len(limit) <= LONGEST_NUMBER and 1 <= int(limit) <= MOST_GROUPS):
         raise invalid("limit", f"a number from 1 to {MOST_GROUPS}.")
-    complete_only = parameters.get("complete_only", "false").lower()
+    complete_only = asked.get("complete_only", "false").lower()
     if complete_only not in ("true", "false", "1", "0"):
         raise invalid("complete_only", "true or false.")
-    read = filters.read(parameters.get("filter", ""))
+    read = filters.read(asked.get("filter", ""))
     document = QueryDocument.model_construct(
-        metrics=_names(parameters.get("name", "")),
-        range=parameters.get("range") or "7d",
-        interval=parameters.get("interval", ""),
-        tz=parameters.get("tz") or "UTC",
-        group_by=_names(parameters.get("group_by", "")),
-        compare=parameters.get("compare", ""),
+        metrics=_names(asked.get("name", "")),
+        range=asked.get("range") or "7d",
+        interval=asked.get("interval", ""),
+        tz=asked.get("tz") or "UTC",
+        group_by=_names(asked.get("group_by", "")),
+        compare=asked.get("compare", ""),
         limit=int(limit),
         complete_only=complete_only in ("true", "1"),
     )

@@ -94,15 +94,15 @@ class AnswerModel(BaseModel):
     next: str | None = Field(None, description="The cursor of the groups that follow.")
 
 
-def as_json(answer: Answer, following: str | None, elapsed_seconds: float) -> bytes:
-    """Return the answer as ``AnswerModel`` has it; ``following`` is the cursor of the next page."""
+def as_json(answer: Answer, elapsed_seconds: float) -> bytes:
+    """Return the answer as ``AnswerModel`` has it."""
     cost = answer.cost
     document: dict[str, Any] = {
         "metrics": [_metric(metric) for metric in answer.metrics],
         "range": _range(answer.question),
         "compared": None if answer.compared is None else _range(answer.compared),
         "changes": [vars(change) for change in answer.changes],
-        "next": following,
+        "next": answer.following,
         "statistics": {
             "rollup": sorted(cost.rollups),
             "computed_at": cost.computed_at,

@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
+from millrace.api.query import parameters as said
 from millrace.api.query.identity import Viewer, while_known
 from millrace.api.query.problems import declared
+from millrace.api.query.ranges import invalid
 from millrace.api.query.service import ServiceOf
 
 router = APIRouter(prefix="/v1", tags=["numbers"])
@@ -30,13 +32,16 @@ async def live(  # noqa: PLR0913, PLR0917  the parameters, as OpenAPI shows them
     request: Request,
     service: ServiceOf,
     whose: Viewer,
-    name: Annotated[str, Query(description="Metrics, comma separated.")],
-    range_: Annotated[str, Query(alias="range", description="How long back: 15min.")] = "15min",
-    interval: Annotated[str, Query(description="As of GET /v1/metrics.")] = "1min",
-    tz: Annotated[str, Query(description="IANA time zone.")] = "UTC",
-    group_by: Annotated[str, Query(description="Dimensions, comma separated.")] = "",
-    filter_: Annotated[str, Query(alias="filter", description="dimension:value, …")] = "",
-    limit: Annotated[int, Query(ge=1, le=100, description="Groups at most.")] = 10,
+    name: said.NamesOf,
+    range_: said.RangeOf = "15min",
+    interval: said.IntervalOf = "1min",
+    tz: said.ZoneOf = "UTC",
+    group_by: said.GroupsOf = "",
+    filter_: said.FilterOf = "",
+    compare: said.CompareOf = "",
+    limit: Annotated[int, Query(description=said.LIMIT, ge=1, le=100)] = 10,
+    complete_only: said.CompleteOnlyOf = False,
+    max_age: said.MaxAgeOf = 0,
 ) -> StreamingResponse:
     """Stream the newest numbers as server-sent events: now, and after every load that changes them.
 
@@ -44,8 +49,12 @@ async def live(  # noqa: PLR0913, PLR0917  the parameters, as OpenAPI shows them
     """
     parameters = {
         "name": name, "range": range_, "interval": interval, "tz": tz, "group_by": group_by,
-        "filter": filter_, "limit": str(limit),
+        "filter": filter_, "compare": compare, "limit": str(limit),
+        "complete_only": str(complete_only), "max_age": f"{max_age:g}",
     }  # fmt: skip
+    if unknown := sorted(set(request.query_params) - set(parameters)):
+        there_are = f"no such parameter of live numbers. There are: {', '.join(parameters)}."
+        raise invalid(unknown[0][:50], there_are)
     service.live.check(parameters, whose)
     events = while_known(service, request, whose, service.live.watch(parameters, whose))
     return _EventStream(events, headers={"cache-control": "no-store", "x-accel-buffering": "no"})

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from millrace.access.roles import Principal
-from millrace.api.query import ranges
+from millrace.api.query import parameters as said
 from millrace.api.query.asked import FORMATS, Inquiry, is_unchanged, read_manner, unchanged
 from millrace.api.query.bodies import AGAIN
 from millrace.api.query.identity import Viewer
@@ -41,28 +41,18 @@ async def metrics(  # noqa: PLR0913, PLR0917  the parameters, as OpenAPI shows t
     request: Request,
     service: ServiceOf,
     viewer: Viewer,
-    name: Annotated[str, Query(description="Metrics, comma separated; /v1/items lists them.")],
-    range_: Annotated[str, Query(alias="range", description=f"Such as {ranges.EXAMPLES}.")] = "7d",
-    interval: Annotated[
-        str, Query(description=f"{' '.join(ranges.INTERVALS)} auto; empty: one bucket.")
-    ] = "",
-    tz: Annotated[str, Query(description="IANA time zone of days and hours.")] = "UTC",
-    group_by: Annotated[str, Query(description="Dimensions, comma separated.")] = "",
-    filter_: Annotated[
-        str, Query(alias="filter", description="dimension:value, comma separated: all must hold.")
-    ] = "",
-    compare: Annotated[str, Query(description="previous, or how long before: 1d 1w 1y.")] = "",
-    limit: Annotated[int, Query(description="Groups at most.", ge=1, le=MOST_GROUPS)] = (
-        DEFAULT_GROUPS
-    ),
-    complete_only: Annotated[bool, Query(description="Leave unfinished buckets out.")] = False,
-    cursor: Annotated[str, Query(description="next of the page before.")] = "",
-    max_age: Annotated[
-        float, Query(description="For how many seconds new rows may be missing.", ge=0, le=60)
-    ] = 0,
-    format_: Annotated[
-        str, Query(alias="format", description="json, csv or arrow; or send Accept.")
-    ] = "",
+    name: said.NamesOf,
+    range_: said.RangeOf = "7d",
+    interval: said.IntervalOf = "",
+    tz: said.ZoneOf = "UTC",
+    group_by: said.GroupsOf = "",
+    filter_: said.FilterOf = "",
+    compare: said.CompareOf = "",
+    limit: Annotated[int, Query(description=said.LIMIT, ge=1, le=MOST_GROUPS)] = DEFAULT_GROUPS,
+    complete_only: said.CompleteOnlyOf = False,
+    cursor: said.CursorOf = "",
+    max_age: said.MaxAgeOf = 0,
+    format_: said.FormatOf = "",
 ) -> Response:
     """Ask metrics by dimensions over a range of time."""
     return await answered(request, service, viewer)
@@ -82,7 +72,7 @@ async def query(
     request: Request, service: ServiceOf, viewer: Viewer, document: QueryDocument
 ) -> Response:
     """Ask the same with and, or, not, and several metrics at once: a dashboard in one request."""
-    manner = read_manner(dict(request.query_params), request.headers)
+    manner = read_manner(dict(request.query_params) | document.manner, request.headers)
     registry = service.answering.registry_of(viewer)
     question = read_document(document, registry, datetime.now(UTC), viewer)
     return await _answered(service, request, Inquiry(question, manner), viewer)
