@@ -5,7 +5,8 @@ https://prometheus.io/docs/prometheus/latest/querying/api/ is what clients expec
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import orjson
 from millrace.access.roles import Principal
 from millrace.alerts import promql
 from millrace.alerts.samples import OWN_PREFIX, TOTAL_SUFFIX, StoredSamples
+from millrace.api.query.cache.answers import Kept
 from millrace.api.query.warehouse import Warehouse
 from millrace.api.query.worth import Worth
 from millrace.stores import sql
@@ -30,6 +32,8 @@ SOURCE_LABEL = "source_id"
 """Who may see single sources only sees series that name one of them."""
 DATASET_LABEL = "dataset"
 """Who may see single datasets only sees Millrace's own series that name one of them."""
+_IN_TIME = re.compile(r"\(*\{(?:start|end):Int64\}(?: - \(\d+\)\)*)*")
+"""The SQL of a bound that is no later than the times that are asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,14 @@ class Times:
 class Answer:
     """What goes into ``data``, as JSON; ``warnings`` go beside it.
 
-    ``is_of_samples`` tells whether it depends on any number that there is.
+    ``is_of_samples`` tells whether it depends on any number that there is; ``kept`` where these
+    were found.
     """
 
     data: bytes
     warnings: tuple[str, ...] = ()
     is_of_samples: bool = False
+    kept: Kept | None = None
 
 
 class Seen:
@@ -67,6 +73,8 @@ class Seen:
 
     def __init__(self, whose: Principal, worth: Worth) -> None:
         self.whose = whose
+        self.ends_in_time = True
+        """Whether no sample was asked for that is later than the times of the question."""
         self._stored = StoredSamples()
         self._metrics = frozenset(
             name for name in worth.lineage.models if whose.may_see(worth.datasets_of(name))
@@ -97,6 +105,8 @@ class Seen:
 
     def select(self, names: Sequence[str] | None, condition: str, since: str, until: str) -> str:
         """Return the SELECT of samples that ``promql.nodes.Samples`` describes."""
+        if not _IN_TIME.fullmatch(until):
+            self.ends_in_time = False
         return self._stored.select(names, f"{self._policy} AND ({condition})", since, until)
 
 
@@ -107,9 +117,11 @@ def _is_one(label: str, values: Collection[str]) -> str:
     return f"({value} != '' AND {value} IN ({named}))"
 
 
-async def evaluate(
-    warehouse: Warehouse, query: str, times: Times, seen: Seen, limit: int = 0
-) -> Answer:
+Rows = Callable[[str, Times, Seen], Awaitable[Kept]]
+"""What gives the rows of a statement at some times, as JSON, for whom it was compiled for."""
+
+
+async def evaluate(rows_of: Rows, query: str, times: Times, seen: Seen, limit: int = 0) -> Answer:
     """Return what an expression gives; of more than ``limit`` series so many, with a warning.
 
     Raises ``promql.UnsupportedError`` for what is no PromQL, or is not covered, and what
@@ -134,15 +146,18 @@ async def evaluate(
         most_points=MOST_POINTS,
         limit=limit,
     )
-    bounds = {"start": times.start, "end": times.end, "step": times.step or 1}
-    content = await warehouse.formatted(statement, bounds, "JSONEachRow", whose=seen.whose)
-    rows = content.splitlines()
+    kept = await rows_of(statement, times, seen)
+    rows = kept.value.splitlines()
     if compiled.kind == "scalar" and is_instant:
-        return Answer(_data("scalar", orjson.dumps(orjson.loads(rows[0])["value"])))
-    warnings = ("results truncated due to limit",) if 0 < limit < len(rows) else ()
+        return Answer(_data("scalar", orjson.dumps(orjson.loads(rows[0])["value"])), kept=kept)
+    warnings: tuple[str, ...] = ()
+    if 0 < limit < len(rows):
+        warnings += ("results truncated due to limit",)
+    if kept.layer == "stale":
+        warnings += (f"ClickHouse does not answer: this was so at {kept.computed_at:%FT%TZ}",)
     kind = compiled.kind if is_instant else "matrix"
     data = _data(kind, b"[" + b",".join(rows[: limit or None]) + b"]")
-    return Answer(data, warnings, bool(expression.shape.queries))
+    return Answer(data, warnings, bool(expression.shape.queries), kept)
 
 
 def _data(kind: str, result: bytes) -> bytes:

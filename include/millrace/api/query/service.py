@@ -20,6 +20,7 @@ from millrace.api.query.asked import Asked
 from millrace.api.query.cache.answers import Answers
 from millrace.api.query.cache.flights import Flights
 from millrace.api.query.cache.generations import Generations
+from millrace.api.query.evaluations import Evaluations
 from millrace.api.query.hot.entities import Entities
 from millrace.api.query.jobs.runs import Jobs
 from millrace.api.query.live import Live
@@ -66,6 +67,7 @@ class Service:
             self.warehouse, self.registries, self.generations, self.answers, self.worth
         )
         self.asked = Asked(self.answering)
+        self.evaluations = Evaluations(settings, self.generations, self.answers, self.warehouse)
         self.entities = Entities(settings, self.generations, self.answers, self.warehouse)
         self._standing: Flights[IngestStatus] = Flights()
         self.live = Live(self.asked, self.answering.registry_of)

@@ -60,6 +60,12 @@ class Kept:
     expires: float = field(default=0.0, compare=False)
 
 
+def found_at(kept: Kept) -> dict[str, str]:
+    """Return the headers that say where an answer was found, and how old it is."""
+    age = max(0, int((datetime.now(UTC) - kept.computed_at).total_seconds()))
+    return {"x-cache": kept.layer, "age": str(age), "cache-control": "private, no-cache"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What is asked for together; ``names`` are the short forms of the keys."""

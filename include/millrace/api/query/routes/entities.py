@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from millrace.api.http import JSON, ProblemError
-from millrace.api.query.cache.answers import Kept
+from millrace.api.query.cache.answers import Kept, found_at
 from millrace.api.query.identity import Analyst, check_dataset
 from millrace.api.query.problems import declared
 from millrace.api.query.service import ServiceOf
@@ -159,6 +159,4 @@ def _answer(kept: Kept, what: str, name: str) -> Response:
         raise ProblemError(
             404, "not_found", f"No {what} is called {name[:100]} in what is kept, or you may see."
         )
-    age = max(0, int((datetime.now(UTC) - kept.computed_at).total_seconds()))
-    headers = {"X-Cache": kept.layer, "Age": str(age), "Cache-Control": "private, no-cache"}
-    return Response(kept.value, media_type=JSON, headers=headers)
+    return Response(kept.value, media_type=JSON, headers=found_at(kept))

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 from millrace.alerts.promql import UnsupportedError
 from millrace.api.http import JSON, ProblemError
 from millrace.api.query import prometheus
+from millrace.api.query.cache.answers import found_at
 from millrace.api.query.identity import Viewer
 from millrace.api.query.problems import besides
 from millrace.api.query.prometheus import Seen
@@ -175,7 +176,7 @@ async def _evaluated(service: Service, asked: InstantQuery | RangeQuery, seen: S
     seconds = None if asked.timeout is None else asked.timeout / 1000
     async with asyncio.timeout(seconds):
         answer = await prometheus.evaluate(
-            service.warehouse, asked.query, asked.times, seen, asked.limit
+            service.evaluations.rows, asked.query, asked.times, seen, asked.limit
         )
     beside = b""
     if answer.warnings:
@@ -184,7 +185,7 @@ async def _evaluated(service: Service, asked: InstantQuery | RangeQuery, seen: S
     if answer.is_of_samples and asked.times.end > until.timestamp() * 1000:
         beside += b',"infos":' + orjson.dumps([f"numbers after {until:%FT%TZ} are provisional"])
     content = b'{"status":"success","data":%b%b}' % (answer.data, beside)
-    return Response(content, media_type=JSON)
+    return Response(content, media_type=JSON, headers=found_at(answer.kept) if answer.kept else {})
 
 
 @router.get("/query", response_model=Evaluated)
