@@ -16,7 +16,7 @@ from millrace.access import tokens
 from millrace.api.query.cache.entries import digest
 from millrace.contract import people
 from millrace.settings import Settings
-from millrace.stores import cache, clickhouse, postgres
+from millrace.stores import cache, clickhouse, postgres, sql
 
 Clients = Mapping[str, httpx.Client]
 
@@ -50,9 +50,16 @@ def warehouse(settings: Settings) -> Iterator[Client]:
     client.command(f"DELETE FROM events WHERE source_id IN {SOURCES}")
 
 
-def happened(client: Client, user_id: int, minute: int = 0, source: str = SOURCES[0]) -> str:
+def happened(
+    client: Client,
+    user_id: int,
+    minute: int = 0,
+    source: str = SOURCES[0],
+    offset: int = 0,
+    begin: datetime = START,
+) -> str:
     """Have an event happen; its id."""
-    event_id, moment = uuid.uuid4(), START + timedelta(minutes=minute)
+    event_id, moment = uuid.uuid4(), begin + timedelta(minutes=minute)
     row = {
         "event_id": event_id,
         "event_time": moment,
@@ -65,6 +72,7 @@ def happened(client: Client, user_id: int, minute: int = 0, source: str = SOURCE
         "received_at": moment,
         "ingested_at": moment,
         "source_id": source,
+        "offset": offset,
     }
     client.insert("events", [list(row.values())], column_names=list(row))
     return str(event_id)
@@ -154,6 +162,9 @@ def test_a_session_is_told_with_its_events(query_clients: Clients, warehouse: Cl
     assert [event["page"] for event in told["timeline"]] == ["/0", "/1"]
     assert (told["user_id"], told["events"], told["is_bounce"]) == (person, 2, False)
     assert analyst.get(f"/v1/sessions/{'0' * 32}").json()["code"] == "not_found"
+    for day, status in ((START.date(), 200), (START.date() - timedelta(days=1), 404)):
+        found = analyst.get(f"/v1/sessions/{listed['session_id']}?day={day}")
+        assert found.status_code == status
 
 
 def test_an_event_that_nobody_knows_is_not_found(query_clients: Clients, warehouse: Client) -> None:
@@ -163,3 +174,35 @@ def test_an_event_that_nobody_knows_is_not_found(query_clients: Clients, warehou
     wrong = day - timedelta(days=40)
     assert analyst.get(f"/v1/events/{event_id}?day={wrong}").status_code == 404
     assert analyst.get("/v1/events/none").status_code == 422
+
+
+def test_an_event_is_looked_for_where_the_register_of_ids_has_it(
+    query_clients: Clients, warehouse: Client
+) -> None:
+    """Without it every day that is kept is read."""
+    analyst, days = query_clients["analyst"], [START - timedelta(days=days) for days in range(4)]
+    ids = [happened(warehouse, 7, offset=90 + at, begin=day) for at, day in enumerate(days)]
+    for at, shift in ((1, 0), (2, 5)):  # one is not where it is said to be
+        hour = int(days[at].timestamp()) // 3600
+        warehouse.command(
+            f"INSERT INTO event_id_register SELECT sipHash64('events', toUUID('{ids[at]}')), "
+            f"bitShiftLeft(1::UInt64, 56) + {90 + at + shift}, {hour}"
+        )
+    for event_id, day in zip(ids, days, strict=True):
+        told = analyst.get(f"/v1/events/{event_id}").raise_for_status().json()
+        assert datetime.fromisoformat(told["event_time"]) == day
+
+    def parts_read(*, is_placed: bool) -> int:
+        place = sql.render("clickhouse/query/hot/event_place.sql")
+        where = warehouse.query(place, parameters={"event_id": ids[1]}).first_row
+        values = {"event_id": ids[1], "is_all": True, "sources": [], "day": None}
+        values |= dict(zip(("offset", "arrived_ms"), where, strict=True))
+        statement = sql.render("clickhouse/query/hot/event.sql", is_placed=is_placed)
+        plan = warehouse.query(f"EXPLAIN indexes = 1 {statement}", parameters=values).result_rows
+        reads = [line.strip() for (line,) in plan if line.strip().startswith("Parts: ")]
+        return int(reads[-1].removeprefix("Parts: ").partition("/")[0])
+
+    assert parts_read(is_placed=True) == 1
+    assert parts_read(is_placed=False) >= 4
+    hashes = ", ".join(f"sipHash64('events', toUUID('{event_id}'))" for event_id in ids)
+    warehouse.command(f"ALTER TABLE event_id_register DELETE WHERE event_hash IN ({hashes})")

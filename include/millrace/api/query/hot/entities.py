@@ -74,12 +74,12 @@ class Entities:
             Wanted(key, generation), compute, seconds=ACTIVITY_SECONDS, stale_seconds=0
         )
 
-    async def session(self, session_id: str, whose: Principal) -> Kept:
+    async def session(self, session_id: str, day: date | None, whose: Principal) -> Kept:
         """Return a session with its events; empty: there is none. Raises as ``activity`` does."""
-        key = f"session:{session_id} {whose.row_policy}"
+        key = f"session:{session_id} {day or ''} {whose.row_policy}"
 
         async def compute() -> bytes:
-            found = await self._asked("session", {"session_id": session_id}, whose)
+            found = await self._asked("session", {"session_id": session_id, "day": day}, whose)
             if not found:
                 return b""
             self._touches.learn(session_id, found[0]["user_id"], key)
@@ -97,7 +97,9 @@ class Entities:
 
         async def compute() -> bytes:
             values = {"event_id": event_id, "day": day, **_rights(whose)}
-            found = await self._asked("event", values, whose)
+            found = await self._placed(values, whose)
+            if not found:
+                found = await self._asked("event", values, whose, is_placed=False)
             return orjson.dumps(found[0]) if found else b""
 
         key = f"cache:event:{event_id} {day or ''} {whose.row_policy}"
@@ -106,10 +108,16 @@ class Entities:
             Wanted(key, generation), compute, seconds=EVENT_SECONDS, stale_seconds=0
         )
 
+    async def _placed(self, values: Mapping[str, Any], whose: Principal) -> list[dict[str, Any]]:
+        """Return an event where the register of ids says that it is; nothing if it does not."""
+        for place in await self._asked("event_place", values, whose):
+            return await self._asked("event", {**values, **place}, whose, is_placed=True)
+        return []
+
     async def _asked(
-        self, name: str, values: Mapping[str, Any], whose: Principal
+        self, name: str, values: Mapping[str, Any], whose: Principal, **variables: Any
     ) -> list[dict[str, Any]]:
-        statement = sql.render(f"clickhouse/query/hot/{name}.sql")
+        statement = sql.render(f"clickhouse/query/hot/{name}.sql", **variables)
         content = await self._warehouse.formatted(statement, values, "JSON", whose=whose)
         rows: list[dict[str, Any]] = orjson.loads(content)["data"]
         return rows

@@ -113,6 +113,9 @@ async def session(
     session_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
     principal: Analyst,
     service: ServiceOf,
+    day: Annotated[
+        date | None, Query(description="The day (UTC) on which it began; it is found sooner.")
+    ] = None,
 ) -> Response:
     """Tell of a session, with its events."""
     check_dataset(principal, DATASET)
@@ -123,7 +126,8 @@ async def session(
             "Sessions run across sources, and you may see some of them only. "
             "An admin gives rights: ./millrace users list, ./millrace tokens list.",
         )
-    return _answer(await service.entities.session(session_id, principal), "session", session_id)
+    found = await service.entities.session(session_id, day, principal)
+    return _answer(found, "session", session_id)
 
 
 @router.get("/events/{event_id}", responses=REFUSALS, response_model=WholeEvent)
