@@ -22,6 +22,24 @@ MOZILLA = "Mozilla/5.0"
 CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0"
 
 
+MISUSED = """
+import * as web from '@millrace/web';
+console.log(Object.keys(web).join());
+const url = 'https://api.example';
+const wrong = [undefined, null, {}, { key: 'k' }, { url: 7, key: 'k' }, { url: 'api', key: 'k' },
+  { url }, { url, key: '\\ud800' }];
+for (const options of wrong) {
+  const tracker = web.create(options);
+  tracker.track('own', {});
+  tracker.page();
+  tracker.identify(1);
+  tracker.consent(true);
+  await tracker.flush();
+}
+"""
+"""Imports the package, and calls it as nobody should."""
+
+
 def test_the_script_is_what_its_source_builds(tmp_path: Path) -> None:
     node = toolchains.node_packages(toolchains.WEB)
     built = tmp_path / "m.js"
@@ -42,7 +60,7 @@ def test_the_types_hold(tmp_path: Path) -> None:
     assert "Tracker" in (tmp_path / "index.d.ts").read_text()
 
 
-def test_the_package_that_npm_packs_can_be_imported(tmp_path: Path) -> None:
+def test_the_package_that_npm_packs_can_be_imported_and_never_throws(tmp_path: Path) -> None:
     node = toolchains.node_packages(toolchains.WEB)
     npm = toolchains.need("npm", "npm")
     source = tmp_path / "sdk" / "web"
@@ -60,10 +78,10 @@ def test_the_package_that_npm_packs_can_be_imported(tmp_path: Path) -> None:
     place = tmp_path / "page" / "node_modules" / "@millrace"
     place.mkdir(parents=True)
     package.rename(place / "web")
-    program = "import * as web from '@millrace/web'; console.log(Object.keys(web).join())"
-    asked = [node, "--input-type=module", "--eval", program]
+    asked = [node, "--input-type=module", "--eval", MISUSED]
     done = subprocess.run(asked, cwd=tmp_path / "page", check=True, capture_output=True, text=True)
     assert done.stdout == "create\n"
+    assert done.stderr.count("millrace:") == 8  # said once each, and nothing thrown
 
 
 def test_a_page_view_says_who_where_and_with_what(api: Proxy, shop: Proxy, page: Page) -> None:

@@ -37,6 +37,13 @@ HASTE = """
 const later = setTimeout;
 window.setTimeout = (work, wait) => later(work, wait === 30000 ? 100 : wait);
 """
+LISTENING = """
+window.said = [];
+console.error = (...all) => said.push(all.join(" "));
+"""
+GUARDED = """
+Object.defineProperty(history, "pushState", { get() { throw new Error("not yours"); } });
+"""
 QUIET = "data-pages=off"
 
 
@@ -175,5 +182,30 @@ def test_what_json_cannot_hold_is_left_out(api: Proxy, shop: Proxy, chromium: Br
     assert not {"circle", "large", "none"} & (came["a"].keys() | came["b"].keys())
     assert {event["user_id"] for event in came.values()} == {came["a"]["user_id"]}
     assert "original_user_id" not in came["d"]
+    assert page.run("wrong") == []
+    chromium.close(page)
+
+
+def test_a_tag_that_names_no_api_sends_nothing_and_says_so(
+    api: Proxy, shop: Proxy, chromium: Browser
+) -> None:
+    page = watched(chromium, LISTENING)
+    page.goto(f"{shop.url}/?data-url=events.example.com")
+    page.run("millrace.identify(41); millrace.track('own'); millrace.flush()")
+    assert page.run("said.length") == 1
+    assert "url must begin with" in page.run("said[0]")
+    assert page.run("wrong") == []
+    assert page.run("Object.keys(localStorage)") == []
+    assert not [sent for sent in [*api.sent, *shop.sent] if sent.method == "POST"]
+    chromium.close(page)
+
+
+def test_a_page_whose_history_is_guarded_is_tracked_by_hand(
+    api: Proxy, shop: Proxy, chromium: Browser
+) -> None:
+    page = watched(chromium, GUARDED)
+    page.goto(f"{shop.url}/one")
+    page.run("millrace.track('own')")
+    assert [event["event"] for event in wait_for(api, 1)] == ["own"]
     assert page.run("wrong") == []
     chromium.close(page)

@@ -70,10 +70,35 @@ function guarded<Given extends unknown[]>(work: (...given: Given) => void): type
 
 const size = (text: string): number => new TextEncoder().encode(text).length;
 
-/** Makes a tracker. Where the browser says Do Not Track or Global Privacy Control, it does nothing. */
+const nothing = (): void => {};
+
+/** Stands for a tracker that could not be made, so that the page may go on calling it. */
+const idle: Tracker = {
+  track: nothing,
+  page: nothing,
+  identify: nothing,
+  consent: nothing,
+  flush: async () => {},
+};
+
+/**
+ * Makes a tracker. Where the browser says Do Not Track or Global Privacy Control, it does nothing; nor
+ * where the options name no API or no key, which is said on the console.
+ */
 export function create(options: Options): Tracker {
-  const address =
-    options.url.replace(/\/$/, "") + "/v1/events?key=" + encodeURIComponent(options.key);
+  try {
+    return start(options);
+  } catch (error) {
+    console.error("millrace:", error);
+    return idle;
+  }
+}
+
+function start(options: Options): Tracker {
+  const { url, key } = options;
+  if (!/^(https?:\/)?\//i.test(url)) throw new Error("nothing is sent: url must begin with https://");
+  if (!key) throw new Error("nothing is sent: no key is given");
+  const address = url.replace(/\/$/, "") + "/v1/events?key=" + encodeURIComponent(key);
   const { most = 500, wait = 1000 } = options;
   const fresh = new Set<string>(); // Made by this page and not yet tried.
   const held: (() => void)[] = []; // What happened while consent was awaited.
@@ -255,7 +280,7 @@ export function create(options: Options): Tracker {
     timer = undefined;
     void flush();
   });
-  if (options.pages !== false) {
+  const watch = guarded(() => {
     const look = guarded(() => {
       if (here() !== viewed) page();
     });
@@ -276,7 +301,8 @@ export function create(options: Options): Tracker {
     } else {
       look();
     }
-  }
+  });
+  if (options.pages !== false) watch();
   if (queue.waiting().length) schedule(wait);
   return tracker;
 }

@@ -11,7 +11,7 @@ const tag = document.currentScript as HTMLScriptElement | null;
 if (tag && !window.millrace) {
   const { key, url, consent, pages, hash, wait } = tag.dataset;
   window.millrace = create({
-    url: url ?? new URL(tag.src).origin,
+    url: url ?? (tag.src && new URL(tag.src).origin), // A script within the page has no address.
     key: key ?? "",
     consent: consent === "required",
     pages: pages !== "off",
