@@ -16,7 +16,7 @@ from tests.integration.ingest_bed import Bed, event
 from millrace.ingest.ledger import Ledger
 from millrace.lab.verify import conservation
 from millrace.settings import Settings
-from millrace.stores import clickhouse, kafka
+from millrace.stores import clickhouse, kafka, sql
 
 DAY_MS = 86_400_000
 
@@ -163,5 +163,16 @@ def test_tables_keep_what_the_settings_say_now(settings: Settings, tmp_path: Pat
             "AND name IN ('raw_events', 'events', 'rejected_events') ORDER BY name"
         ).result_rows
         assert found == [("events", "400"), ("raw_events", "9"), ("rejected_events", "400")]
+        ttls = dict(
+            client.query(
+                "SELECT name, extract(engine_full, 'TTL (.+?) SETTINGS') FROM system.tables "
+                "WHERE database = 'kept_longer' AND name IN ('events', 'rejected_events')"
+            ).result_rows
+        )
         assert clickhouse.follow_retention(client, longer) == []
         client.close()
+    # What a repeat takes for expired is what the tables drop.
+    asked = sql.render("clickhouse/ingest/expired.sql", retention_days=400)
+    claimed = ttls["rejected_events"].replace("rejected_at", "{claimed_at:DateTime64(3, 'UTC')}")
+    assert f"WHERE {ttls['events']} <= now()" in asked
+    assert f"SELECT count(), {claimed} <= now()" in asked

@@ -178,9 +178,9 @@ class Loader:
         present = self.warehouse.find_present(batch)
         if present["event"] >= counts.events and present["rejected"] >= counts.rejected:
             return counts
-        expired = self.warehouse.count_expired(batch)
+        expired, has_rejected_expired = self.warehouse.find_expired(batch)
         is_whole = present["event"] + expired >= counts.events and (
-            present["rejected"] >= counts.rejected or self.warehouse.is_past_retention(batch)
+            present["rejected"] >= counts.rejected or has_rejected_expired
         )
         found = f"{present} of {counts.events} events and {counts.rejected} rejected"
         if is_whole:

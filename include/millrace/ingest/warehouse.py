@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -192,14 +192,13 @@ class Warehouse:
         self.find_present(batch)
         return int(self._run("unexpired", batch))
 
-    def count_expired(self, batch: Batch) -> int:
-        """Of what ``judge`` let pass, count the events that are gone since their time is over."""
-        return int(self._run("expired", batch))
+    def find_expired(self, batch: Batch) -> tuple[int, bool]:
+        """Tell what is gone since its time is over.
 
-    def is_past_retention(self, batch: Batch) -> bool:
-        """Tell whether what is rejected of a micro-batch may expire at once."""
-        kept = timedelta(days=self.settings.events_retention_days)
-        return batch.claimed_at + kept <= datetime.now(UTC)
+        Returns how many events of what ``judge`` let pass, and whether all that it refused.
+        """
+        events, rejected = self._run("expired", batch)
+        return int(events), bool(int(rejected))
 
     def stored_beyond(self, positions: Iterable[Position]) -> list[StoredRange]:
         """Return what ``raw_events`` holds at or beyond ``positions``, by batch and partition."""

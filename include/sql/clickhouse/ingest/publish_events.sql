@@ -18,6 +18,6 @@ WHERE NOT throwIf(now64(3) > {lease_until:DateTime64(3, 'UTC')}, 'millrace: leas
 {% endif %}
 {% if is_rewrite %}
     -- What has expired may have been counted in rollups before it went.
-    AND NOT ({{ has_expired(retention_days) }})
+    AND NOT ({{ has_expired('event_time', retention_days) }})
     AND (partition, offset) NOT IN (SELECT partition, offset FROM present WHERE place = 'event')
 {% endif %}

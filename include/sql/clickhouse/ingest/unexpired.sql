@@ -4,4 +4,4 @@ SELECT count() FROM staged
 WHERE (partition, offset) NOT IN (
         SELECT partition, offset FROM present WHERE place IN ('event', 'rejected')
     )
-    AND (notEmpty(failures) OR NOT ({{ has_expired(retention_days) }}))
+    AND (notEmpty(failures) OR NOT ({{ has_expired('event_time', retention_days) }}))
