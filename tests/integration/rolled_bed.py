@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tests.helpers import wait
 from tests.integration.ingest_bed import Bed
 
@@ -68,3 +71,17 @@ class Rolled(Bed):
             int(self.query(f"SELECT sum(events) FROM {table}_{self.name}")[0][0])
             for table in ("fine", "coarse")
         ]
+
+    def assert_counted_once(self, messages: int, events: int) -> None:
+        """Every message is kept once with exactly one verdict, and both rollups agree."""
+        self.assert_conserved(messages, events)
+        assert self.rolled_up() == [events, events]
+
+
+@contextmanager
+def made(settings: Settings) -> Iterator[Rolled]:
+    """Make a bed of one task, whose views go with it."""
+    bed = Rolled(settings.model_copy(update={"ingest_tasks": 1, "ingest_lease_seconds": 2}))
+    yield bed
+    for table in ("fine", "coarse"):
+        bed.drop(table)

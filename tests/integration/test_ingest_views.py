@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.integration import rolled_bed
 from tests.integration.ingest_bed import event, killed_at, messages
 from tests.integration.rolled_bed import SELECT, Rolled
 
@@ -23,10 +24,8 @@ from millrace.transform import leftovers
 
 @pytest.fixture
 def bed(settings: Settings) -> Iterator[Rolled]:
-    made = Rolled(settings.model_copy(update={"ingest_tasks": 1, "ingest_lease_seconds": 2}))
-    yield made
-    for table in ("fine", "coarse"):
-        made.drop(table)
+    with rolled_bed.made(settings) as bed:
+        yield bed
 
 
 def restart(stack: Stack) -> None:
@@ -59,8 +58,7 @@ def test_a_repeat_under_another_identity_is_counted_once(
 
     bed.drain(share, attempt=2)
 
-    bed.assert_conserved(messages=54 + 81, events=100)
-    assert bed.rolled_up() == [100, 100]
+    bed.assert_counted_once(messages=54 + 81, events=100)
     assert bed.incidents("rollups_unproven") == []
 
 
@@ -91,8 +89,7 @@ def test_a_repeat_that_is_killed_while_it_makes_good_is_made_good_again(bed: Rol
 
     bed.drain(share, attempt=9)
 
-    bed.assert_conserved(messages=135, events=100)
-    assert bed.rolled_up() == [100, 100]
+    bed.assert_counted_once(messages=135, events=100)
 
 
 def test_views_that_change_while_a_worker_loads_are_noted(
@@ -191,8 +188,7 @@ def test_a_view_that_a_deployment_has_mended_meanwhile_stays(
 
     assert bed.incidents("view_withdrawn") == []
     assert bed.ask("SELECT view FROM withdrawn_views") == []
-    bed.assert_conserved(messages=20, events=20)
-    assert bed.rolled_up() == [20, 20]
+    bed.assert_counted_once(messages=20, events=20)
 
 
 def test_of_views_that_feed_one_another_the_one_that_throws_is_taken_out(bed: Rolled) -> None:
@@ -276,8 +272,7 @@ def test_a_view_stays_while_clickhouse_is_short_of_memory(
     bed.load()
 
     assert max(tried) == PATIENCE + 6
-    bed.assert_conserved(messages=30, events=30)
-    assert bed.rolled_up() == [30, 30]
+    bed.assert_counted_once(messages=30, events=30)
     assert bed.incidents("view_withdrawn") == []
 
 
