@@ -15,9 +15,13 @@ from millrace.stores import accounts, migrations, quoting, sql
 
 MIGRATIONS = "clickhouse/migrations"
 
+S3_SETTINGS = {
+    "s3_validate_etag_on_read": 0,  # rclone's ETags, and an encrypting gateway's, are no MD5
+}
+
 CLIENT_SETTINGS = {
     "max_query_size": 16 << 20,  # a gate of many rules is a long statement
-    "s3_validate_etag_on_read": 0,  # rclone's ETags, and an encrypting gateway's, are no MD5
+    **S3_SETTINGS,
 }
 
 SESSION_SECONDS = 60

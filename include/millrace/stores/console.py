@@ -58,7 +58,7 @@ class Console:
                 "session_timeout": str(session_seconds),
                 "wait_end_of_query": "1",  # so that an error comes before any row
                 "cancel_http_readonly_queries_on_client_close": "1",
-                "s3_validate_etag_on_read": "0",  # as in clickhouse.CLIENT_SETTINGS
+                **{name: str(value) for name, value in clickhouse.S3_SETTINGS.items()},
                 "output_format_pretty_color": str(int(is_terminal)),
                 "output_format_pretty_row_numbers": "0",
             },
