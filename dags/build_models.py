@@ -44,11 +44,12 @@ def build_models() -> None:
 
     @task(execution_timeout=timedelta(hours=2))
     def deploy() -> list[str]:
-        from millrace.transform import deploy as deployment
+        from millrace.transform.deploy import DeploymentError
+        from millrace.usecases.deploy_models import deploy_models
 
         try:
-            return deployment.deploy(settings(), is_retry=False).built
-        except deployment.DeploymentError as error:  # another try would find the same
+            return deploy_models(settings(), is_retry=False).built
+        except DeploymentError as error:  # another try would find the same
             raise AirflowFailException(str(error)) from error
 
     # The last good version is built even when a change could not be deployed.

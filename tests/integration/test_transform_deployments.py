@@ -12,8 +12,13 @@ import pytest
 from tests.helpers.plain_models import Event
 from tests.integration.transform_bed import TODAY, Bench, check_rollups, deploy_untested
 
+from millrace.quality import columns
 from millrace.stores import objects, postgres
 from millrace.transform import deploy, docs, leftovers, project, standing
+from millrace.transform.manifest import models
+from millrace.usecases import deploy_models
+
+MANIFEST = "target/manifest.json"
 
 VIEWS_OF_THE_SHADOW = (
     "SELECT name FROM system.tables WHERE database = 'analytics_shadow' AND engine LIKE '%View'"
@@ -31,6 +36,36 @@ def test_a_broken_model_is_not_deployed(
 
     assert bench.rows("SELECT * FROM analytics.top_pages ORDER BY ALL") == before
     assert deploy.is_deployed(bench.settings)
+
+
+def test_a_column_that_an_expectation_names_is_not_renamed(
+    bench: Bench, changed: Callable[[str, str, str], Path]
+) -> None:
+    changed(
+        "models/marts/traffic/_traffic__models.yml",
+        "{name: page_views, description: Views.,",
+        "{name: views, description: Views.,",
+    )
+    source = changed(
+        "models/marts/traffic/top_pages.sql",
+        "sum(page_views) as page_views",
+        "sum(page_views) as views",
+    )
+    with pytest.raises(deploy.DeploymentError) as refused:
+        deploy_models.deploy_models(bench.settings, source)
+    told = str(refused.value)
+    assert "expectations of top_pages: Every row counts at least one.: " in told
+    assert "expectations of top_pages: The table counts as many page views" in told
+    assert "Every day and page has one row" not in told  # it names other columns
+    assert bench.rows("SELECT count() > 0 FROM analytics.top_pages WHERE page_views > 0") == [(1,)]
+    assert deploy.is_deployed(bench.settings)
+
+
+def test_expectations_fit_what_is_deployed(bench: Bench) -> None:
+    names = [f"analytics.{m.name}" for m in models(project.deployed(bench.settings) / MANIFEST)]
+    assert columns.misfits(bench.settings, dict(zip(names, names, strict=True))) == []
+    (told, *_) = columns.misfits(bench.settings, {"analytics.sessions": "analytics.gone"})
+    assert told.startswith("sessions: ")
 
 
 def test_a_dimension_outside_the_sorting_key_is_refused(

@@ -54,9 +54,10 @@ def command(context: typer.Context) -> None:
 def _deploy() -> None:
     from millrace.settings import Settings
     from millrace.transform import deploy
+    from millrace.usecases.deploy_models import deploy_models
 
     try:
-        done = deploy.deploy(Settings(), say=typer.echo)
+        done = deploy_models(Settings(), say=typer.echo)
     except deploy.DeploymentError as error:
         raise fail(error) from None
     if not done.changed:

@@ -12,7 +12,7 @@ A deployment
    again. From here on ingest fills them, and what came before is in the clones;
 4. fills in history from the clones;
 5. builds the other changed models beside them, with unchanged ones deferred to production, and
-   tests everything that changed;
+   tests everything that changed; what others ask of them (``misfits``) is asked of these;
 6. swaps, under the publication lock, so that no insert falls between an old rollup and its
    successor; then remembers the project as deployed, and describes it (``docs``).
 
@@ -24,11 +24,10 @@ rollup whose view threw, and was taken out of ingest's path, is built again with
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -43,12 +42,14 @@ from millrace.contract import publication
 from millrace.settings import Settings
 from millrace.stores import clickhouse, dictionaries, postgres, sql
 from millrace.stores.errors import first_line
-from millrace.stores.quoting import identifier
 from millrace.transform import docs, leftovers, project, sorting_keys, standing, watermark
 from millrace.transform.ddl import Ddl
-from millrace.transform.manifest import Model, models, relations
+from millrace.transform.manifest import Model, elsewhere, models, relations
 
 log = logging.getLogger(__name__)
+
+Misfits = Callable[[Mapping[str, str]], list[str]]
+"""Says what others ask of tables, by name, that the ones to take their place don't answer."""
 
 
 class DeploymentError(RuntimeError):
@@ -97,12 +98,13 @@ def deploy(
     *,
     say: Callable[[str], None] = log.info,
     is_retry: bool = True,
+    misfits: Misfits = lambda _: [],
 ) -> Deployment:
     """Bring production to the project in ``source``; do nothing if it is there already.
 
     ``say`` is told what goes on. A project that has failed to bring a withdrawn rollup back is
     tried again only with ``is_retry``. Raises ``DeploymentError`` when a changed model throws on
-    what is there, fails to build or to pass its tests.
+    what is there, fails to build or to pass its tests, or leaves ``misfits``.
     """
     release = _release(settings, source)
     with postgres.connect(settings) as ledger, leftovers.lock(ledger):
@@ -119,7 +121,7 @@ def deploy(
         if not (copy.exists() and copy == project.deployed(settings).resolve()):
             project.copy(source, copy)  # over the deployed one it would take the state away
         try:
-            done = _Deployer(settings, ledger, copy, say).run()
+            done = _Deployer(settings, ledger, copy, say, misfits).run()
         except (project.DbtError, DeploymentError) as error:
             leftovers.note_try(ledger, release)
             raise DeploymentError(
@@ -137,11 +139,12 @@ class _Deployer:
         ledger: psycopg.Connection[Any],
         copy: Path,
         say: Callable[[str], None],
+        misfits: Misfits,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.copy = copy
-        self.say = say
+        self.say, self.misfits = say, misfits
         self.base = clickhouse.database(settings)
         self.ddl = Ddl(settings.clickhouse_cluster)
         self.deployed = project.deployed(settings)
@@ -167,6 +170,8 @@ class _Deployer:
                 what = "1 changed model" if len(changed) == 1 else f"{len(changed)} changed models"
                 self.say(f"building {what} beside production")
                 self._build(changed)
+            self._demand_that_others_fit([*changed, *removed])
+            if changed:
                 self.say("tests passed, swapping")
             self._swap(changed, removed)
         finally:
@@ -195,7 +200,9 @@ class _Deployer:
         rollups = [m for m in changed if m.is_rollup]
         others = [m for m in changed if not m.is_rollup]
         if not self.is_full_refresh:
-            self._look_beside(changed)
+            self.beside.mkdir(parents=True, exist_ok=True)
+            before = (self.deployed / "target" / "manifest.json").read_text()
+            (self.beside / "manifest.json").write_text(elsewhere(before, changed, project.SHADOW))
         if rollups:
             self._dbt("run", project.SHADOW, self._on(rollups))
             self._demand_dimensions(rollups)
@@ -217,27 +224,19 @@ class _Deployer:
                     "it out."
                 )
 
+    def _demand_that_others_fit(self, models: list[Model]) -> None:
+        found = self.misfits(
+            {f"{project.PRODUCTION}.{m.name}": f"{project.SHADOW}.{m.name}" for m in models}
+        )
+        if found:
+            raise DeploymentError("what reads the models no longer fits them:\n" + "\n".join(found))
+
     def _on(self, models: list[Model]) -> list[str]:
         """Return dbt's options to take these models, and others from where they are newest."""
         options = ["--select", *(m.name for m in models)]
         if self.is_full_refresh:
             return options
         return [*options, "--defer", "--favor-state", "--state", str(self.beside)]
-
-    def _look_beside(self, changed: list[Model]) -> None:
-        """Write the state that the shadow defers to: what is deployed, with what changed beside it.
-
-        dbt's own deferral sends a model's test to production, even if the model is in the shadow.
-        """
-        state = json.loads((self.deployed / "target" / "manifest.json").read_text())
-        for model in changed:
-            if model.unique_id in state["nodes"]:
-                state["nodes"][model.unique_id] |= {
-                    "schema": project.SHADOW,
-                    "relation_name": identifier(project.SHADOW, model.name),
-                }
-        self.beside.mkdir(parents=True, exist_ok=True)
-        (self.beside / "manifest.json").write_text(json.dumps(state))
 
     def _fill(self, rollups: list[Model]) -> None:
         """Try the shadow's rollups, then have ingest feed them and give them their history.

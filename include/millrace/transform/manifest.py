@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from millrace.stores.quoting import identifier
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,18 @@ def relations(manifest: Path) -> dict[str, str]:
         for key, node in (content["nodes"] | content["sources"]).items()
         if node.get("relation_name")
     }
+
+
+def elsewhere(manifest: str, moved: Iterable[Model], database: str) -> str:
+    """Return a manifest's text in which some of its models lie in another database.
+
+    dbt's own deferral sends a model's test to production, even if the model is in the shadow.
+    """
+    content = json.loads(manifest)
+    for model in moved:
+        if model.unique_id in content["nodes"]:
+            content["nodes"][model.unique_id] |= {
+                "schema": database,
+                "relation_name": identifier(database, model.name),
+            }
+    return json.dumps(content)

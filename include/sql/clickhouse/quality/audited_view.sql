@@ -1,5 +1,3 @@
 {# The rows of a window, for Great Expectations to look at. #}
 CREATE OR REPLACE VIEW {{ view }} AS
-SELECT *
-FROM {{ relation }}
-WHERE {{ condition }}
+{% include 'clickhouse/quality/window_rows.sql' %}

@@ -1,0 +1,2 @@
+{# The rows of a window, or some columns of them. #}
+SELECT {{ columns | default('*') }} FROM {{ relation }} WHERE {{ condition }}
