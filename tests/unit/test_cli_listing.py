@@ -6,10 +6,13 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+import typer
 import yaml
 from rich.console import Console
 
-from millrace.cli import listing
+from millrace.cli import listing, tail
+from millrace.cli.alerts.common import print_table
+from millrace.stack import report
 
 NAME = "a_name_that_is_longer_than_most_terminals_leave_room_for"
 ROWS = [
@@ -61,3 +64,34 @@ def test_json_and_yaml_hold_the_values(capsys: pytest.CaptureFixture[str]) -> No
 def test_nothing_to_list_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     listing.show([], title="windows that are due")
     assert capsys.readouterr().out == "windows that are due: none\n"
+
+
+OUTSIDE = ["a\x1b[2Jb", "a\x07b", "a\x9b2Jb", "a\u202eb", "a\ud800b", "a[/b]b", "a[red]b", "a[b"]
+"""Texts of strangers that a terminal, or the library that draws on it, would obey."""
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_a_terminal_shows_what_strangers_wrote_and_obeys_none_of_it(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = text.encode("unicode_escape").decode()
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "200")
+    listing.show([{"name": text, "labels": {text: [text]}}])
+    print_table("when", "series", rows=[[1, text]])
+    row = report.Row("kafka", "running", 1, 2, text, 3, 4, {})
+    Console(width=200).print(report.table([row]))
+    one = dict.fromkeys(("reason", "field", "rule", "detail", "event_id"), text)
+    moment = datetime(2026, 11, 29, tzinfo=UTC)
+    typer.echo(
+        tail.line(
+            one | {"received_at": moment, "source_id": "s", "verdict": "rejected", "event": text}
+        )
+    )
+    said = capsys.readouterr().out
+    assert said.count(shown) == 3 + 1 + 1 + 6
+    assert shown == text or text not in said
+
+
+def test_what_is_written_on_several_lines_is_shown_so() -> None:
+    assert listing.cell("first\n\tsecond") == "first\n\tsecond"

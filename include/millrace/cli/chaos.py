@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,7 @@ def chaos(
         console.print(
             f"{number:>4}/{faults} {injection.at:7.1f} s  {injection.kind:<20} {injection.detail}",
             soft_wrap=True,
+            markup=False,
         )
 
     try:
@@ -101,7 +103,7 @@ def chaos(
         f"{outcome.seconds:.0f} s: {outcome.differences} differences; {path}"
     )
     if outcome.differences:
-        console.print(f"the stack's data and logs are in {home}")
+        console.print(f"the stack's data and logs are in {home}", markup=False)
         raise typer.Exit(NO)
     shutil.rmtree(home)
 
@@ -116,11 +118,11 @@ def _write(path: Path, outcome: dict[str, object]) -> None:
 def _operations(console: Console, count: int, seed: int, path: Path) -> None:
     from millrace.lab.operations import sequences
 
-    done = sequences.run(count, seed, lambda said: console.print(said, soft_wrap=True))
+    tell = partial(console.print, soft_wrap=True, markup=False)
+    done = sequences.run(count, seed, tell)
     _write(path, vars(done))
     console.print(f"{done.sequences} sequences, {done.operations} operations; {path}")
     if done.said:
-        console.print(f"[bold]After[/bold]\n{chr(10).join(done.typed)}", soft_wrap=True)
-        console.print(f"[bold]this does not hold[/bold]\n{done.said}", soft_wrap=True)
+        tell("\n".join(["After", *done.typed, "this does not hold", done.said]))
         raise typer.Exit(NO)
     console.print("every promise held")

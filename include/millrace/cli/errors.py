@@ -9,6 +9,8 @@ import errno
 
 import typer
 
+from millrace.contract.visible import visible
+
 NO = 1
 ERROR = 2
 OF_THE_MACHINE = frozenset(
@@ -23,7 +25,7 @@ INTERRUPTED = 130  # as a shell has it: 128 and the signal's number
 
 def fail(error: object) -> typer.Exit:
     """Say in red why a command can't do what it was asked to; return what it has to raise."""
-    typer.secho(str(error), fg="red", err=True)
+    typer.secho(visible(str(error)), fg="red", err=True)
     return typer.Exit(ERROR)
 
 

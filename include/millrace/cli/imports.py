@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from millrace.cli.errors import INTERRUPTED, NO, fail
+from millrace.contract.failures import parse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +149,7 @@ def _say(outcome: Outcome, fate: Fate | None, *, is_dry: bool) -> None:
         lines.append(f"{outcome.sent:>12,} {would}")
         lines.append(f"{outcome.known:>12,} already there, not sent again")
         for label, tally in found.rejected.items():
-            reason, field, rule = label.split("|")
+            reason, field, rule = parse(label)
             place = f" ({', '.join(part for part in (field, rule and f'rule {rule}') if part)})"
             lines.append(
                 f"{tally.rows:>12,} of them would be rejected: {reason}{place}{_lines(tally)}"

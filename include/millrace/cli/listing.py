@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from millrace.contract.visible import visible
+
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 AsYaml = Annotated[bool, typer.Option("--yaml", help="As YAML.")]
 
@@ -90,10 +92,10 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={cell(item)}" for key, item in value.items())
+        return ", ".join(f"{visible(str(key))}={cell(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(item) for item in value)
-    return str(value)
+    return visible(str(value))
 
 
 def inline(value: Any) -> str:

@@ -35,6 +35,7 @@ from millrace.cli.simulate import simulate
 from millrace.cli.sql import sql
 from millrace.cli.tail import tail
 from millrace.cli.verify import verify
+from millrace.contract.visible import visible
 from millrace.settings import REPOSITORY, Settings
 
 WITHOUT_CHECKOUT = (
@@ -132,5 +133,5 @@ def run(arguments: Sequence[str]) -> None:
         told = sentences(error)
         if not told:
             raise
-        typer.echo("millrace: " + "\n  ".join(told), err=True)
+        typer.echo(visible("millrace: " + "\n  ".join(told)), err=True)
         sys.exit(ERROR)

@@ -11,6 +11,7 @@ import typer
 
 from millrace.cli import listing
 from millrace.cli.errors import NO, fail
+from millrace.contract.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def up() -> None:
     """Set up and run everything: servers, schemas, Airflow, and traffic to look at."""
-    from rich.markup import escape
+    from rich.text import Text
 
     from millrace import steps as work
     from millrace.cli import progress, summary
@@ -49,12 +50,13 @@ def up() -> None:
                 work.run([*plan, *first_look.steps(look)], report)
         summary.show(look, console)
         for note in stack.notes:
-            console.print(f"\n[yellow]{escape(note)}")
+            console.print(Text(f"\n{visible(note)}", "yellow"))
         if backup.was_taken:
             console.print(
                 "\nA first backup was taken. Backups are encrypted with MILLRACE_BACKUP_KEY, in "
                 f"{stack.settings.home}/secrets.env: keep a copy of it elsewhere, since without it "
-                "no backup can be read."
+                "no backup can be read.",
+                markup=False,
             )
 
 
@@ -82,7 +84,8 @@ def down() -> None:
         console.print(f"Ended what no supervisor looked after: {', '.join(left)}.")
     elif not was_running:
         console.print("Nothing was running.")
-    console.print(f"Stopped. The data is in {stack.settings.home}; ./millrace up starts again.")
+    said = f"Stopped. The data is in {stack.settings.home}; ./millrace up starts again."
+    console.print(said, markup=False)
 
 
 def status(
@@ -96,6 +99,8 @@ def status(
 
     Exits with 1 if a server is not healthy, or anything is left.
     """
+    from rich.text import Text
+
     from millrace.stack import costs, report
 
     console = _console()
@@ -117,7 +122,7 @@ def status(
     left = report.leftovers(stack, rows)
     if not (as_json or as_yaml):
         for what in left:
-            console.print(f"\n[red]{what}")
+            console.print(Text(f"\n{visible(what)}", "red"))
     if left or not all(row.is_healthy for row in rows):
         raise typer.Exit(NO)
 
@@ -156,7 +161,7 @@ def reset(
     with stack.alone():
         stack.shutdown()
         shutil.rmtree(home)
-    console.print(f"Deleted {home}.")
+    console.print(f"Deleted {home}.", markup=False)
 
 
 def run_tests(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from millrace.access import passwords, users
+from millrace.contract.visible import visible
 from millrace.lab.first_look import FirstLook
 from millrace.lab.simulate.manifest import Manifest
 from millrace.settings import Settings
@@ -46,7 +47,7 @@ def show(look: FirstLook, console: Console) -> None:
     if pages:
         console.print(f"Most viewed pages in the minute of {pages[0][2]:%Y-%m-%d %H:%M} UTC:")
     for page, views, _minute in pages:
-        console.print(f"  {views:>8,}  {page}", markup=False)
+        console.print(f"  {views:>8,}  {visible(page)}", markup=False)
     console.print()
     for line in logins(addresses(stack), stack.settings, is_terminal=console.is_terminal):
         console.print(line, markup=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millrace.cli.errors import fail
+from millrace.contract.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ def line(one: dict[str, Any]) -> str:
         against = [one["reason"], one["field"], one["rule"] and f"rule {one['rule']}"]
         text += f"  {' '.join(part for part in against if part)}"
         text += f": {one['detail']}" if one["detail"] else ""
-    return " ".join(text.splitlines())
+    return " ".join(visible(text).splitlines())
 
 
 def _looks(source_id: str | None, *, follow: bool) -> Iterator[list[dict[str, Any]]]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from millrace.contract.visible import visible
 from millrace.settings import Settings
 from millrace.stores import clickhouse, sql
 
@@ -61,7 +63,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
             ratio=1 if name == "statement" else None,
         )
     for row in rows:
-        table.add_row(*map(_cell, columns, row))
+        table.add_row(*(Text(visible(_cell(*named))) for named in zip(columns, row, strict=True)))
     return table
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import psutil
 import psycopg
 from rich.table import Table
+from rich.text import Text
 
+from millrace.contract.visible import visible
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse
@@ -142,7 +144,7 @@ def table(rows: list[Row]) -> Table:
             str(row.pid or "–"),  # noqa: RUF001
             str(row.port or ""),
             row.state,
-            f"[green]{row.health}" if row.is_healthy else f"[red]{row.health}",
+            Text(visible(row.health), "green" if row.is_healthy else "red"),
             _duration(row.uptime_seconds),
             f"{row.memory / mib:,.0f} MiB" if row.pid else "",
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millrace.cli.errors import fail
+from millrace.contract.visible import visible
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,10 +49,11 @@ def print_table(*columns: str, rows: list[list[Any]], title: str | None = None) 
     """Print a table."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else Text(visible(str(cell))) for cell in row))
     Console().print(table)
 
 
