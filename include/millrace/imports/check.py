@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from millrace.contract import json_text
-from millrace.contract.failures import parse
+from millrace.contract.failures import Failure, parse
 from millrace.contract.gate import Gate
 from millrace.imports.convert import BadRowError, Row, content_digest, event_id
 from millrace.imports.mapping import MappingError
@@ -202,14 +202,14 @@ def _repeated(digests: array[int]) -> frozenset[int]:
 
 def hint(found: Findings, retention_days: int) -> str:
     """Say what would be rejected, of a file all of whose events would be, and what to do."""
-    tallies = found.untimely | found.rejected
+    tallies = {Failure(reason): tally for reason, tally in found.untimely.items()}
+    tallies |= {parse(label): tally for label, tally in found.rejected.items()}
     said = []
-    for label, tally in tallies.items():
-        reason, *place = label.split("|")
-        where = f" ({place[0]})" if place and place[0] else ""
-        said.append(f"{tally.rows:,} {reason}{where}, first on line {tally.lines[0]}")
+    for failure, tally in tallies.items():
+        where = f" ({failure.field})" if failure.field else ""
+        said.append(f"{tally.rows:,} {failure.reason}{where}, first on line {tally.lines[0]}")
     advice = []
-    reasons = {label.split("|")[0] for label in tallies}
+    reasons = {failure.reason for failure in tallies}
     if reasons & set(TIME_REASONS):
         advice.append(
             "move the file's times with --shift-to DATE, or raise MILLRACE_EVENTS_RETENTION_DAYS "
@@ -217,7 +217,7 @@ def hint(found: Findings, retention_days: int) -> str:
         )
     if "unknown_event_type" in reasons:
         advice.append("register the event type: ./millrace event-types register NAME")
-    if any(label.split("|")[:2] == ["invalid_type", "event_id"] for label in tallies):
+    if any(failure[:2] == ("invalid_type", "event_id") for failure in tallies):
         advice.append("make ids of a column that holds no UUIDs with --hash event_id=COLUMN")
     text = f"every event would be rejected: {'; '.join(said)}"
     return text + "".join(f"; {one}" for one in advice) + ". Nothing was sent"

@@ -8,7 +8,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from millrace.contract import json_text
+from millrace.contract import failures, json_text
 from millrace.contract.errors import RuleError
 from millrace.rules import gate, store
 from millrace.rules.checks import Surroundings
@@ -76,7 +76,7 @@ def _values(
     """
     if not examples:
         return {}
-    fields = {_place(one): one["failure"].split("|")[1] for one in examples}
+    fields = {_place(one): failures.parse(one["failure"]).field for one in examples}
     rows = client.query(
         sql.render("clickhouse/rules/trial_messages.sql"),
         parameters={**bounds, "positions": list(fields)},
