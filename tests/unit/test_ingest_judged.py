@@ -19,3 +19,17 @@ def test_half_a_surrogate_pair_is_shown_as_a_substitute(message: bytes) -> None:
     assert shown
     for name, value in shown.items():
         assert f"{name}{value}".encode()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (b'{"event": "first", "event": "last"}', "first"),  # of equal keys, the first counts
+        (b'{"event": 12345678901234567890123.50}', "12345678901234567890123.50"),
+        (b'{"event": "whole", "n": ' + b"7" * 5_000 + b"}", "whole"),
+        (b'{"event": NaN}', None),  # no JSON to the gate
+        (b'["event"]', None),
+    ],
+)
+def test_a_message_is_shown_as_the_gate_reads_it(message: bytes, shown: str | None) -> None:
+    assert redacted(SOURCE, message).get("event") == shown

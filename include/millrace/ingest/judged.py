@@ -6,7 +6,6 @@ since, and reads the ends of their ranges.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg.rows import DictRow
 
+from millrace.contract import json_text
 from millrace.contract.fields import FIELDS
 from millrace.contract.sources import Source
 from millrace.ingest.model import Range, any_of, ranges_condition
@@ -108,23 +108,21 @@ def entry(source: Source, row: Mapping[str, Any]) -> dict[str, Any]:
 def redacted(source: Source, value: str | bytes) -> dict[str, Any]:
     """Return a message under the contract's names, without what tells who someone is.
 
-    Of personal fields, and of those that the contract does not name, only the names are left; a
-    message that is no JSON object is not shown at all.
+    It is read as the gate reads it. Of personal fields, and of those that the contract does not
+    name, only the names are left; a message that is no JSON object is not shown at all.
     """
     try:
-        message = json.loads(value)
+        text = value if isinstance(value, str) else value.decode("utf-8-sig")
+        message = json_text.fields(text)
     except (ValueError, RecursionError):
-        return {}
-    if not isinstance(message, dict):
         return {}
     names = {source.field_names.get(field.name, field.name): field for field in FIELDS}
     shown: dict[str, Any] = {}
-    for name, item in message.items():
+    for name, (item, written) in message.items():
         field = names.get(name)
         if field is None or field.is_personal:
             shown[field.name if field else name[:LONGEST]] = REDACTED
         else:
-            text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
-            shown[field.name] = text[:LONGEST]
+            shown[field.name] = (item if isinstance(item, str) else written)[:LONGEST]
     fit: dict[str, Any] = postgres.fit(shown)  # half a surrogate pair can't be sent to anybody
     return fit
