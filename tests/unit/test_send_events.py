@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from millrace.contract import sources
+from millrace.cli.main import run
+from millrace.contract import json_text, sources
 from millrace.contract.sources import Source
 from millrace.settings import Settings
 from millrace.stores import kafka, postgres
@@ -77,9 +79,37 @@ def test_nothing_is_sent_before_all_can_be_read(producer: _Producer) -> None:
 
 
 def test_more_events_are_sent_than_wait_at_a_time(producer: _Producer) -> None:
-    events = [{"event_id": str(number), "user_id": "\ud800"} for number in range(7)]
+    events = [completed('{"user_id": "\\ud800"}') for _ in range(7)]
     assert len(send_events.send(Settings(), events)) == 7
     assert len(producer.delivered) == 7
+
+
+def test_what_is_sent_is_what_was_typed(producer: _Producer) -> None:
+    typed = '{"event": "a", "event": "b", "n": 1.50, "id": 12345678901234567890123, "t": "\\udc00"}'
+    send_events.send(Settings(), [completed(typed)])
+    (value,) = producer.delivered
+    sent = json_text.fields(value.decode())
+    assert sent["event"][0] == "a"  # of equal keys, the first counts
+    assert sent["n"][1] == "1.50"
+    assert sent["id"][1] == "12345678901234567890123"
+    assert sent["t"][1] == '"\\udc00"'
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"n": NaN}', '{"a": 1} x', '{"a":' * 100_000])
+def test_what_is_no_object_of_json_is_refused(text: str) -> None:
+    with pytest.raises(SendError, match="is no JSON object"):
+        completed(text)
+
+
+def test_lines_of_events_end_where_json_lines_do(
+    producer: _Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sys.stdin", StringIO('{"page": "one\u2028\x85line"}\n\n{"page": "two"}\r\n')
+    )
+    with pytest.raises(SystemExit, match="0"):
+        run(["send"])
+    assert len(producer.delivered) == 2
 
 
 def test_the_events_that_were_not_sent_are_named(producer: _Producer) -> None:

@@ -24,7 +24,7 @@ def send(
     from millrace.usecases import send_events
 
     try:
-        texts = events or [line for line in sys.stdin.read().splitlines() if line.strip()]
+        texts = events or [line for line in sys.stdin.read().split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         raise fail(f"stdin is not UTF-8: {error}; nothing was sent") from None
     if not texts:

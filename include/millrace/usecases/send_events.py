@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from millrace.contract import sources
+from millrace.contract import json_text, sources
 from millrace.settings import Settings
 from millrace.stores import kafka, postgres
 
@@ -35,20 +34,14 @@ class Sent:
 def completed(text: str) -> dict[str, Any]:
     """Read a JSON object; give it an ``event_id`` and a ``timestamp`` where it has none.
 
-    Raises ``SendError`` where the text is none, or holds a number that JSON doesn't know.
+    It is read as the gate reads it, and no value changes. Raises ``SendError`` where it is none.
     """
     try:
-        event = json.loads(text, parse_constant=_refuse)
-    except ValueError as error:
-        raise SendError(f"{text[:80]!r} is no JSON: {error}") from error
-    if not isinstance(event, dict):
-        raise SendError(f"{text[:80]!r} is no JSON object")
+        event = json_text.read(text.strip())
+    except (ValueError, RecursionError) as error:
+        raise SendError(f"{text[:80]!r} is no JSON object: {error}") from error
     made = {"event_id": str(uuid.uuid4()), "timestamp": datetime.now(UTC).isoformat()}
     return {name: value for name, value in made.items() if name not in event} | event
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON's")
 
 
 def send(settings: Settings, events: Iterable[dict[str, Any]], topic: str = "") -> list[Sent]:
@@ -79,7 +72,7 @@ def send(settings: Settings, events: Iterable[dict[str, Any]], topic: str = "") 
             else:
                 refused[str(event["event_id"])] = error.str()
 
-        value = json.dumps(event, ensure_ascii=False).encode(errors="replace")
+        value = json_text.dump(event)
         key = str(event.get("user_id", "")).encode(errors="replace")
         while True:
             try:
