@@ -147,7 +147,12 @@ def test_a_source_that_names_fields_otherwise_gets_translated_events_in_its_word
 
 
 @pytest.mark.parametrize(
-    ("page", "visited"), [("docs/ingestion-api.md", "/from-curl"), ("README.md", "/readme")]
+    ("page", "visited"),
+    [
+        ("docs/ingestion-api.md", "/from-curl"),
+        ("docs/events.md", "/by-http"),
+        ("README.md", "/readme"),
+    ],
 )
 def test_the_documented_request_is_taken(
     sender: Sender, tmp_path: Path, page: str, visited: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 from xml.etree import ElementTree
@@ -26,6 +27,13 @@ def test_every_account_has_a_setting_for_its_password() -> None:
         name = "" if account.is_owner else f"{account.name}_"
         assert f"clickhouse_{name}password" in Settings.model_fields
     assert set(get_args(Service)) == {a.name for a in TABLE.accounts} - {"millrace", "reader"}
+
+
+def test_every_account_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs" / "clickhouse-access.md").read_text()
+    table = page[: page.index("\n## ")]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert listed == [account.name for account in TABLE.accounts]
 
 
 def test_users_xml_holds_hashes_and_the_grants() -> None:
