@@ -84,6 +84,20 @@ def test_links_lead_somewhere(page) -> None:
         assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links {target}"
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {name for name in pages if f"({name})" not in index} == set()
+
+
+def test_a_contributor_finds_what_is_looked_for() -> None:
+    for name in (
+        "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md",
+        "Makefile", ".pre-commit-config.yaml", ".github/CODEOWNERS",
+    ):  # fmt: skip
+        assert (ROOT / name).stat().st_size, name
+
+
 def test_the_readme_is_read_in_one_go() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
