@@ -8,7 +8,8 @@
 lost or repeated: the place up to which a partition was relayed is part of the Kafka transaction
 that carried its messages. Clear the task once the server is back, or wait for the next run.
 
-To see the place: `kafka-consumer-groups --describe --group millrace.dead_letters.<source>`.
+The place is what the consumer group `millrace.dead_letters.<source>` has committed, which any
+client of Kafka shows.
 """
 
 from __future__ import annotations

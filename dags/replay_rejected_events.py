@@ -1,8 +1,8 @@
 """Repair rejected events and send them through the gate again, once each.
 
 **Start it** by hand, with a form: the source, and what narrows the selection. *Repair* is a list of
-transformations that each message goes through first (trim, case, default, rename, map; see
-include/millrace/rules/processing_rule.schema.json), such as
+transformations that each message goes through first (trim, case, default, rename, map;
+docs/data-quality.md says what each does), such as
 `[{"transform": "rename", "field": "uid", "to": "user_id"}]`.
 
 **What it does.** `preview` judges the selection by today's rules; if nothing is selected, the rest

@@ -13,6 +13,7 @@ BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
 SETTINGS = Path("docs") / "settings.md"
 COMMANDS = Path("docs") / "commands.md"
 BENCHMARKS = Path("docs") / "benchmarks.md"
+QUALITY = Path("docs") / "data-quality.md"
 CHART = Path("docs") / "images" / "ingest.svg"
 
 GROUPS = {
@@ -39,7 +40,7 @@ MOST_NUMBERS = 8
 
 
 def generate(context: typer.Context) -> None:
-    """Write the documents that follow from the code: settings, commands, fields, benchmarks."""
+    """Write the documents that follow from the code: settings, commands, fields, rules, figures."""
     from millrace.settings import REPOSITORY
 
     for path, text in contents(context.find_root().command).items():
@@ -57,6 +58,7 @@ def contents(program: Any) -> dict[Path, str]:
         SETTINGS: _between(SETTINGS, "\n".join(_settings())),
         COMMANDS: _between(COMMANDS, "\n".join(_commands(program))),
         BENCHMARKS: _between(BENCHMARKS, "\n".join(_benchmarks())),
+        QUALITY: _between(QUALITY, "\n".join(_rules())),
         CHART: _chart(),
     }
 
@@ -90,6 +92,20 @@ def _settings() -> Iterator[str]:
         yield ""
     if left:
         raise ValueError(f"settings in no group: {', '.join(left)}")
+
+
+def _rules() -> Iterator[str]:
+    from millrace.rules.model import SCHEMA_FILE
+
+    yield "| config | takes | what it does |"
+    yield "|---|---|---|"
+    for kind in json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))["oneOf"]:
+        fields = dict(kind["properties"])
+        (made,) = fields.keys() & {"check", "transform", "aggregate"}
+        named = fields.pop(made)
+        names = ", ".join(named.get("enum") or [named["const"]])
+        takes = [f"`{key}`" if key in kind["required"] else f"[`{key}`]" for key in fields]
+        yield f"| `{made}: {names}` | {', '.join(takes)} | {kind['description']} |"
 
 
 def _commands(program: Any) -> Iterator[str]:
