@@ -22,7 +22,13 @@ FORM = {
     "since": Param(None, title="Rejected since (UTC; empty: the beginning)", **MOMENT),
     "until": Param(None, title="Rejected until (UTC; empty: now)", **MOMENT),
     "limit": Param(1_000_000, type="integer", minimum=1, title="At most so many"),
-    "repair": Param([], title="Repair: transformations as JSON", **REPAIR),
+    "repair": Param(
+        [],
+        title="Repair: transformations as JSON",
+        description="What each message goes through first, one after the other; such as "
+        '[{"transform": "rename", "field": "uid", "to": "user_id"}]',
+        **REPAIR,
+    ),
 }
 
 
