@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -98,6 +99,17 @@ def test_a_threshold_is_asked_for_once_whatever_the_number_of_alerts() -> None:
         said = write(notification(instance("a"), instance("b")))
     assert [alert["threshold"] for alert in said["firing"]] == [1.0, 2.0]
     assert evaluator.asked == 1
+
+
+def test_the_run_that_is_linked_is_of_the_dag_that_failed() -> None:
+    settings = Settings(airflow_url="https://airflow.example.com/a")
+    write = content.Writer(settings, {}, None, "https://airflow.example.com/own-run")
+    failed = replace(instance("a"), labels={"alertname": "dag_failed", "dag_id": "export events"})
+    other = replace(failed, labels=failed.labels | {"dag_id": "other"})
+    told = write(notification(failed, failed))["links"]["run"]
+    assert told == "https://airflow.example.com/a/dags/export%20events/runs?state=failed"
+    for alerts in ([failed, other], [instance("a")], [failed, instance("a")]):
+        assert write(notification(*alerts))["links"]["run"] == "https://airflow.example.com/own-run"
 
 
 def test_what_is_told_of_an_incident_whose_messages_are_lost_is_whole() -> None:

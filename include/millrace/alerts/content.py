@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -102,9 +103,16 @@ class Writer:
             "resolved_count": len(notification.resolved),
             "links": {
                 "dashboard": self._settings.dashboard_url or self._settings.airflow_url,
-                "run": self._run_url,
+                "run": self._run(everything),
             },
         }
+
+    def _run(self, alerts: Iterable[Instance]) -> str:
+        """Link the failed runs of the DAG that all alerts are about, else the run that judged."""
+        dags = {instance.labels.get("dag_id", "") for instance in alerts}
+        if len(dags) == 1 and (dag_id := dags.pop()):
+            return f"{self._settings.airflow_url}/dags/{quote(str(dag_id))}/runs?state=failed"
+        return self._run_url
 
     def _alert(self, instance: Instance, at: datetime) -> dict[str, Any]:
         rule = self._rules.get(instance.rule_name)
