@@ -36,11 +36,21 @@ METRICS = {
         ("x >", "not a valid PromQL"),
         ("x + on (a) fill(0) y", "fill"),
         ("label_replace(x, 'bad-name', '', '', '')", "bad-name"),
+        ("label_replace(x, 'a', '$1', 'b', '(?=x)')", "invalid perl operator"),  # as in RE2
     ],
 )
 def test_what_is_not_covered_is_refused_by_name(expression: str, named: str) -> None:
     with pytest.raises(RuleError, match=f"expression.*{named}"):
         rules.check(replace(GOOD, expression=expression), ["slack"])
+
+
+def test_patterns_of_labels_are_re2s() -> None:
+    pattern = r"(\\pL)(?P<two>[[:alpha:]])\\z"
+    rule = replace(
+        GOOD, expression=f"label_replace(x, 'a', '$1-${{two}}-$3', 'b', '{pattern}') > 1"
+    )
+    rules.check(rule, ["slack"])
+    assert literal(r"\1-\2-") in statement([rule])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import re2
+
 from millrace.alerts.promql import functions
 from millrace.alerts.promql.errors import UnsupportedError
 from millrace.alerts.promql.nodes import (
@@ -186,10 +188,13 @@ def _relabelled(vector: Vector, target: str, value: str) -> Vector:
 def _label_replace(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     vector = compiler.vector(tree.args[0], grid)
     target, replacement, source, pattern = _texts(compiler, tree, grid)
+    options = re2.Options()
+    options.log_errors = False
     try:
-        groups = re.compile(pattern)
-    except re.error as error:
-        raise UnsupportedError(f"label_replace: invalid pattern {pattern!r}: {error}") from error
+        groups = re2.compile(pattern, options)
+    except re2.error as error:
+        said = error.args[0].decode(errors="replace")
+        raise UnsupportedError(f"label_replace: invalid pattern {pattern!r}: {said}") from error
     anchored = literal(f"^(?:{pattern})$")
     current, old = f"x.labels[{literal(source)}]", f"x.labels[{literal(target)}]"
     template_ = literal(_replacement(replacement, groups))
@@ -198,7 +203,7 @@ def _label_replace(compiler: Compiler, tree: Any, grid: Grid) -> Vector:
     return _relabelled(vector, target, value)
 
 
-def _replacement(text: str, pattern: re.Pattern[str]) -> str:
+def _replacement(text: str, pattern: Any) -> str:
     r"""Return Go's replacement (``$1``, ``${name}``, ``$$``) in RE2's form (``\1``)."""
 
     def convert(match: re.Match[str]) -> str:
