@@ -52,13 +52,18 @@ def stored(world: World) -> dict[str, Rule]:
 def test_a_rule_is_added_shown_and_added_again_from_what_was_shown(
     world: World, tmp_path: Path
 ) -> None:
-    assert "1 rule saved" in alerts("add", written(tmp_path, GOOD))
+    said = alerts("add", written(tmp_path, GOOD), "--hours", "1")
+    assert "rule load_high: added (critical)\n1 rule saved" in said
+    assert "load_high would have fired 0 times in 61 minutes" in said
     before = stored(world)["load_high"]
     assert before.for_seconds == 120
     shown = yaml.safe_load(alerts("show", "load_high"))
     assert shown["expression"] == GOOD["expression"]
-    alerts("add", written(tmp_path, shown))
+    assert "is so already" in alerts("add", written(tmp_path, shown), "--hours", "0")
     assert stored(world)["load_high"] == before
+    changed = alerts("add", written(tmp_path, {**GOOD, "for": "5m"}), "--hours", "0")
+    assert "rule load_high: changed: for 2m → 5m\n" in changed
+    assert "would have fired" not in changed
     assert "SELECT t, -1 AS part" in alerts("show", "load_high", "--sql")
     assert "no rule is called nosuch" in alerts("show", "nosuch", fails=True)
 
@@ -215,7 +220,8 @@ def test_a_rule_is_tried_on_the_past(world: World, tmp_path: Path) -> None:
     over = ["--from", f"{START:%Y-%m-%dT%H:%M}", "--to", f"{START + 29 * MINUTE:%Y-%m-%dT%H:%M}"]
     found = alerts("test", "load_high", *over)
     assert f"{START + 12 * MINUTE:%Y-%m-%d %H:%M}" in found
-    assert "would have fired 1 times, condition true in 10 minutes" in found
+    assert "would have fired 1 time in " in found
+    assert "minutes: condition true in 10, " in found
     stricter = {**GOOD, "name": "stricter", "for": "15m"}
     tried = alerts("test", "stricter", "--file", written(tmp_path, stricter), *over)
     assert "would have fired 0 times" in tried

@@ -26,6 +26,16 @@ class Replay:
     errors: dict[datetime, str] = field(default_factory=dict)
     at_end: list[Instance] = field(default_factory=list)
 
+    @property
+    def summary(self) -> str:
+        """How often the rule would have fired, and in how many minutes it was judged how."""
+        fired = sum(change.to_state == "firing" for change in self.transitions)
+        return (
+            f"would have fired {fired} {'time' if fired == 1 else 'times'} in {self.minutes} "
+            f"minutes: condition true in {self.minutes_active}, no data in "
+            f"{self.minutes_without_data}, failed in {len(self.errors)}"
+        )
+
 
 def replay(evaluator: Evaluator, rule: Rule, first: datetime, last: datetime) -> Replay:
     """Judge a rule at every minute from ``first`` to ``last``, touching no state.

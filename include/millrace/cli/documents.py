@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace.cli import listing
 from millrace.cli.errors import fail
 
 
@@ -34,3 +36,13 @@ def read(path: Path, what: str) -> list[dict[str, Any]]:
         if not isinstance(entry, dict):
             raise fail(f"{path}: entry {number} is no {what}, which is a mapping")
     return entries
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Say what of a thing changed, by what a person writes of it."""
+    changed = [
+        f"{key} {listing.inline(before.get(key))} → {listing.inline(after.get(key))}"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    ]
+    return f"changed: {'; '.join(changed)}" if changed else "is so already"

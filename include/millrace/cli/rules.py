@@ -146,13 +146,7 @@ def add(
 def _difference(before: Rule | None, after: Rule) -> str:
     if before is None:
         return f"added ({after.kind}, {after.mode})"
-    old, new = before.as_document(), after.as_document()
-    changed = [
-        f"{key} {listing.inline(old.get(key))} → {listing.inline(new.get(key))}"
-        for key in {**old, **new}
-        if old.get(key) != new.get(key)
-    ]
-    return f"changed: {'; '.join(changed)}" if changed else "is so already"
+    return documents.difference(before.as_document(), after.as_document())
 
 
 @app.command()

@@ -84,14 +84,23 @@ def show(
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="YAML: one rule, or a list of them.")],
+    hours: Annotated[
+        int,
+        typer.Option(min=0, max=168, help="Try rules on so many hours of the past; 0: on none."),
+    ] = 24,
 ) -> None:
-    """Add or replace rules from a YAML file; all of them or none."""
-    from millrace.alerts import overview, repository, rules
+    """Add or replace rules from a YAML file; all of them or none.
+
+    Says what changed, and how often each would have fired in the last hours.
+    """
+    from millrace.alerts import overview, replay, repository, rules
     from millrace.contract.errors import RuleError
 
     found = documents.read(file, "rule")
     metrics = overview.published_metrics(Settings())
+    saved: list[Rule] = []
     with connect() as connection, connection.transaction():
+        before = {rule.name: rule for rule in repository.load_rules(connection)}
         routes = [route.name for route in repository.load_routes(connection)]
         for document in found:
             try:
@@ -100,9 +109,22 @@ def add(
             except RuleError as error:
                 raise fail(f"{file}: {document.get('name', '?')}: {error}") from error
             repository.save_rule(connection, rule)
+            saved.append(rule)
             _warn_of_strangers(rule)
+    for rule in saved:
+        typer.echo(f"rule {rule.name}: {_difference(before.get(rule.name), rule)}")
     what = "1 rule" if len(found) == 1 else f"{len(found)} rules"
     typer.echo(f"{what} saved; judged from the next minute on")
+    for rule in saved if hours else ():
+        typer.echo(f"{rule.name} {replay.of_last_hours(Settings(), rule, hours).summary}")
+
+
+def _difference(before: Rule | None, after: Rule) -> str:
+    from millrace.alerts import rules
+
+    if before is None:
+        return f"added ({after.severity})"
+    return documents.difference(rules.to_document(before), rules.to_document(after))
 
 
 def _warn_of_strangers(rule: Rule) -> None:
@@ -218,12 +240,7 @@ def replay_rule(
             for t in found.transitions
         ],
     )  # fmt: skip
-    fired = sum(t.to_state == "firing" for t in found.transitions)
-    typer.echo(
-        f"{found.minutes} minutes judged: would have fired {fired} times, condition true in "
-        f"{found.minutes_active} minutes, no data in {found.minutes_without_data}, "
-        f"failed in {len(found.errors)}"
-    )
+    typer.echo(found.summary)
     state = max((i.state for i in found.at_end), default="inactive", key=STATES.index)
     detail = f" ({now.status}: {now.detail})" if now.detail else ""
     typer.echo(f"at {last:%Y-%m-%d %H:%M} UTC: {state}{detail}")
