@@ -6,13 +6,14 @@ import textwrap
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.helpers.plain_models import Event
 from tests.integration.transform_bed import TODAY, Bench, check_rollups, deploy_untested
 
-from millrace.quality import columns
+from millrace.exports import definitions
 from millrace.stores import objects, postgres
 from millrace.transform import deploy, docs, leftovers, project, standing
 from millrace.transform.manifest import models
@@ -61,11 +62,16 @@ def test_a_column_that_an_expectation_names_is_not_renamed(
     assert deploy.is_deployed(bench.settings)
 
 
-def test_expectations_fit_what_is_deployed(bench: Bench) -> None:
+def test_expectations_and_exports_fit_what_is_deployed(bench: Bench) -> None:
+    definitions.apply(bench.settings)
     names = [f"analytics.{m.name}" for m in models(project.deployed(bench.settings) / MANIFEST)]
-    assert columns.misfits(bench.settings, dict(zip(names, names, strict=True))) == []
-    (told, *_) = columns.misfits(bench.settings, {"analytics.sessions": "analytics.gone"})
-    assert told.startswith("sessions: ")
+    misfits = partial(deploy_models.misfits, bench.settings)
+    assert misfits(dict(zip(names, names, strict=True))) == []
+    assert misfits({"analytics.sessions": "analytics.gone"})[0].startswith(
+        "expectations of sessions: "
+    )
+    other = misfits({"analytics.metrics_1h": "analytics.page_views_1h"})
+    assert [one for one in other if one.startswith("export metrics_1h: ")]
 
 
 def test_a_dimension_outside_the_sorting_key_is_refused(

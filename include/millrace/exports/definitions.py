@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -154,6 +156,22 @@ def read(connection: psycopg.Connection[DictRow], name: str | None = None) -> li
     if name and not found:
         raise ExportError(f"no export is named {name}; ./millrace exports list shows them")
     return found
+
+
+def asked(
+    settings: Settings, connection: psycopg.Connection[DictRow]
+) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield what each active export asks: what it is, a statement, and values that it binds."""
+    bound = {
+        "window_start": "2026-01-01 00:00:00",
+        "window_end": "2026-01-01 01:00:00",
+        "snapshot_at": "2026-01-01 02:00:00",
+        "hash_key": "",
+    }
+    for definition in read(connection):
+        with suppress(ExportError):  # one that can't be made is told by its own run
+            select = definition.select(settings, definition.personal_data)
+            yield f"export {definition.name}", select, bound
 
 
 def every(connection: psycopg.Connection[DictRow]) -> list[Definition]:
