@@ -7,7 +7,34 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.alerts import rules as alert_rules
 from millrace.contract import yaml_text
+from millrace.exports import definitions
+from millrace.quality import suites
+from millrace.rules import store
+
+SUITE = """
+dataset: countries
+relation: events
+windows: [1h]
+publishes: false
+expectations:
+  - expect: ExpectColumnValuesToBeInSet
+    description: Every country is in the north.
+    otherwise: Some countries are not in the north.
+    column: country
+    value_set: [DK, NO, SE]
+"""
+EXPORT = """
+- name: norway
+  description: From Norway
+  relation: events
+  columns: [event_time, {name: country, expression: NO}]
+  time_column: event_time
+  order_by: [country]
+  schedule: hourly
+  destination: exports/norway
+"""
 
 
 @pytest.mark.parametrize(
@@ -51,3 +78,33 @@ def test_a_key_that_is_there_twice_is_refused_with_its_line(load, text):
 def test_anchors_and_merges_still_work():
     text = "base: &b {x: 1}\nmine: {<<: *b, y: 2}\n"
     assert yaml_text.load(text)["mine"] == {"x": 1, "y": 2}
+
+
+def test_files_that_people_edit_say_norway(tmp_path, monkeypatch):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "countries.yaml").write_text(SUITE)
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
+    (suite,) = suites.load_suites()
+    assert suite.expectations[0]["value_set"] == ["DK", "NO", "SE"]
+    (tmp_path / "event_types.yaml").write_text("- {event_type: off, description: NO}")
+    monkeypatch.setattr(store, "SEEDS", tmp_path)
+    assert store.seeded_event_types() == [{"event_type": "off", "description": "NO"}]
+    (tmp_path / "exports.yaml").write_text(EXPORT)
+    (export,) = definitions.seeded(tmp_path / "exports.yaml")
+    assert export.columns[1].expression == "NO"
+    inhibition = """{name: off, source: ['a="b"'], target: ['c!=""']}"""
+    (tmp_path / "alerts.yaml").write_text(f"{{routes: [], rules: [], inhibitions: [{inhibition}]}}")
+    (read,) = alert_rules.load_seeds(tmp_path / "alerts.yaml")[1]
+    assert read.name == "off"
+
+
+def test_what_is_neither_true_nor_false_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "countries.yaml").write_text(SUITE.replace("false", "no"))
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
+    assert suites.faults() == [
+        "expectations/base/countries.yaml: publishes: 'no' is neither true nor false"
+    ]
+    (tmp_path / "exports.yaml").write_text(EXPORT.replace("NO}", "NO, is_personal: no}"))
+    with pytest.raises(definitions.ExportError, match="true or false"):
+        definitions.seeded(tmp_path / "exports.yaml")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import promql_parser
-import yaml
 
 from millrace.alerts import matchers, promql, repository, templates
 from millrace.alerts.evaluation import statement
 from millrace.alerts.model import Inhibition, Route, Rule
 from millrace.alerts.samples import OWN_PREFIX, TOTAL_SUFFIX
+from millrace.contract import yaml_text
 from millrace.contract.errors import RuleError
 from millrace.settings import REPOSITORY
 
@@ -250,7 +250,7 @@ def _duration(seconds: int) -> str:
 
 def load_seeds(path: Path = SEEDS) -> tuple[list[Route], list[Inhibition], list[Rule]]:
     """Return the routes, inhibitions and rules of a seed file. Raises ``RuleError``."""
-    document = yaml.safe_load(path.read_text())
+    document = yaml_text.load(path.read_text(encoding="utf-8"))
     routes = []
     for item in document["routes"]:
         values = {

@@ -15,6 +15,7 @@ import yaml
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from millrace.contract import yaml_text
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import clickhouse, postgres, sql
 from millrace.stores.quoting import identifier
@@ -188,7 +189,7 @@ def overview(connection: psycopg.Connection[DictRow]) -> list[dict[str, Any]]:
 def seeded(path: Path = SEEDS) -> list[Definition]:
     """Return the definitions that every installation has. Raises ``ExportError``."""
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entries = yaml_text.load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ExportError(f"{path} can't be read: {' '.join(str(error).split())}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -259,7 +260,7 @@ def parse(entry: dict[str, Any]) -> Definition:
     except (AttributeError, KeyError, TypeError) as error:
         raise ExportError(
             f"export {name}: columns must be a list of names, or of name, expression, is_personal "
-            "and is_binary; order_by a list of names"
+            "and is_binary (true or false); order_by a list of names"
         ) from error
     names = {column.name for column in definition.columns}
     if not names:
@@ -289,9 +290,15 @@ def _column(entry: str | dict[str, Any]) -> Column:
     return Column(
         name=entry["name"],
         expression=entry.get("expression") or f"source.{identifier(entry['name'])}",
-        is_personal=bool(entry.get("is_personal")),
-        is_binary=bool(entry.get("is_binary")),
+        is_personal=_truth(entry.get("is_personal", False)),
+        is_binary=_truth(entry.get("is_binary", False)),
     )
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
 
 
 def allowed(connection: psycopg.Connection[DictRow], user: str) -> PersonalData:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from millrace.contract import yaml_text
 from millrace.contract.failures import REASONS
 from millrace.quality.windows import KINDS, Window
 from millrace.settings import REPOSITORY
@@ -53,6 +54,8 @@ class Suite:
         """Raise ``ValueError`` when the parts do not fit together."""
         if unknown := set(self.windows) - set(KINDS):
             raise ValueError(f"windows: {sorted(unknown)} are not among {', '.join(KINDS)}")
+        if not isinstance(self.publishes, bool):
+            raise ValueError(f"publishes: {self.publishes!r} is neither true nor false")
         if self.publishes and not self.time_column:
             raise ValueError("publishes: needs a time_column, whose windows are published")
         for entry in self.expectations:
@@ -119,7 +122,7 @@ def _read_all() -> dict[Path, Suite | str]:
 
 
 def _read(path: Path) -> Suite:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml_text.load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError("it holds no suite: keys such as dataset, relation, expectations")
     if unknown := set(content) - KEYS:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import psycopg
-import yaml
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from millrace.contract import yaml_text
 from millrace.contract.errors import RuleError
 from millrace.rules.model import Rule, validate
 from millrace.settings import REPOSITORY, Settings
@@ -101,7 +101,7 @@ def register_event_type(connection: Connection, event_type: str, description: st
 
 
 def _seed_file(name: str) -> list[dict[str, Any]]:
-    loaded: list[dict[str, Any]] = yaml.safe_load((SEEDS / name).read_text(encoding="utf-8"))
+    loaded: list[dict[str, Any]] = yaml_text.load((SEEDS / name).read_text(encoding="utf-8"))
     return loaded
 
 
