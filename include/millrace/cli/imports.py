@@ -12,6 +12,7 @@ import typer
 
 from millrace.cli.errors import INTERRUPTED, NO, fail
 from millrace.contract.failures import parse
+from millrace.contract.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,7 +172,7 @@ def _say(outcome: Outcome, fate: Fate | None, *, is_dry: bool) -> None:
 
 def _say_bad(found: Findings, outcome: Outcome) -> None:
     for bad in found.examples[:10]:
-        typer.echo(f"  line {bad.line}: {bad.reason}")
+        typer.echo(f"  line {bad.line}: {visible(bad.reason)}")
     if found.bad > 10:
         typer.echo(f"  and {found.bad - 10:,} more; all with their lines: {found.report}")
     shift = outcome.job.shift.days
