@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,6 +62,8 @@ def test_a_server_that_lets_nobody_receive_its_log_says_why(
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setattr(wal, "program", lambda _name: str(program))
+    keeps_its_log = SimpleNamespace(execute=lambda *_: None)
+    monkeypatch.setattr(postgres, "connect", lambda _settings: nullcontext(keeps_its_log))
     reason = wal.refusal(Settings())
     assert said in reason
     assert bool(reason) is bool(said)
