@@ -34,9 +34,8 @@ import psutil
 import typer
 
 from bench import bed
-from millrace import waiting
+from millrace import processes, waiting
 from millrace.api.ingestion.v1.ingestion_pb2 import SendRequest
-from millrace.lab import engines
 from millrace.settings import Settings
 from millrace.stack import kafka as broker
 from millrace.stack.server import check_port
@@ -216,7 +215,7 @@ def serving(stack: Stack) -> Iterator[tuple[str, list[psutil.Process]]]:
 @contextmanager
 def plain(stack: Stack) -> Iterator[tuple[str, list[psutil.Process]]]:
     """Run the endpoint as one would write it."""
-    port = engines.free_port()
+    port = processes.free_port()
     kafka.ensure_topic(stack.settings, "plain")
     values = {"KAFKA": stack.settings.kafka_bootstrap_servers, "PORT": str(port)}
     with Popen([sys.executable, "-c", FASTAPI], env=os.environ | values) as process:

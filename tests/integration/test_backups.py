@@ -19,9 +19,10 @@ import pytest
 from pydantic import SecretStr
 from tests.helpers import full_store, wait
 
+from millrace import processes
 from millrace.backups import catalogue, gateway, metadata, restore, retention, warehouse
 from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
-from millrace.lab import engines, stacks
+from millrace.lab import stacks
 from millrace.settings import Settings
 from millrace.stack.stack import Stack
 from millrace.stores import clickhouse, postgres
@@ -334,7 +335,7 @@ def test_metadata_survives_up_to_the_last_archived_second(stack: Stack, tmp_path
     def types(data: Path, to: datetime | None) -> set[str]:
         data.parent.chmod(0o755)
         metadata.restore(settings, data, base, to)
-        port = engines.free_port()
+        port = processes.free_port()
         with metadata.running(data, port, data.parent / f"{data.name}.log"):
             dsn = postgres.dsn(settings).replace(f":{settings.port('postgres')}/", f":{port}/")
             with psycopg.connect(dsn) as restored:

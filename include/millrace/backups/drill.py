@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -163,7 +162,7 @@ class Drill:
         began = time.monotonic()
         data = self.folder / "postgres"
         self._step("lay PostgreSQL", lambda: metadata.restore(self.settings, data, base))
-        port = free_port()
+        port = processes.free_port()
         self._step(
             "recover PostgreSQL",
             lambda: stack.enter_context(metadata.running(data, port, self.folder / "postgres.log")),
@@ -339,10 +338,3 @@ def _restore(isolated: Settings, entry: Entry) -> str:
     """Restore a backup; it compares every table with the catalogue."""
     done = restore.restore(isolated, entry)
     return f"{done.tables} tables, {done.rows:,} rows: rows and hashes agree"
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

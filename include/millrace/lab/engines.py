@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import clickhouse_connect
 import httpx
 from clickhouse_connect.driver.client import Client
 
-from millrace import waiting
+from millrace import processes, waiting
 from millrace.stack import clickhouse
 from millrace.stores import accounts
 from millrace.stores.clickhouse import password_variable
@@ -88,13 +87,6 @@ class Engine:
         return self.process.wait(60)
 
 
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def write_secrets(path: Path, key: str = KEY) -> Path:
     """Write the file of secrets that a server starts with."""
     lines = [
@@ -108,7 +100,7 @@ def write_secrets(path: Path, key: str = KEY) -> Path:
 
 def launch(path: Path, key: str = KEY) -> Engine:
     """Start a server over ``path`` and return at once."""
-    port, native_port = free_port(), free_port()
+    port, native_port = processes.free_port(), processes.free_port()
     secrets = write_secrets(path.with_name(f"{path.name}.env"), key)
     log = path.with_name(f"{path.name}.log")
     command = clickhouse.command(path, secrets, http_port=port, tcp_port=native_port)

@@ -40,7 +40,7 @@ def empty_clickhouse(settings: Settings, folder: Path) -> Iterator[str]:
     if settings.drill_clickhouse_url:
         yield settings.drill_clickhouse_url
         return
-    port, native = drill.free_port(), drill.free_port()
+    port, native = processes.free_port(), processes.free_port()
     name = clickhouse.database(settings)
     known, log = folder / "secrets.env", folder / "clickhouse.log"
     variables = clickhouse.account_variables(settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from millrace import processes
 
 Key = tuple[int, tuple[tuple[str, str], ...]]
 READY_SECONDS = 30
@@ -53,12 +54,6 @@ def _number(text: str) -> float:
     return {"+Inf": math.inf, "-Inf": -math.inf, "NaN": math.nan}.get(text) or float(text)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def serving(openmetrics: str, folder: Path) -> Iterator[Prometheus]:
     """Load samples into blocks of a fresh Prometheus, and serve them.
@@ -76,7 +71,7 @@ def serving(openmetrics: str, folder: Path) -> Iterator[Prometheus]:
         check=True,
         capture_output=True,
     )
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{processes.free_port()}"
     process = subprocess.Popen(
         [
             "prometheus",
