@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.rows import DictRow
 from tests.helpers import wait
 
-from millrace.backups import gateway, wal
+from millrace import processes
+from millrace.backups import gateway, metadata, wal
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.lab import stacks
 from millrace.stack.stack import Stack
@@ -111,3 +113,24 @@ def test_a_log_that_does_not_arrive_says_how_far_it_has_come(stack: Stack) -> No
         wal.await_archived(stack.settings, 1)
     stack.start("wal_archiver")
     wal.await_archived(stack.settings)
+
+
+def test_the_log_of_a_restored_cluster_has_no_hole(stack: Stack, tmp_path: Path) -> None:
+    """What it writes before it serves is in the archive, also where that ends a segment."""
+    settings, data = stack.settings, tmp_path / "data"
+    stack.wait_healthy("wal_archiver")
+    metadata.restore(settings, data, metadata.back_up(settings, "a test"))
+    own: list[str] = []
+
+    def write(recovered: psycopg.Connection[DictRow]) -> None:
+        for _ in range(2):
+            name = "SELECT pg_walfile_name(pg_current_wal_lsn()) AS name"
+            own.append(recovered.execute(name).fetchall()[0]["name"])
+            recovered.execute("SELECT txid_current(), pg_switch_wal()")
+
+    metadata.recover(settings, data, processes.free_port(), tmp_path / "log", write)
+    wal.send_beginning(settings, data)
+    found = gateway.connect(settings).list_objects(METADATA, f"{wal.FOLDER}/{own[0][:8]}")
+    names = {item.object_name.removeprefix(f"{wal.FOLDER}/") for item in found}
+    assert {f"{name}.gz" for name in own} < names
+    assert [name for name in names if name.endswith(".partial.gz")] == [f"{max(names)}"]

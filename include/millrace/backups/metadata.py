@@ -348,6 +348,7 @@ def running(data: Path, port: int, log: Path) -> Iterator[None]:
     It does not outlive this process, even where that is killed.
     """
     own = ["listen_addresses=127.0.0.1", "unix_socket_directories="]
+    own += ["wal_keep_size=1GB"]  # what it writes is yet to be archived
     options = [f"-p{port}", *(f"-c{setting}" for setting in own)]
     serve = [wal.program("postgres"), "-D", str(data), *options]
     fast = signal.SIGINT  # open transactions are rolled back

@@ -163,6 +163,25 @@ def check(settings: Settings) -> None:
         raise BackupError(f"the bucket has got nothing of PostgreSQL's log {last}")
 
 
+def send_beginning(settings: Settings, data: Path) -> None:
+    """Bring into the bucket what a stopped cluster in ``data`` has written since it was restored.
+
+    That is the beginning of its timeline up to its last checkpoint, from which on the archiver
+    receives: where it ends one segment and begins the next, the archive had a hole otherwise.
+    """
+    done = subprocess.run(
+        [program("pg_controldata"), str(data)],
+        env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = re.search(r"REDO WAL file:\s+([0-9A-F]{24})", done.stdout)
+    if found is None:
+        raise BackupError(f"pg_controldata does not say where the log of {data} goes on")
+    objects, last = gateway.connect(settings), found[1]
+    for path in sorted((data / "pg_wal").glob(f"{last[:8]}*")):
+        if _is_log(path) and path.name <= last:
+            _send(objects, path, f"{last}.partial" if path.name == last else path.name)
+
+
 def take_spool(settings: Settings) -> None:
     """Bring what a stopped archiver still holds into the bucket, and empty its spool.
 
@@ -175,6 +194,12 @@ def take_spool(settings: Settings) -> None:
     archiver.spool.mkdir(parents=True)
 
 
+def _send(objects: Minio, path: Path, name: str = "") -> None:
+    data = gzip.compress(path.read_bytes(), 1)
+    key = f"{FOLDER}/{name or path.name}.gz"
+    objects.put_object(METADATA, key, io.BytesIO(data), len(data), part_size=gateway.IN_ONE_PIECE)
+
+
 def _is_log(path: Path) -> bool:
     if path.suffix == ".partial" and not _is_ready(path):
         return False
@@ -183,7 +208,10 @@ def _is_log(path: Path) -> bool:
 
 def _is_ready(unfinished: Path) -> bool:
     """Whether the receiver has filled a new file with zeros, as it does before it writes to it."""
-    return unfinished.stat().st_size == SEGMENT_BYTES
+    try:
+        return unfinished.stat().st_size == SEGMENT_BYTES
+    except FileNotFoundError:  # it is finished, and has another name
+        return False
 
 
 def _is_segment(path: Path) -> bool:
@@ -284,14 +312,14 @@ class Archiver:
         """
         rest = [path for path in sorted(self.spool.iterdir()) if _is_log(path)]
         for path in rest:
-            self._send(path, path.name)
+            _send(self.objects, path)
         return len(rest)
 
     def ship(self) -> None:
         """Send finished segments, then the unfinished one if it grew and its time has come."""
         for path in sorted(self.spool.iterdir()):
             if _SEGMENT.fullmatch(path.name):
-                self._send(path, path.name)
+                _send(self.objects, path)
                 if path.suffix == ".history":
                     timelines.note(self.objects, int(path.stem, 16), datetime.now(UTC))
                 path.unlink()
@@ -314,7 +342,7 @@ class Archiver:
             if (path.name, received) == self._partial:
                 continue
             try:
-                self._send(path, path.name)
+                _send(self.objects, path)
             except FileNotFoundError:
                 return  # the receiver has finished it meanwhile; it is sent whole
             self._record(path.name.removesuffix(".partial"), received)
@@ -336,13 +364,6 @@ class Archiver:
         if row is None or row["received"] is None:
             return None
         return int(row["received"]), int(row["written"])
-
-    def _send(self, path: Path, name: str) -> None:
-        data = gzip.compress(path.read_bytes(), 1)
-        key = f"{FOLDER}/{name}.gz"
-        self.objects.put_object(
-            METADATA, key, io.BytesIO(data), len(data), part_size=gateway.IN_ONE_PIECE
-        )
 
     def _record(self, segment: str, position: int | None) -> None:
         """Note in PostgreSQL how far the archive reaches; writes nothing if nothing moved."""

@@ -27,7 +27,6 @@ from millrace.backups import (
     timelines,
     wal,
 )
-from millrace.backups.drill import free_port
 from millrace.backups.erasure import Order
 from millrace.backups.gateway import BackupError
 from millrace.backups.metadata import Base
@@ -221,12 +220,13 @@ def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> l
             lost.extend(receipts.put_back(recovered, orders))
             _put_back_incidents(recovered, told, say)
 
-        reached = metadata.recover(settings, fresh, free_port(), log, prepare)
+        reached = metadata.recover(settings, fresh, processes.free_port(), log, prepare)
         shutil.rmtree(metadata.wal_folder(fresh))
         if place.exists():
             place.rename(place.with_name(f"data.before-{stopped_at:%Y%m%dT%H%M%S}"))
         fresh.rename(place)
         timelines.note(gateway.connect(settings), reached.timeline, stopped_at)
+        wal.send_beginning(settings, place)
     finally:  # the restored one, or the one that was there
         if place.exists() and any(place.iterdir()):
             stack.start("postgres")
