@@ -95,3 +95,9 @@ def test_a_terminal_shows_what_strangers_wrote_and_obeys_none_of_it(
 
 def test_what_is_written_on_several_lines_is_shown_so() -> None:
     assert listing.cell("first\n\tsecond") == "first\n\tsecond"
+
+
+def test_one_of_a_kind_is_not_many() -> None:
+    assert [listing.count(many, "rule") for many in (0, 1, 2_000)] == [
+        "0 rules", "1 rule", "2,000 rules",
+    ]  # fmt: skip

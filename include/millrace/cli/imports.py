@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from millrace.cli import listing
 from millrace.cli.errors import INTERRUPTED, NO, fail
 from millrace.contract.failures import parse
 from millrace.contract.visible import visible
@@ -144,7 +145,7 @@ def _say(outcome: Outcome, fate: Fate | None, *, is_dry: bool) -> None:
     """Say what became of the rows, a line each."""
     found = outcome.found
     resumed = f" (went on after row {outcome.resumed_after:,})" if outcome.resumed_after else ""
-    lines = [f"{_count(found.rows, 'row')} in {outcome.job.request.path.name}{resumed}"]
+    lines = [f"{listing.count(found.rows, 'row')} in {outcome.job.request.path.name}{resumed}"]
     if fate is None:
         would = "would be sent" if is_dry else "sent"
         lines.append(f"{outcome.sent:>12,} {would}")
@@ -185,7 +186,3 @@ def _lines(tally: Tally) -> str:
     shown = ", ".join(str(line) for line in tally.lines[:10])
     more = ", …" if tally.rows > len(tally.lines[:10]) else ""
     return f" (line {shown}{more})" if tally.rows == 1 else f" (lines {shown}{more})"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}" + ("" if number == 1 else "s")

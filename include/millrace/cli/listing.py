@@ -98,6 +98,11 @@ def cell(value: Any) -> str:
     return visible(str(value))
 
 
+def count(many: int, noun: str) -> str:
+    """Return a count with its noun: ``1 row``, ``2,000 rows``."""
+    return f"{many:,} {noun}{'' if many == 1 else 's'}"
+
+
 def inline(value: Any) -> str:
     """Return a value as YAML on one line."""
     import yaml

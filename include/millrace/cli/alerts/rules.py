@@ -113,8 +113,7 @@ def add(
             _warn_of_strangers(rule)
     for rule in saved:
         typer.echo(f"rule {rule.name}: {_difference(before.get(rule.name), rule)}")
-    what = "1 rule" if len(found) == 1 else f"{len(found)} rules"
-    typer.echo(f"{what} saved; judged from the next minute on")
+    typer.echo(f"{listing.count(len(found), 'rule')} saved; judged from the next minute on")
     for rule in saved if hours else ():
         typer.echo(f"{rule.name} {replay.of_last_hours(Settings(), rule, hours).summary}")
 
@@ -192,7 +191,8 @@ def seed(
         seeding = rules.seed(connection, reset=reset)
     found = {"added or changed": seeding.changed, "changed here and kept": seeding.kept}
     for what, names in found.items():
-        typer.echo(f"{len(names)} rules {what}{': ' if names else ''}{', '.join(names)}")
+        many = listing.count(len(names), "rule")
+        typer.echo(f"{many} {what}{': ' if names else ''}{', '.join(names)}")
 
 
 @app.command("test")
