@@ -268,7 +268,7 @@ def test_a_built_in_rule_is_disabled_not_removed(world: World, tmp_path: Path) -
     assert "rules added or changed" in alerts("seed")
     assert "disable it instead" in alerts("remove", "no_events", fails=True)
     shown = yaml.safe_load(alerts("show", "no_events"))
-    alerts("add", written(tmp_path, {**shown, "for": "30m"}))
+    alerts("add", written(tmp_path, {**shown, "for": "30m"}), "--hours", "0")
     assert "1 rule changed here and kept: no_events" in alerts("seed")
     assert stored(world)["no_events"].for_seconds == timedelta(minutes=30).total_seconds()
     assert "added or changed: no_events" in alerts("seed", "--reset", "no_events")
