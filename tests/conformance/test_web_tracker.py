@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from tests.conformance.tracker_bed import SCRIPT, events, wait_for
+from tests.conformance.tracker_bed import SCRIPT, as_they_happened, events, wait_for
 from tests.helpers import toolchains
 from tests.helpers.browser import Browser, Page
 from tests.helpers.proxy import Proxy, Reply
@@ -128,7 +128,7 @@ def test_pages_of_one_and_of_many_documents(api: Proxy, shop: Proxy, page: Page)
     page.run("history.pushState(null, '', '/three')")
     page.back()
     page.goto(f"{shop.url}/four")
-    came = wait_for(api, 5)
+    came = as_they_happened(wait_for(api, 5))
     assert [event["page"] for event in came] == ["/one", "/two", "/three", "/two", "/four"]
     assert len({event["user_id"] for event in came}) == 1
     assert len({event["session_id"] for event in came}) == 1

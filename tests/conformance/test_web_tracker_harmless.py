@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import pytest
-from tests.conformance.tracker_bed import api_of_script, events, wait_for
+from tests.conformance.tracker_bed import api_of_script, as_they_happened, events, wait_for
 from tests.helpers.browser import Browser, Page
 from tests.helpers.proxy import Proxy, Reply, Sent
 
@@ -116,7 +116,7 @@ def test_what_others_left_in_storage_is_passed_over(
     page.run(f"localStorage.setItem('millrace.{name}', {json.dumps(text)})")
     page.goto(f"{shop.url}/?{QUIET}")
     page.run("millrace.track('after', {n: 2})")
-    came = wait_for(api, 3)
+    came = as_they_happened(wait_for(api, 3))
     assert [event["n"] for event in came] == [0, 1, 2]
     after = came[2]
     assert 2**52 <= after["user_id"] < 2**53

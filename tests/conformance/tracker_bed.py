@@ -28,6 +28,11 @@ def events(api: Proxy) -> list[dict[str, Any]]:
     return list(came.values())
 
 
+def as_they_happened(came: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort events by their time: a browser lets what a page sends as it is left be overtaken."""
+    return sorted(came, key=lambda event: str(event["timestamp"]))
+
+
 def wait_for(api: Proxy, count: int) -> list[dict[str, Any]]:
     """Wait for so many events; return all that came."""
     return waiting.until(
