@@ -6,9 +6,11 @@ import re
 
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from millrace.api.query import problems
+from millrace.api.query.app import create
 from millrace.api.query.protection import protected
 from millrace.api.query.routes import docs, me
 from millrace.settings import Settings
@@ -73,6 +75,22 @@ def test_the_page_offers_only_ways_to_sign_in_that_a_page_can_use(client: TestCl
     assert operations[0] == operations[1]
     del whole["components"]["securitySchemes"], shown["components"]["securitySchemes"]
     assert whole["components"] == shown["components"]
+
+
+def test_every_route_says_in_a_line_what_it_is_for() -> None:
+    """By itself FastAPI would show the name of its function: "Come Back", "Jwks"."""
+    app = create(Settings())
+    routes = [one for one in app.routes if isinstance(one, APIRoute) and one.include_in_schema]
+    named = {route.unique_id: route.name.replace("_", " ").title() for route in routes}
+    operations = [one for methods in app.openapi()["paths"].values() for one in methods.values()]
+    assert len(operations) == len(routes)
+    for one in operations:
+        summary = one["summary"]
+        assert summary != named[one["operationId"]]
+        assert len(summary) <= 90
+        assert summary[0].isupper()
+        assert not re.search(r"[`.]", summary)
+        assert one.get("description", "") not in (summary, f"{summary}.")
 
 
 @pytest.mark.parametrize("name", ["docs.html", "__init__.py", "..%2Fapp.py", "none"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from millrace.api.query import problems
 from millrace.api.query.front import Front
@@ -22,6 +24,9 @@ ANYWHERE = problems.declared(400, 403, 413, 422, 429, 503) | {
 }
 """Refusals that any route may have: a request that can't be read or is another site's page's, too
 many of them, and servers that do not answer."""
+
+_END = re.compile(r"[;:] |(?<=\.) ")
+"""Where what a description begins with ends."""
 
 COLLECT_AFTER = (50_000, 20, 100)
 """How seldom Python looks for cycles of objects: each look holds up all who ask."""
@@ -54,4 +59,20 @@ def create(settings: Settings) -> FastAPI:
     app.add_middleware(Timed)
     for router in ROUTERS:
         app.include_router(router, responses=ANYWHERE)
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            _summarise(route)
     return app
+
+
+def _summarise(route: APIRoute) -> None:
+    """Call a route what its description begins with, where FastAPI would take its function's name.
+
+    What is all of the description is not said twice.
+    """
+    if route.summary is None and route.description:
+        first = route.description.partition("\n\n")[0].replace("\n", " ")
+        said = _END.split(first)[0].replace("`", "")
+        route.summary = said.removesuffix(".")
+        if route.description == said:
+            route.description = ""

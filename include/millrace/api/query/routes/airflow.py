@@ -33,7 +33,7 @@ def come_over(
     ticket: str,
     next: str = "/docs",
 ) -> Response:
-    """Begin the session of a user of Airflow, whose plugin gave the browser a ticket.
+    """Begin the session of a user of Airflow: its plugin gave the browser a ticket.
 
     It works once, and not for a link on another site: that would sign somebody else in.
     """

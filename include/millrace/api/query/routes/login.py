@@ -76,7 +76,7 @@ def login(
 def refresh(
     request: Request, response: Response, service: ServiceOf, body: Refresh | None = None
 ) -> SignedIn:
-    """Go on with a session: the refresh token is used up, and the answer has the next.
+    """Refresh a session: the refresh token is used up, and the answer has the next.
 
     One that comes a second time was copied, and ends the session for everybody.
     """

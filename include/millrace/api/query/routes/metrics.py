@@ -71,7 +71,7 @@ async def answered(request: Request, service: Service, whose: Principal) -> Resp
 async def query(
     request: Request, service: ServiceOf, viewer: Viewer, document: QueryDocument
 ) -> Response:
-    """Ask the same with and, or, not, and several metrics at once: a dashboard in one request."""
+    """Ask several metrics at once, with and, or and not: a dashboard in one request."""
     manner = read_manner(dict(request.query_params) | document.manner, request.headers)
     registry = service.answering.registry_of(viewer)
     question = read_document(document, registry, datetime.now(UTC), viewer)

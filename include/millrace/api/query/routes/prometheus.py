@@ -38,12 +38,13 @@ THROWN = 395
 
 ErrorType = Literal[
     "bad_data", "execution", "timeout", "unavailable", "unauthorized", "forbidden", "not_found",
-    "internal",
+    "too_large_entry", "too_many_requests", "internal",
 ]  # fmt: skip
 _ERRORS: dict[int, ErrorType] = {
-    400: "bad_data", 401: "unauthorized", 403: "forbidden", 404: "not_found", 422: "execution",
-    503: "unavailable",
+    400: "bad_data", 401: "unauthorized", 403: "forbidden", 404: "not_found",
+    413: "too_large_entry", 422: "execution", 429: "too_many_requests", 503: "unavailable",
 }  # fmt: skip
+"""Prometheus' own words; for what it has none, those of Mimir, which speaks to the same clients."""
 
 
 class Failure(BaseModel):
@@ -157,7 +158,7 @@ class PrometheusRoute(APIRoute):
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure} for status in (400, 401, 403, 422, 503)
+    status: {"model": Failure} for status in (400, 401, 403, 422, 429, 503)
 }
 router = APIRouter(
     prefix="/api/v1", tags=["Prometheus"], route_class=PrometheusRoute, responses=REFUSALS

@@ -84,7 +84,7 @@ def add_token(body: NewToken, who: Admin, service: ServiceOf, once: DoneOnce) ->
 
 @router.delete("/{name}", status_code=204, responses=declared(401, 403, 404, 422))
 def revoke_token(name: Annotated[str, Path(max_length=63)], who: Admin, service: ServiceOf) -> None:
-    """Let nobody in with a token any more, within 5 s."""
+    """Revoke a token: it lets nobody in any more, within 5 s."""
     with service.connection() as connection:
         try:
             tokens.revoke(connection, name, who.name)

@@ -122,7 +122,7 @@ def add_user(body: NewUser, who: Admin, service: ServiceOf, once: DoneOnce) -> R
 
 @router.patch("/users/{name}", responses=declared(401, 403, 404, 409, 412, 422, 428))
 def change_user(name: Name, body: ChangedUser, who: Admin, edit: Edit) -> UserState:
-    """Give a user other rights, disable or enable them; it holds within 5 s."""
+    """Change a user's rights, disable or enable them; it holds within 5 s."""
     with edit.of(_find, name, who) as it:
         user, given = it.found, body.model_fields_set
         rights = Rights(
@@ -141,7 +141,7 @@ def change_user(name: Name, body: ChangedUser, who: Admin, edit: Edit) -> UserSt
 
 @router.put("/users/{name}/password", responses=declared(401, 403, 404, 409, 422))
 def set_password(name: Name, body: NewPassword, who: Admin, service: ServiceOf) -> UserPassword:
-    """Give a user another password; they are signed out everywhere."""
+    """Change a user's password; they are signed out everywhere."""
     given = _text(body.password)
     with service.connection() as connection:
         _find(connection, name, who)
@@ -154,7 +154,7 @@ def set_password(name: Name, body: NewPassword, who: Admin, service: ServiceOf) 
 
 @router.put("/me/password", status_code=204, responses=declared(401, 403, 409, 422))
 def set_own_password(body: OwnPassword, who: Viewer, service: ServiceOf) -> None:
-    """Give oneself another password; one is signed out everywhere."""
+    """Change one's own password; one is signed out everywhere."""
     if who.kind != "user":
         raise ProblemError(409, "conflict", f"{who.name} has no password.")
     service.logins.take(who.name, who.name)

@@ -91,7 +91,7 @@ def show_route(name: Named, who: Operator, service: ServiceOf, response: Respons
 
 @router.patch("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
 def change_route(name: Named, change: RouteChange, who: Admin, edit: Edit) -> Route:
-    """Send alerts elsewhere, or switch a channel on or off."""
+    """Change a channel: send alerts elsewhere, or switch it on or off."""
     with edit.of(_find, name, who) as it:
         _change(it.connection, name, change, change.wanted())
         return it.show()

@@ -159,7 +159,7 @@ def list_alert_rules(_who: Operator, service: ServiceOf, asked: PageOf) -> Page[
     "", status_code=201, response_model=AlertRule, responses=declared(401, 403, 409, 422, 503)
 )
 def add_alert_rule(new: NewAlertRule, who: Admin, service: ServiceOf, once: DoneOnce) -> Response:
-    """Add a rule; it is judged from the next minute on."""
+    """Add an alert rule; it is judged from the next minute on."""
 
     def work(connection: Connection) -> Response:
         _find.claim(connection, new.name, "an alert rule")
@@ -212,14 +212,14 @@ def try_alert_rule(wanted: DryRun, who: Operator, service: ServiceOf) -> Trial:
 def show_alert_rule(
     name: Named, who: Operator, service: ServiceOf, response: Response
 ) -> AlertRule:
-    """Show a rule."""
+    """Show an alert rule."""
     with service.connection() as connection:
         return tagged(response, _find(connection, name, who))
 
 
 @router.put("/{name}", responses=declared(401, 403, 404, 412, 422, 428, 503))
 def replace_alert_rule(name: Named, body: AlertRuleBody, who: Admin, edit: Edit) -> AlertRule:
-    """Have a rule say something else. An upgrade leaves a built-in rule as it is then."""
+    """Replace an alert rule. An upgrade leaves a built-in rule as it is then."""
     with edit.of(_find, name, who) as it:
         _save(it.connection, edit.service, name, body)
         return it.show()
@@ -227,7 +227,7 @@ def replace_alert_rule(name: Named, body: AlertRuleBody, who: Admin, edit: Edit)
 
 @router.patch("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
 def switch_alert_rule(name: Named, change: AlertRuleChange, who: Admin, edit: Edit) -> AlertRule:
-    """Switch a rule on or off; what one that is off fires resolves within a minute."""
+    """Switch an alert rule on or off; what one that is off fires resolves within a minute."""
     with edit.of(_find, name, who) as it:
         if change.enabled is not None:
             alert_rules.switch(it.connection, name, on=change.enabled)
@@ -236,7 +236,7 @@ def switch_alert_rule(name: Named, change: AlertRuleChange, who: Admin, edit: Ed
 
 @router.delete("/{name}", status_code=204, responses=declared(401, 403, 404, 409, 412, 422, 428))
 def remove_alert_rule(name: Named, who: Admin, edit: Edit) -> None:
-    """Remove a rule; one that is built in would come back, and is switched off instead."""
+    """Remove an alert rule; one that is built in would come back, and is switched off instead."""
     with edit.of(_find, name, who) as it:
         if it.found.is_built_in:
             detail = f"{name} is built in and would come back; switch it off instead"

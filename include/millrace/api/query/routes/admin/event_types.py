@@ -71,7 +71,7 @@ def list_event_types(_who: Viewer, service: ServiceOf, asked: PageOf) -> Page[Ev
     responses=declared(401, 403, 409, 422, 503),
 )
 def add_event_type(new: NewEventType, who: Admin, service: ServiceOf, once: DoneOnce) -> Response:
-    """Register a type: its events pass from the next micro-batch on."""
+    """Register an event type: its events pass from the next micro-batch on."""
 
     def work(connection: Connection) -> Response:
         _find.claim(connection, new.event_type, "an event type")
@@ -97,7 +97,7 @@ def show_event_type(
 def change_event_type(
     event_type: Named, change: EventTypeChange, who: Admin, edit: Edit
 ) -> EventType:
-    """Say something else of a type, retire it, or let its events pass again."""
+    """Change an event type: describe it, retire it, or let its events pass again."""
     with edit.of(_find, event_type, who) as it:
         event_types.change(it.connection, event_type, change.wanted())
         with refusing(RuleError, code="invalid_event_type"):

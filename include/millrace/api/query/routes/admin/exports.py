@@ -147,7 +147,7 @@ def list_exports(_who: Operator, service: ServiceOf, asked: PageOf) -> Page[Stan
     "", status_code=201, response_model=Export, responses=declared(401, 403, 409, 422, 503)
 )
 def add_export(new: NewExport, who: Admin, service: ServiceOf, once: DoneOnce) -> Response:
-    """Have something exported, from its next window on; ClickHouse must know what it asks for."""
+    """Add an export, made from its next window on; ClickHouse must know what it asks for."""
 
     def work(connection: Connection) -> Response:
         _find.claim(connection, new.name, "an export")
@@ -159,14 +159,14 @@ def add_export(new: NewExport, who: Admin, service: ServiceOf, once: DoneOnce) -
 
 @router.get("/{name}", responses=declared(401, 403, 404, 422))
 def show_export(name: Named, who: Operator, service: ServiceOf, response: Response) -> Export:
-    """Show what an export is."""
+    """Show an export."""
     with service.connection() as connection:
         return tagged(response, _find(connection, name, who))
 
 
 @router.put("/{name}", responses=declared(401, 403, 404, 409, 412, 422, 428, 503))
 def replace_export(name: Named, body: ExportBody, who: Admin, edit: Edit) -> Export:
-    """Export something else under a name; a change of its columns is announced beside its files."""
+    """Replace an export; a change of its columns is announced beside its files."""
     with edit.of(_find, name, who) as it:
         if it.found.is_built_in:
             detail = f"{name} is built in and would come back as it was; make one of your own"
@@ -177,7 +177,7 @@ def replace_export(name: Named, body: ExportBody, who: Admin, edit: Edit) -> Exp
 
 @router.patch("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
 def switch_export(name: Named, change: ExportChange, who: Admin, edit: Edit) -> Export:
-    """Have an export made, or not any more; windows that are out stay until they expire."""
+    """Switch an export on or off; windows that are out stay until they expire."""
     with edit.of(_find, name, who) as it:
         if change.is_active is not None:
             definitions.switch(it.connection, name, on=change.is_active)

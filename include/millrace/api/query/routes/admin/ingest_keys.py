@@ -144,7 +144,7 @@ def rotate_key(
     service: ServiceOf,
     once: DoneOnce,
 ) -> Response:
-    """Give a key another secret; the old one goes on for a while."""
+    """Rotate a key: it gets another secret, and the old one goes on for a while."""
 
     def work(connection: Connection) -> Response:
         lock(connection, "ingest_keys", "name", name)
@@ -168,7 +168,7 @@ def rotate_key(
 def revoke_key(
     source_id: Named, name: Named, who: Admin, expected: IfMatch, service: ServiceOf
 ) -> None:
-    """Let nothing more in with a key, within five seconds and everywhere."""
+    """Revoke a key: it lets nothing in any more, within five seconds and everywhere."""
     with service.change(who) as connection:
         lock(connection, "ingest_keys", "name", name)
         expected.check(_find(connection, source_id, name, who))

@@ -191,7 +191,7 @@ def show_rule(name: Named, who: Operator, service: ServiceOf, response: Response
 
 @router.put("/{name}", responses=declared(401, 403, 404, 412, 422, 428, 503))
 def replace_rule(name: Named, body: RuleBody, who: Admin, edit: Edit) -> Rule:
-    """Have a rule say something else; it is as active as it was, and its version grows."""
+    """Replace a rule; it is as active as it was, and its version grows."""
     with edit.of(_find, name, who) as it:
         with refusing(RuleError, code="invalid_rule", body=body):
             store.put_rule(it.connection, rule_model.Rule(name=name, **body.model_dump()))

@@ -78,7 +78,7 @@ def list_objects(
     kind: Kind | None = None,
     owner: Annotated[str | None, Query(max_length=300)] = None,
 ) -> Page[SavedObject]:
-    """List what you may see: what you own, and what is shared."""
+    """List the saved objects that you own, and those that are shared."""
     after = _place(asked)
     with service.connection() as connection:
         rows = objects.visible(
@@ -105,7 +105,7 @@ def _place(asked: Asked) -> tuple[str, UUID] | None:
     "", status_code=201, response_model=WholeObject, responses=declared(401, 403, 409, 422)
 )
 def save_object(new: NewObject, who: Analyst, once: DoneOnce) -> Response:
-    """Save something; it is yours."""
+    """Save an object; it is yours."""
 
     def work(connection: Connection) -> Response:
         with refusing(SavedError, code="invalid_object", body=new):
@@ -120,14 +120,14 @@ def save_object(new: NewObject, who: Analyst, once: DoneOnce) -> Response:
 def show_object(
     object_id: UUID, who: Viewer, service: ServiceOf, response: Response
 ) -> WholeObject:
-    """Show something that was saved, with what is in it."""
+    """Show a saved object, with what is in it."""
     with service.connection() as connection:
         return tagged(response, _find(connection, object_id, who))
 
 
 @router.patch("/{object_id}", responses=declared(401, 403, 404, 412, 422, 428))
 def change_object(object_id: UUID, change: ObjectChange, who: Analyst, edit: Edit) -> WholeObject:
-    """Change what was saved, or how it is shared."""
+    """Change a saved object, or how it is shared."""
     with edit.of(_find, object_id, who) as it:
         with _theirs(), refusing(SavedError, code="invalid_object", body=change):
             objects.change(it.connection, dict(it.found), change.wanted(), who)
@@ -136,7 +136,7 @@ def change_object(object_id: UUID, change: ObjectChange, who: Analyst, edit: Edi
 
 @router.delete("/{object_id}", status_code=204, responses=declared(401, 403, 404, 412, 422, 428))
 def delete_object(object_id: UUID, who: Analyst, edit: Edit) -> None:
-    """Delete what was saved; the audit log keeps it."""
+    """Delete a saved object; the audit log keeps it."""
     with edit.of(_find, object_id, who) as it, _theirs():
         objects.remove(it.connection, dict(it.found), who)
 

@@ -162,7 +162,7 @@ def show_window(name: WindowName, who: Operator, service: ServiceOf, response: R
 
 @windows.put("/{name}", responses=declared(401, 403, 404, 412, 422, 428))
 def replace_window(name: WindowName, body: WindowBody, who: Operator, edit: Edit) -> Window:
-    """Plan a window otherwise."""
+    """Replace a maintenance window."""
     with edit.of(_window, name, who) as it:
         _plan(it.connection, name, body, who.name)
         return it.show()

@@ -82,7 +82,7 @@ def list_sources(who: Viewer, service: ServiceOf, asked: PageOf) -> Page[Source]
     "", status_code=201, response_model=Source, responses=declared(401, 403, 409, 422, 503)
 )
 def add_source(new: NewSource, who: Admin, service: ServiceOf, once: DoneOnce) -> Response:
-    """Load another topic, from the next run of ingest on, through a gate of its own."""
+    """Add a source: its topic is loaded from the next run of ingest on, through its gate."""
 
     def work(connection: Connection) -> Response:
         find.claim(connection, new.source_id, "a source")
@@ -103,7 +103,7 @@ def show_source(source_id: Named, who: Viewer, service: ServiceOf, response: Res
 
 @router.patch("/{source_id}", responses=declared(401, 403, 404, 412, 422, 428, 503))
 def change_source(source_id: Named, change: SourceChange, who: Admin, edit: Edit) -> Source:
-    """Say something else of a source, leave its events in Kafka, or load them again."""
+    """Change a source: what is said of it, and whether its events are loaded."""
     with edit.of(find, source_id, who) as it:
         with refusing(SourceError, RuleError, code="invalid_source", body=change):
             sources.change(it.connection, edit.service.settings, source_id, change.wanted())
