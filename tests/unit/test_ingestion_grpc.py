@@ -56,12 +56,18 @@ class Intake:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.problem: ProblemError | None = None
+        self.fault: Exception | None = None
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def take(self, key: Key, batch: Batch) -> Outcome:
         """Take a batch."""
         assert key is SENDER
         if self.problem:
             raise self.problem
+        if self.fault:
+            raise self.fault
+        if self.meanwhile:
+            await self.meanwhile()
         self.batches.append(batch)
         rejections = [
             Rejection(index, "", "missing_field", "event_id", "none", "rule")
@@ -186,6 +192,10 @@ def test_only_a_key_that_may_send_is_let_in() -> None:
             assert error.code().name == "UNAUTHENTICATED"
         watcher = await world.refused(one, (("authorization", "Bearer watch"),))
         assert watcher.code().name == "PERMISSION_DENIED"
+        long = SendRequest(json_events=[bytes(grpc_server.MOST_BYTES)])
+        assert (await world.refused(long, ())).code().name == "UNAUTHENTICATED"  # unread
+        call = world.stub.SendStream(metadata=(("authorization", "Bearer other"),))
+        assert (await call.code()).name == "UNAUTHENTICATED"
         world.ring.were_read = False
         assert (await world.refused(one)).code().name == "UNAVAILABLE"
         assert not world.intake.batches
@@ -199,7 +209,16 @@ def test_too_many_events_or_bytes_are_refused() -> None:
         assert error.code().name == "INVALID_ARGUMENT"
         large = SendRequest(json_events=[b"x" * grpc_server.MOST_BYTES])
         assert (await world.refused(large)).code().name == "RESOURCE_EXHAUSTED"
+        bomb = SendRequest(json_events=[bytes(grpc_server.MOST_BYTES)])
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await world.stub.Send(bomb, metadata=BEARER, compression=grpc.Compression.Gzip)
+        assert raised.value.code().name == "RESOURCE_EXHAUSTED"
         assert not world.intake.batches
+        packed = SendRequest(json_events=[b"{}"])
+        answer = await world.stub.Send(
+            packed, metadata=BEARER, compression=grpc.Compression.Deflate
+        )
+        assert answer.count == 1
 
     World().run(work)
 
@@ -229,6 +248,53 @@ def test_a_stream_is_acknowledged_in_order_and_outlives_a_refusal() -> None:
     world = World()
     world.run(work)
     assert len(world.intake.batches) == 4
+
+
+def test_a_fault_of_the_api_tells_nobody_what_it_was_and_ends_no_stream() -> None:
+    async def work(world: World) -> None:
+        one = SendRequest(request_id="a", json_events=[b"{}"])
+        world.intake.fault = ValueError("the password is SECRET")
+        error = await world.refused(one)
+        assert (error.code().name, "SECRET" in str(error)) == ("INTERNAL", False)
+        assert dict(error.trailing_metadata() or ())["code"] == "internal_error"
+        call = world.stub.SendStream(metadata=BEARER)
+        await call.write(one)
+        answer = await call.read()
+        assert (answer.request_id, answer.problem.code) == ("a", "internal_error")
+        assert answer.problem.retry_after_seconds > 0
+        world.intake.fault = None
+        await call.write(one)
+        assert (await call.read()).count == 1
+        await call.done_writing()
+
+    World().run(work)
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_let_go() -> None:
+    async def work(world: World) -> None:
+        began, gone = asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                gone.set()
+
+        world.intake.meanwhile = wait
+        one = SendRequest(json_events=[b"{}"])
+        for seconds, expected in ((1, "DEADLINE_EXCEEDED"), (None, "CANCELLED")):
+            began.clear()
+            gone.clear()
+            call = world.stub.Send(one, metadata=BEARER, timeout=seconds)
+            waiting = asyncio.ensure_future(began.wait())
+            await asyncio.wait_for(waiting, 30)
+            if seconds is None:
+                call.cancel()
+            await asyncio.wait_for(gone.wait(), 30)
+            assert (await call.code()).name == expected
+
+    World().run(work)
 
 
 def test_health_and_reflection_are_served() -> None:

@@ -49,19 +49,21 @@ class Server:
 
     def __init__(self, ring: KeyRing, take: Take, address: str) -> None:
         self._service = _Ingestion(ring, take)
+        self._door = _Door(ring)
         self._address = address
         self.port = 0
 
     async def start(self) -> None:
         """Begin to serve. Raises ``RuntimeError`` when the address can't be had."""
         self._server = grpc.aio.server(
+            interceptors=[self._door],
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", MOST_BYTES),
                 ("grpc.max_metadata_size", 16 << 10),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-            ]
+            ],
         )
         add: Any = ingestion_pb2_grpc.add_IngestionServicer_to_server  # generated, without types
         add(self._service, self._server)
@@ -83,6 +85,43 @@ class Server:
         """Take no new calls, and end when those that run have been answered."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(GRACE_SECONDS)
+
+
+class _Door(grpc.aio.ServerInterceptor):
+    """Sends strangers away before their message is read: it may be long, and they may be many."""
+
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Let a call in, or have it refused."""
+        if details.method.startswith(f"/{SERVICE}/"):
+            try:
+                await _key(self._ring, details.invocation_metadata)
+            except ProblemError as problem:
+                return _refusing(problem)
+        return await continuation(details)
+
+
+def _refusing(problem: ProblemError) -> Any:
+    """Return what handles a call by ending it, unread."""
+
+    async def refuse(_requests: AsyncIterator[Any], context: Any) -> Any:
+        await _abort(context, problem)
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+async def _key(ring: KeyRing, metadata: Any) -> Key:
+    """Return the key that a call shows. Raises ``ProblemError``."""
+    given = ""
+    for name, value in metadata:
+        if name == "authorization":
+            scheme, _, text = value.partition(" ")
+            given = text.strip() if scheme.lower() == "bearer" else ""
+    return await ring.sender(
+        given, "Send the metadata authorization: Bearer KEY; ./millrace keys add makes a key."
+    )
 
 
 class _Ingestion(ingestion_pb2_grpc.IngestionServicer):
@@ -122,14 +161,7 @@ class _Ingestion(ingestion_pb2_grpc.IngestionServicer):
                 )
 
     async def _key(self, context: Any) -> Key:
-        given = ""
-        for name, value in context.invocation_metadata():
-            if name == "authorization":
-                scheme, _, text = value.partition(" ")
-                given = text.strip() if scheme.lower() == "bearer" else ""
-        return await self._ring.sender(
-            given, "Send the metadata authorization: Bearer KEY; ./millrace keys add makes a key."
-        )
+        return await _key(self._ring, context.invocation_metadata())
 
     async def _taken(self, key: Key, request: Any) -> Any:
         count = len(request.json_events) + len(request.events)
@@ -137,7 +169,15 @@ class _Ingestion(ingestion_pb2_grpc.IngestionServicer):
         events: list[Any] = list(request.json_events)
         if request.events:
             events += map(_event, request.events)
-        outcome = await self._take(key, Batch(events)) if events else Outcome(0)
+        try:
+            outcome = await self._take(key, Batch(events)) if events else Outcome(0)
+        except ProblemError:
+            raise
+        except Exception:
+            log.exception("a call failed")
+            raise ProblemError(
+                500, "internal_error", "The API failed; its log says more.", retry_after=5
+            ) from None
         answer = ingestion_pb2.SendResponse(
             request_id=request.request_id, count=outcome.count, accepted=outcome.accepted
         )

@@ -53,7 +53,8 @@ class IngestionServicer:
         """Send one batch. Refused as a whole, it ends with a status: UNAUTHENTICATED (no such key),
         PERMISSION_DENIED (it may not send), INVALID_ARGUMENT (too many events), RESOURCE_EXHAUSTED
         (rate or quota) or UNAVAILABLE (send it again); the latter two with "retry-after" in the
-        trailing metadata, in whole seconds.
+        trailing metadata, in whole seconds. A message of more than 20 MiB, unpacked too, is
+        RESOURCE_EXHAUSTED without it: send less at once. INTERNAL is a fault of the API.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
