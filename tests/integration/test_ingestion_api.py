@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -50,6 +53,25 @@ def test_events_of_every_shape_are_kept_and_loaded(sender: Sender) -> None:
     assert {row[0] for row in rows(sender, "events", "event_id")} == {
         uuid.UUID(each["event_id"]) for each in (one, two, three, packed)
     }
+
+
+def test_a_request_is_read_for_what_it_is(sender: Sender) -> None:
+    """Not by a unit test alone: the server in front has a say in paths, queries and HEAD."""
+    url, key = str(sender.client.base_url).rstrip("/"), sender.key
+    wide = json.dumps(event(page="/Zoë"), ensure_ascii=False).encode("utf-16")
+    answer = sender.client.post(f"{url}//v1/events/", content=wide)
+    assert answer.json()["accepted"] == 1, answer.text
+    asked = f"/ice.png?e=pv&uid=7&url=/Zoë&token={key}"
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
+        head = f"HEAD {asked} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        told = b"".join(iter(partial(connection.recv, 1 << 16), b"")).lower()
+    assert told.startswith(b"http/1.1 200 ")
+    assert b"content-type: image/gif" in told
+    assert told.endswith(b"\r\n\r\n")
+    assert sender.bed.load() == 2
+    assert rows(sender, "events", "event_type, page") == [("page_view", "/Zoë")] * 2
 
 
 def test_a_bad_event_is_told_beforehand_and_spoils_no_other(sender: Sender) -> None:

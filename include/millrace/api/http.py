@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,7 +28,8 @@ class Request:
     """A request whose body was read and unpacked.
 
     ``headers`` have names in lower case; ``body`` is what the sender packed. ``received_at`` is
-    in milliseconds since 1970.
+    in milliseconds since 1970. ``client`` is the address of whoever is at the other end, as the
+    first proxy says it: good for telling visitors apart, and no proof of anything.
     """
 
     method: str
@@ -42,7 +44,7 @@ class Request:
     @cached_property
     def query(self) -> dict[str, str]:
         """The query's parameters; the first of equal names. Raises ``ProblemError`` (400)."""
-        return parse_form(self.query_string.decode("latin-1"))
+        return parse_form(self.query_string.decode("utf-8", "replace"))
 
     @cached_property
     def document(self) -> Any:
@@ -163,6 +165,8 @@ class ProblemError(Exception):
     def response(self, request_id: str, **changes: Any) -> Response:
         """Return the answer; ``changes`` replace members of the object."""
         headers = {"content-type": PROBLEM}
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers["www-authenticate"] = "Bearer"
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
         content = self.document(request_id) | changes

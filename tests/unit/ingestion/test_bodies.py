@@ -47,6 +47,19 @@ def test_bare_deflate_and_several_layers_and_members_are_unpacked() -> None:
     assert bodies.unpack(bare.compress(TEXT) + bare.flush(), "deflate", LIMIT) == TEXT
     assert bodies.unpack(brotli.compress(PACKED["gzip"]), "gzip, br", LIMIT) == TEXT
     assert bodies.unpack(gzip.compress(b"[1,") + gzip.compress(b"2]"), "gzip", LIMIT) == b"[1,2]"
+    for rest in (b"\0" * 512, b"\n", b"\r\n"):
+        assert bodies.unpack(PACKED["gzip"] + rest, "gzip", LIMIT) == TEXT
+
+
+def test_what_follows_a_packed_body_is_not_thrown_away_unseen() -> None:
+    with pytest.raises(ProblemError) as caught:
+        bodies.unpack(PACKED["gzip"] + b"[1]", "gzip", LIMIT)
+    assert (caught.value.status, caught.value.code) == (400, "malformed_encoding")
+
+
+@pytest.mark.parametrize("name", ["identity", "none", "utf-8", "UTF8", ""])
+def test_what_packs_nothing_is_no_encoding(name: str) -> None:
+    assert bodies.unpack(TEXT, name, LIMIT) == TEXT
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -108,6 +121,15 @@ def test_the_data_of_a_form_is_json_or_base64(data: str) -> None:
     body = f"verbose=1&data={data.replace('+', '%2B')}".encode()
     assert bodies.document(Request("POST", "/track", body=body)) == {"event": "a"}
     assert bodies.document(Request("GET", "/track", query_string=body)) == {"event": "a"}
+
+
+def test_base64_of_a_form_may_have_plus_signs_unescaped_and_broken_lines() -> None:
+    document = {"event": "a>>?~ ~~>>>"}
+    data = base64.b64encode(json.dumps(document).encode()).decode()
+    assert "+" in data
+    for text in (data, f"{data[:9]}\r\n{data[9:]}\n"):
+        asked = Request("POST", "/track", body=f"data={text}".encode())
+        assert bodies.document(asked) == document
 
 
 @pytest.mark.parametrize("where", ["body", "query"])

@@ -229,6 +229,13 @@ def test_amplitude_is_refused_by_the_bodys_number() -> None:
     assert "missing_field" not in content(413) | content(503)
 
 
+@pytest.mark.parametrize("body", [b"", b'{"api_key": "KEY", "events": [', b'{"events": []}'])
+def test_amplitudes_other_route_is_refused_so_too_before_it_could_be_read(body: bytes) -> None:
+    assert json.loads(refused("/batch", 413, body=body).body)["code"] == 413
+    posthog = json.loads(refused("/batch", 413, {"batch": []}).body)
+    assert posthog["code"] == "some_code"
+
+
 def test_mixpanel_is_refused_by_the_bodys_status() -> None:
     content = json.loads(refused("/import", 400).body)
     assert (content["status"], content["error"]) == (0, "why")

@@ -33,7 +33,7 @@ def test_on_a_route_of_one_type_an_event_need_not_say_it(path: str) -> None:
 
 
 def pixels(path: str, **sent: str) -> list[Request]:
-    names = ("writeKey", "write_key", "api_key", "token", "key")
+    names = ("writeKey", "write_key", "writekey", "api_key", "apiKey", "apikey", "token", "key")
     return [request("GET", path, query={**sent, name: "SECRET"}) for name in names]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -111,6 +112,37 @@ def test_cloudevents_in_their_three_forms_are_the_same_event() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["cloudevents", "cloudevents-batch"])
+def test_cloudevents_may_come_alone_or_several_whatever_they_are_called(kind: str) -> None:
+    headers = {"content-type": f"application/{kind}+json"}
+    for sent in (CLOUD, [CLOUD, CLOUD]):
+        events = translate(request("POST", "/v1/events", sent, headers=headers))
+        assert [one["event"] for one in events] == ["com.example.order"] * len(events)
+        assert len(events) == (2 if isinstance(sent, list) else 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "expected"),
+    [
+        (b'{"user_id": 42, "amount": 3}', None, {"user_id": 42, "amount": 3}),
+        (b'{"amount": 3}', "application/json; charset=utf-8", {"amount": 3}),
+        (b"[1]", "application/vnd.shop+json", {"data": [1]}),
+        ("Zoë".encode(), "text/plain", {"data": "Zoë"}),
+        (b"\xff\x00", "application/octet-stream", {"ce_data_base64": "/wA="}),
+        (b"{oops", "application/json", {"ce_data_base64": "e29vcHM="}),
+    ],
+)
+def test_a_cloudevents_data_may_be_bytes(
+    data: bytes, kind: str | None, expected: dict[str, Any]
+) -> None:
+    """As senders write it that hold their data as bytes."""
+    sent = {**CLOUD, "data_base64": base64.b64encode(data).decode(), "datacontenttype": kind}
+    headers = {"content-type": "application/cloudevents+json"}
+    [event] = translate(request("POST", "/v1/events", sent, headers=headers))
+    assert event.items() >= expected.items()
+    assert ("ce_data_base64" in event) == ("ce_data_base64" in expected)
+
+
 def test_a_cloudevents_user_is_named_in_its_data_before_its_subject() -> None:
     headers = {"content-type": "application/cloudevents+json"}
     sent = {**CLOUD, "id": ID, "subject": "orders/5", "data": {"user_id": 42}}
@@ -125,6 +157,13 @@ def test_a_cloudevents_user_is_named_in_its_data_before_its_subject() -> None:
         (b'[{"a":  1},{"b":2}]', "text/plain", [b'{"a":  1}', b'{"b":2}']),
         (b'{"a": 1}\n\n{"b": 2}\r\n', "", [b'{"a": 1}', b'{"b": 2}']),
         (b'{"a": 1}\n{oops\n', "application/x-ndjson", [b'{"a": 1}', b"{oops"]),
+        (b'{"a": 1}\noops\n', "", [b'{"a": 1}', b"oops"]),
+        (b'{"a": 1\n{"b": 2}\n', "application/json", [b'{"a": 1', b'{"b": 2}']),
+        (b'{"a": 1}\n\xef\xbb\xbf{"b": 2}', "application/jsonlines", [b'{"a": 1}', b'{"b": 2}']),
+        (b'[\n{"a": 1},\n{"b": 2}\n]', "application/x-ndjson", [b'{"a": 1}', b'{"b": 2}']),
+        (b'{\n"a": 1\n}\n', "application/x-ndjson", [b'{\n"a": 1\n}']),
+        (b'[oops\n{"a": 1}', "application/x-ndjson", [b"[oops", b'{"a": 1}']),
+        (b'5\n{"a": 1}', "text/x-ndjson", [b"5", b'{"a": 1}']),
         (b'[{"a": NaN}, {"b": "\xff"}, 5]', "", [b'{"a": NaN}', b'{"b": "\xff"}', b"5"]),
         (b"[]", "", []),
     ],

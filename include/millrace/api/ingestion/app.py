@@ -7,7 +7,8 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
@@ -37,6 +38,12 @@ BODY_SECONDS = 60.0
 """A body that takes longer to come is given up."""
 
 LIVE, SOURCES, DEBUG = "/v1/events/live", "/v1/sources/", "/debug"
+
+LISTS = frozenset({"access-control-request-headers", "content-encoding", "x-forwarded-for"})
+"""Headers that may be there several times, which is as if all were in one."""
+
+LONGEST_ADDRESS = 64
+"""Characters of an address that a proxy says a request comes from."""
 
 LARGEST_UNDER_WAY = 96 << 20
 """Bytes of bodies that a process holds at once; beyond, it says to come back."""
@@ -86,27 +93,29 @@ class App:
         """Serve one request."""
         if scope["type"] != "http":
             return
+        is_head = scope["method"] == "HEAD"
+        headers = _headers(scope["headers"])
         request = Request(
-            method=scope["method"],
+            method="GET" if is_head else scope["method"],
             path=scope["path"],
             query_string=scope["query_string"],
-            headers={
-                name.decode("latin-1").lower(): value.decode("latin-1")
-                for name, value in scope["headers"]
-            },
+            headers=headers,
             request_id=f"{self._begun}{next(self._numbers):08x}",
             received_at=time.time_ns() // 1_000_000,
-            client=(scope.get("client") or ("",))[0],
+            client=_first_address(headers) or (scope.get("client") or ("",))[0],
         )
         if request.path == LIVE and request.method == "GET":
-            await self._stream(request, receive, send)
+            await self._stream(request, receive, send, is_head=is_head)
             return
         response = await self._respond(request, receive)
-        await self._answer(request, response, send)
+        await self._answer(request, response, send, is_head=is_head)
 
-    async def _answer(self, request: Request, response: Response, send: Send) -> None:
+    async def _answer(
+        self, request: Request, response: Response, send: Send, *, is_head: bool = False
+    ) -> None:
         headers = {"x-request-id": request.request_id} | response.headers
-        headers |= {"content-length": str(len(response.body))}
+        if response.status != HTTPStatus.NO_CONTENT:
+            headers |= {"content-length": str(len(response.body))}
         if "origin" in request.headers and "access-control-allow-origin" not in headers:
             headers |= cors.answered(request.headers)
         await send(
@@ -116,23 +125,23 @@ class App:
                 "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()],
             }
         )
-        body = b"" if request.method == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": b"" if is_head else response.body})
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
+        method = request.method
         page = self._pages.get((method, request.path))
         if page is not None:
             return page()
-        if method == "GET" and request.path.startswith(SOURCES) and request.path.endswith(DEBUG):
+        if method == "GET" and _is_watched(request.path):
             return await self._debug(request)
         if cors.is_preflight(request.method, request.headers):
             return Response(204, b"", cors.preflight(request.headers))
         if request.method == "OPTIONS":
             return Response(204, b"", {"allow": cors.METHODS})
-        family = families.find(method, request.path)
+        family, path = families.meant(method, request.path)
         if family is None:
-            return self._nowhere(request).response(request.request_id)
+            return self._nowhere(request)
+        request.path = path
         began = time.monotonic()
         response = await self._answered(family, request, receive)
         seconds = time.monotonic() - began
@@ -159,7 +168,11 @@ class App:
             body = await self._body(request, receive)
             held = len(body)
             encoding = request.headers.get("content-encoding", "")
-            request.body = bodies.unpack(body, encoding, MOST_BYTES)
+            request.body = bodies.as_utf8(
+                bodies.unpack(body, encoding, MOST_BYTES),
+                request.headers.get("content-type", ""),
+                MOST_BYTES,
+            )
             self._held += len(request.body) - held
             held = len(request.body)
             answer = family.discovery(request)
@@ -168,8 +181,11 @@ class App:
             key = await self._key(family, request)
             batch = family.read(request, self._intake.ring.account(key))
             check_count(len(batch.events))
-            outcome = await self._intake.take(key, batch, request.request_id)
-            response = family.answer(request, outcome)
+            try:
+                outcome = await self._intake.take(key, batch, request.request_id)
+                response = family.answer(request, outcome)
+            except ProblemError as problem:
+                response = family.refuse(request, problem)
             response.headers |= self._intake.limits.headers(key)
             return response
         finally:
@@ -186,7 +202,9 @@ class App:
         except ProblemError as problem:
             return problem.response(request.request_id)
 
-    async def _stream(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _stream(
+        self, request: Request, receive: Receive, send: Send, *, is_head: bool
+    ) -> None:
         """Show what comes, as server-sent events, until the watcher goes."""
         live = self._intake.live
         try:
@@ -194,7 +212,8 @@ class App:
             if live.watchers >= MOST_WATCHERS:
                 raise ProblemError(503, "busy", "Too many watch at once.", retry_after=10)
         except ProblemError as problem:
-            await self._answer(request, problem.response(request.request_id), send)
+            refused = problem.response(request.request_id)
+            await self._answer(request, refused, send, is_head=is_head)
             return
         headers = cors.answered(request.headers) | {
             "content-type": "text/event-stream",
@@ -203,6 +222,9 @@ class App:
         }
         named = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": named})
+        if is_head:
+            await send({"type": "http.response.body", "body": b""})
+            return
         gone = asyncio.create_task(_until_gone(receive))
         try:
             async for part in live.events(source):
@@ -275,20 +297,49 @@ class App:
         }
         return Response.json(503 if wrong else 200, content)
 
-    def _nowhere(self, request: Request) -> ProblemError:
-        """Return the problem of a request that no route is for."""
+    def _nowhere(self, request: Request) -> Response:
+        """Return the answer to a request that no route is for."""
         allowed = [
             method
             for method in ("GET", "POST")
-            if (method, request.path) in self._pages or families.find(method, request.path)
+            if (method, request.path) in self._pages
+            or families.meant(method, request.path)[0]
+            or (method == "GET" and (request.path == LIVE or _is_watched(request.path)))
         ]
-        if allowed:
+        if not allowed:
             return ProblemError(
-                405, "method_not_allowed", f"{request.path} takes {' and '.join(allowed)}."
-            )
-        return ProblemError(
-            404, "not_found", f"There is no {request.path[:200]}; POST /v1/events takes events."
-        )
+                404, "not_found", f"There is no {request.path[:200]}; POST /v1/events takes events."
+            ).response(request.request_id)
+        answer = ProblemError(
+            405, "method_not_allowed", f"{request.path} takes {' and '.join(allowed)}."
+        ).response(request.request_id)
+        answer.headers["allow"] = ", ".join(["OPTIONS", *allowed])
+        return answer
+
+
+def _is_watched(path: str) -> bool:
+    """Tell whether a path shows the last events of a source."""
+    return path.startswith(SOURCES) and path.endswith(DEBUG)
+
+
+def _first_address(headers: Mapping[str, str]) -> str:
+    """Return the address that the first proxy says a request comes from, without a port."""
+    said = headers.get("x-forwarded-for", "").partition(",")[0].strip()
+    if said[:1] == "[":  # of IPv6, where a port follows
+        said = said[1:].partition("]")[0]
+    elif said.count(":") == 1:
+        said = said.partition(":")[0]
+    return said[:LONGEST_ADDRESS]
+
+
+def _headers(sent: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return headers by their names in lower case; of equal ones the last, of lists all."""
+    found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in sent}
+    if len(found) < len(sent):
+        for listed in LISTS & found.keys():
+            all_of_it = (value for name, value in sent if name.lower() == listed.encode())
+            found[listed] = b", ".join(all_of_it).decode("latin-1")
+    return found
 
 
 async def _until_gone(receive: Receive) -> None:

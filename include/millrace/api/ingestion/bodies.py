@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import itertools
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,8 +22,13 @@ from millrace.api.ingestion.batches import MOST_BYTES, MOST_EVENTS, check_count
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
-KEY_PARAMETERS = ("writeKey", "write_key", "api_key", "token", "key")
+KEY_PARAMETERS = (
+    *("writeKey", "write_key", "writekey", "api_key", "apiKey", "apikey", "token", "key"),
+)
 """Parameters of a query that hold a key: beacons and pixels can't send a header."""
+
+_UNPACKED = frozenset({"", "identity", "none", "utf-8", "utf8"})
+"""What is named as an encoding and packs nothing: some call the charset one."""
 
 LAYERS = 4
 """How often a body may be packed: once by the SDK and once by a proxy is what is seen."""
@@ -32,6 +39,15 @@ MEMBERS = 64
 _WINDOW: dict[int, int] = {
     zstd.DecompressionParameter.window_log_max: 25
 }  # 32 MiB; a sender may ask for 128
+
+_CHARSET = re.compile(
+    r"""charset\s*=\s*["']?\s*("""
+    r"iso[-_]8859-\d{1,2}|latin-?[1-9]|us-ascii|ascii|windows-\d{3,4}|cp125\d|koi8-[ru]"
+    r"|shift_jis|euc-jp|euc-kr|gbk|gb2312|gb18030|big5)\b",
+    re.IGNORECASE,
+)
+_AS_BROWSERS_READ = frozenset({"iso8859-1", "ascii"})
+"""What is labelled so is windows-1252 (https://encoding.spec.whatwg.org)."""
 
 _FORM = re.compile(rb"[A-Za-z0-9_.$-]+=")
 _TOKEN = re.compile(
@@ -67,7 +83,7 @@ def unpack(body: bytes, content_encoding: str, limit: int) -> bytes:
     here, 400 for a body that is cut off or damaged.
     """
     names = [name.strip() for name in content_encoding.lower().split(",")]
-    names = [name for name in names if name not in {"", "identity"}]
+    names = [name for name in names if name not in _UNPACKED]
     if len(names) > LAYERS:
         raise ProblemError(400, "malformed_encoding", f"The body is packed {len(names)} times")
     for name in reversed(names):
@@ -82,6 +98,40 @@ def unpack(body: bytes, content_encoding: str, limit: int) -> bytes:
     if len(body) > limit:
         raise _too_large(limit)
     return body
+
+
+def as_utf8(body: bytes, content_type: str, limit: int) -> bytes:
+    """Return a text in UTF-8 without a byte order mark, whatever it came in.
+
+    UTF-16 and UTF-32 are told by their first bytes, as JSON's are; another charset counts where the
+    Content-Type names it and the text is no UTF-8. Raises ``ProblemError`` (413).
+    """
+    encoding = json.detect_encoding(body[:4])
+    if encoding == "utf-8-sig":
+        return body.removeprefix(codecs.BOM_UTF8)
+    if encoding == "utf-8":
+        body = body.rstrip(b"\0")  # which ends a text in C
+        named = _CHARSET.search(content_type)
+        if named is None or _is_utf8(body):
+            return body
+        try:
+            encoding = codecs.lookup(named[1]).name
+        except LookupError:
+            return body
+        if encoding in _AS_BROWSERS_READ:
+            encoding = "cp1252"
+    text = body.decode(encoding, "replace").encode()
+    if len(text) > limit:
+        raise _too_large(limit)
+    return text
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.isascii() or body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def form_data(body: bytes | str) -> dict[str, str]:
@@ -102,7 +152,8 @@ def decode_data(text: str, limit: int) -> Any:
     stripped = text.strip()
     if stripped[:1] in {"{", "["}:
         return parse(stripped)
-    compact = re.sub(r"\s", "", stripped.replace("-", "+").replace("_", "/")).rstrip("=")
+    # A plus sign that was not escaped has become a space; lines may have been broken.
+    compact = re.sub(r"[\t\r\n]", "", re.sub("[- ]", "+", text).replace("_", "/")).rstrip("=")
     try:
         packed = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
@@ -134,8 +185,12 @@ def pixel(request: Request) -> dict[str, str]:
 
 
 def lines(body: bytes) -> Iterator[bytes]:
-    """Yield the lines of NDJSON that are not blank, one by one: there may be millions."""
-    return (match[0].rstrip() for match in _LINE.finditer(body))
+    """Yield the lines of NDJSON that are not blank, one by one: there may be millions.
+
+    Without the byte order marks of the files that they were put together from.
+    """
+    found = (match[0].rstrip().removeprefix(codecs.BOM_UTF8) for match in _LINE.finditer(body))
+    return filter(None, found)
 
 
 def documents(body: bytes) -> list[Any]:
@@ -249,7 +304,7 @@ def _members(body: bytes, limit: int, new: Callable[[], Any], name: str) -> byte
             if not unpacker.eof:
                 raise _damaged(name, "it is cut off")
             parts.append(part)
-            body = unpacker.unused_data.lstrip(b"\0")
+            body = unpacker.unused_data.lstrip(b"\0\r\n")  # what fills blocks, or ends a text
     except (zlib.error, zstd.ZstdError, EOFError) as error:
         raise _damaged(name, str(error)) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)

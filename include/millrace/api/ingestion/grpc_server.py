@@ -87,7 +87,7 @@ class Server:
         await self._server.stop(GRACE_SECONDS)
 
 
-class _Door(grpc.aio.ServerInterceptor):
+class _Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Sends strangers away before their message is read: it may be long, and they may be many."""
 
     def __init__(self, ring: KeyRing) -> None:

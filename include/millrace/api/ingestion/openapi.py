@@ -7,7 +7,9 @@ import hashlib
 import html
 from typing import Any
 
+from millrace.api.http import Request
 from millrace.api.ingestion.families import FAMILIES
+from millrace.api.ingestion.families.family import Family
 from millrace.contract.failures import REASONS
 from millrace.contract.fields import FIELDS
 
@@ -45,7 +47,9 @@ def document() -> dict[str, Any]:
         for method, path in family.routes:
             named = path.replace("*", "{rest}")
             place = paths.setdefault(named, {})
-            place.setdefault(method.lower(), _operation(family.name, method, named))
+            place.setdefault(method.lower(), _operation(family, method, named))
+    for path, (summary, kind) in WATCHED.items():
+        paths[path] = {"get": _watched(path, summary, kind)}
     for path, summary in PAGES.items():
         paths[path] = {
             "get": {
@@ -70,47 +74,75 @@ PAGES = {
     "/livez": "Whether the process lives",
     "/readyz": "Whether events are taken, and why not",
     "/healthz": "The same as /readyz",
+    "/health": "The same as /readyz",
     "/metrics": "Prometheus metrics",
     "/m.js": "The web tracker",
     "/openapi.json": "This document",
+    "/docs": "This document as a page",
+    "/robots.txt": "That nothing here is for search engines",
 }
+WATCHED = {
+    "/v1/events/live": ("The events of the key's source as they come", "text/event-stream"),
+    "/v1/sources/{source_id}/debug": ("The last events of a source", "application/json"),
+}
+"""What a key of the scope read:live is for: what each is, and the kind of its answer."""
 
 
-def _operation(family: str, method: str, path: str) -> dict[str, Any]:
-    names = [part[1:-1] for part in path.split("/") if part[:1] == "{"]
+def _operation(family: Family, method: str, path: str) -> dict[str, Any]:
+    is_asked_first = family.discovery(Request(method, path)) is not None
     operation: dict[str, Any] = {
-        "summary": f"Events as {family} sends them",
+        "summary": f"What SDKs of {family.name} ask or say of themselves, which is no event"
+        if is_asked_first
+        else f"Events as {family.name} sends them",
         "operationId": f"{method.lower()}{path.replace('/', '_')}",
-        "tags": [family],
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ],
+        "tags": [family.name],
+        "parameters": _parameters(path),
         "responses": {
             "200": {
                 "description": "Every event is durable",
-                "content": _taken_as(family, method),
+                "content": _taken_as(family.name, method),
             },
-            **{
-                status: {
-                    "description": text,
-                    "content": {
-                        "application/problem+json": {
-                            "schema": {"$ref": "#/components/schemas/Problem"}
-                        }
-                    },
-                }
-                for status, text in PROBLEMS.items()
-            },
+            **_refusals(*PROBLEMS),
         },
     }
     if method == "POST":
         one = {"$ref": "#/components/schemas/Event"}
         own = {"oneOf": [one, {"type": "array", "items": one, "maxItems": 2000}]}
         operation["requestBody"] = {
-            "content": {"application/json": {"schema": own if family == "millrace" else {}}}
+            "content": {"application/json": {"schema": own if family.name == "millrace" else {}}}
         }
     return operation
+
+
+def _watched(path: str, summary: str, kind: str) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "operationId": f"get{path.replace('/', '_')}",
+        "parameters": _parameters(path),
+        "responses": {
+            "200": {"description": "OK", "content": {kind: {}}},
+            **_refusals("400", "401", "403", "404", "405", "503"),
+        },
+    }
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    names = [part[1:-1] for part in path.split("/") if part[:1] == "{"]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in names
+    ]
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": PROBLEMS[status],
+            "content": {"application/problem+json": {"schema": schema}},
+        }
+        for status in statuses
+    }
 
 
 def _taken_as(family: str, method: str) -> dict[str, Any]:

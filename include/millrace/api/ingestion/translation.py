@@ -263,14 +263,17 @@ class Translation:
         """Say when what is translated next was sent, where events say so one by one."""
         self._shift = self._request_shift if sent_at is None else self._shift_of(sent_at)
 
-    def visitor(self) -> str:
+    def visitor(self, address: Any = None, agent: Any = None) -> str:
         """Return an id of the visitor for a day, where the sender knows none.
 
         As Plausible and Umami make it: of day, source, address and user agent, hashed, so that
-        neither is kept and nobody is followed to the next day.
+        neither is kept and nobody is followed to the next day. A server that sends for its visitors
+        says the address and the agent of each.
         """
         day = self.received_at // 86_400_000
-        seen = f"{day}|{self.source_id}|{self.request.client}|{self.agent}"
+        address = address if isinstance(address, str) and address else self.request.client
+        agent = agent if isinstance(agent, str) and agent else self.agent
+        seen = f"{day}|{self.source_id}|{address}|{agent}"
         return f"visitor-{people.hashed(seen, self.hash_key):x}"
 
     def _event_id(self, message_id: Any, moment: Any, raw: Any, ours: dict[str, Any]) -> str:

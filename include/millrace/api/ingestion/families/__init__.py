@@ -62,6 +62,23 @@ _PATTERNS = tuple(
 )
 
 
+def meant(method: str, path: str) -> tuple[Family | None, str]:
+    """Return the family that a request is for, and the path that its route has.
+
+    An address that an SDK was given with a slash at its end makes paths that begin with two; and
+    some people and proxies put one at a path's end, or take it away.
+    """
+    family = find(method, path)
+    if family is not None:
+        return family, path
+    tidy = re.sub("//+", "/", path)
+    for candidate in (tidy, tidy.removesuffix("/"), tidy + "/"):
+        family = find(method, candidate)
+        if family is not None:
+            return family, candidate
+    return None, path
+
+
 def find(method: str, path: str) -> Family | None:
     """Return the family that a request is for; nothing if it is for none."""
     family = _EXACT.get((method, path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Mapping
 from functools import partial
@@ -22,8 +23,16 @@ _whole = msgspec.json.Decoder(msgspec.Raw).decode
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
-_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+_LINES = frozenset(
+    {
+        *("application/x-ndjson", "application/ndjson", "application/jsonl", "text/x-ndjson"),
+        *("application/x-jsonlines", "application/jsonlines", "application/x-json-lines"),
+        *("application/json-lines", "application/stream+json", "text/ndjson"),
+    }
+)
 _CLOUD = frozenset({"specversion", "id", "type", "time", "subject", "data", "userid"})
+_PACKED = "data_base64"
+"""Where JSON has the data that its sender holds as bytes."""
 
 
 class Millrace(Family):
@@ -64,21 +73,30 @@ class Millrace(Family):
 
 def _events(body: bytes, kind: str) -> list[bytes]:
     """Return the events of a body. Raises ``ProblemError``: 400 where it is none, 413."""
-    if kind in _LINES:
+    mark = body[:1]
+    if kind in _LINES and not (mark in {b"[", b"{"} and _why_not(body) is None):
         return bodies.few(bodies.lines(body))
-    if body[:1] == b"[":
+    if mark == b"[":
         return bodies.elements(body)
-    if body[:1] != b"{":
+    if mark != b"{":
         raise no_batch("one event, an array of events, or one a line")
+    wrong = _why_not(body)
+    if wrong is None:
+        return [body]
+    lines = list(itertools.islice(bodies.lines(body), MOST_EVENTS + 1))
+    if len(lines) > 1 and (_why_not(lines[0]) is None or all(one[:1] == mark for one in lines)):
+        check_count(len(lines))
+        return lines
+    raise ProblemError(400, "malformed_json", f"The body is no JSON: {wrong}")
+
+
+def _why_not(text: bytes) -> Exception | None:
+    """Return why a text is no JSON; nothing if it is some."""
     try:
-        _whole(body)
+        _whole(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        lines = list(itertools.islice(bodies.lines(body), MOST_EVENTS + 1))
-        if len(lines) > 1 and all(one[:1] == b"{" and one[-1:] == b"}" for one in lines):
-            check_count(len(lines))
-            return lines
-        raise ProblemError(400, "malformed_json", f"The body is no JSON: {error}") from None
-    return [body]
+        return error
+    return None
 
 
 def _with_member(events: list[bytes], name: str, value: str) -> list[bytes]:
@@ -102,13 +120,9 @@ def _with_member(events: list[bytes], name: str, value: str) -> list[bytes]:
 
 def _cloud_events(request: Request, account: Account, kind: str) -> Batch:
     events: list[Any]
-    if kind == BATCHED:
+    if kind in {STRUCTURED, BATCHED}:
         document = request.document
-        if not isinstance(document, list):
-            raise no_batch("an array of CloudEvents")
-        events = document
-    elif kind == STRUCTURED:
-        events = [request.document]
+        events = document if isinstance(document, list) else [document]
     else:
         events = [_binary(request)]
     return Batch.translated(events, partial(_translate, Translation(request, account)))
@@ -133,9 +147,24 @@ def _binary(request: Request) -> dict[str, Any]:
     return event
 
 
+def _unpacked(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return an event with its data as JSON or text, unless its bytes are neither."""
+    if "data" in raw or _PACKED not in raw:
+        return raw
+    packed, kind = raw[_PACKED], raw.get("datacontenttype")
+    try:
+        data = base64.b64decode(packed, validate=True)
+        is_json = not isinstance(kind, str) or "json" in kind.lower()
+        unpacked = parse(data) if is_json else data.decode()
+    except (TypeError, ValueError, ProblemError):  # binascii.Error and UnicodeError are of those
+        return raw
+    return {name: value for name, value in raw.items() if name != _PACKED} | {"data": unpacked}
+
+
 def _translate(translation: Translation, raw: Any) -> bytes | Mapping[str, Any]:
     if not isinstance(raw, dict):
         return as_bytes(raw)
+    raw = _unpacked(raw)
     data = raw.get("data")
     members = dict(data) if isinstance(data, dict) else {}
     user = raw.get("userid")

@@ -29,8 +29,10 @@ class Shared(Family):
         """Return whose request it is."""
         document = _document(request)
         if request.path == "/batch":
-            return self._amplitude if "events" in document else self._posthog
-        is_openpanel = "openpanel-client-id" in request.headers or "payload" in document
+            # Before it is read, or where it can't be, Amplitude's: it alone reads a refusal's code.
+            is_amplitudes = document is None or "events" in document
+            return self._amplitude if is_amplitudes else self._posthog
+        is_openpanel = "openpanel-client-id" in request.headers or "payload" in (document or ())
         return self._openpanel if is_openpanel else self._mixpanel
 
     def key(self, request: Request) -> str | None:
@@ -50,9 +52,10 @@ class Shared(Family):
         return self.of(request).refuse(request, problem)
 
 
-def _document(request: Request) -> Mapping[str, object]:
+def _document(request: Request) -> Mapping[str, object] | None:
+    """Return a body's object, an empty one for another document; nothing where there is none."""
     try:
         document = bodies.document(request)
     except ProblemError:
-        return {}
+        return None
     return document if isinstance(document, Mapping) else {}

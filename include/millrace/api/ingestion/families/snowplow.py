@@ -85,6 +85,7 @@ class Snowplow(Family):
     routes = (
         ("POST", "/com.snowplowanalytics.snowplow/tp2"),
         ("GET", "/i"),
+        ("GET", "/ice.png"),
         ("GET", "/com.snowplowanalytics.snowplow/i"),
     )
 

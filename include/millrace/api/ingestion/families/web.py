@@ -67,7 +67,7 @@ class OpenPanel(Family):
         if kind == "group" and user is None:
             user = f"$group_{payload.get('id')}"
         if device is None and not user:
-            device = translation.visitor()
+            device = translation.visitor(members.get("__ip"))
         name = payload.get("name") if kind == "track" else self._NAMES.get(str(kind), kind)
         event = translation.event(
             name,
@@ -135,7 +135,7 @@ class Umami(Family):
             message_id=None,
             moment=payload.get("timestamp"),
             user=user,
-            anonymous=None if user else translation.visitor(),
+            anonymous=None if user else translation.visitor(payload.get("ip"), agent),
             properties=members,
             context=context,
             raw=raw,
