@@ -7,8 +7,7 @@ them (SO_REUSEPORT).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from millrace.access.keys import Key
 from millrace.api.http import ProblemError
+from millrace.api.ingestion import moments
 from millrace.api.ingestion.batches import MOST_BYTES, Batch, Outcome, check_count
 from millrace.api.ingestion.keyring import KeyRing
 from millrace.api.ingestion.v1 import ingestion_pb2, ingestion_pb2_grpc
@@ -31,7 +31,6 @@ GRACE_SECONDS = 5.0
 """How long calls may go on when the server stops."""
 
 SERVICE = ingestion_pb2.DESCRIPTOR.services_by_name["Ingestion"].full_name
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -198,28 +197,21 @@ async def _abort(context: Any, problem: ProblemError) -> None:
 
 def _event(message: Any) -> dict[str, Any]:
     """Return an event as the contract's object; a property never replaces a field."""
-    return {**message.properties, **dict(_fields(message))}
-
-
-def _fields(message: Any) -> Iterator[tuple[str, Any]]:
-    for name in ("event_id", "event", "page", "country", "device"):
+    event: dict[str, Any] = dict(message.properties)
+    for name in ("event_id", "event", "page", "country", "device", "user_id"):
         if value := getattr(message, name):
-            yield name, value
-    if message.user_id:
-        yield "user_id", message.user_id
+            event[name] = value
     if message.HasField("timestamp"):
-        yield "timestamp", _time(message.timestamp)
+        event["timestamp"] = _time(message.timestamp)
     for name in ("device_info", "geo_location"):
         if value := getattr(message, name):
-            yield name, dict(value)
+            event[name] = dict(value)
+    return event
 
 
 def _time(timestamp: Any) -> str:
     """Return a moment in ISO 8601; one that the calendar lacks as it is, for the gate to reject."""
-    try:
-        moment = _EPOCH + timedelta(
-            seconds=timestamp.seconds, milliseconds=timestamp.nanos // 1_000_000
-        )
-    except OverflowError:
+    moment = timestamp.seconds * 1000 + timestamp.nanos // 1_000_000
+    if not moments.is_writable(moment):
         return f"{timestamp.seconds}.{timestamp.nanos:09}"
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moments.iso(moment)
