@@ -7,6 +7,7 @@ the ledger while somebody does. Both are redacted (``millrace.ingest.judged``).
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
@@ -32,7 +33,8 @@ EVERY_SECONDS = 0.5
 LOOK_BACK_SECONDS = 3_600.0
 MOST_WATCHERS = 20
 
-_Received = tuple[int, Sequence[bytes], Sequence[Rejection]]
+_Received = tuple[int, int, Sequence[bytes], Sequence[Rejection]]
+"""A batch: its number, when it was received, its events, and what is said of them."""
 
 
 class Live:
@@ -43,6 +45,7 @@ class Live:
         self._received: dict[str, deque[_Received]] = {}
         self._count: dict[str, int] = {}
         self._size: dict[str, int] = {}
+        self._numbers = itertools.count(1)
         self.watchers = 0
 
     def note(
@@ -50,20 +53,28 @@ class Live:
     ) -> None:
         """Keep a batch (received at ms since 1970) until newer ones take its place."""
         kept = self._received.setdefault(source_id, deque())
-        kept.append((received_at, values, found))
+        kept.append((next(self._numbers), received_at, values, found))
         count = self._count.get(source_id, 0) + len(values)
         size = self._size.get(source_id, 0) + sum(map(len, values))
-        while len(kept) > 1 and (count - len(kept[0][1]) >= MOST or size > MOST_BYTES):
-            _, gone, _ = kept.popleft()
+        while len(kept) > 1 and (count - len(kept[0][2]) >= MOST or size > MOST_BYTES):
+            _, _, gone, _ = kept.popleft()
             count -= len(gone)
             size -= sum(map(len, gone))
         self._count[source_id], self._size[source_id] = count, size
 
+    def newest(self, source: Source) -> int:
+        """Return the number of a source's last batch; 0 where there is none."""
+        kept = self._received.get(source.source_id)
+        return kept[-1][0] if kept else 0
+
     def received(self, source: Source, after: int = 0) -> list[dict[str, Any]]:
-        """Return what was received of a source after a moment (ms), the oldest first."""
+        """Return what was noted of a source after the batch of a number, the oldest first.
+
+        Not by when it was received: what is durable sooner is noted sooner.
+        """
         shown = []
-        for received_at, values, found in list(self._received.get(source.source_id, ())):
-            if received_at <= after:
+        for number, received_at, values, found in list(self._received.get(source.source_id, ())):
+            if number <= after:
                 continue
             against = {one.index: one for one in found}
             for index, value in enumerate(values):
@@ -94,9 +105,8 @@ class Live:
         self.watchers += 1
         try:
             async for loaded in self._looks(source, follow=True):
-                newest = max((r[0] for r in self._received.get(source.source_id, ())), default=seen)
                 here = self.received(source, seen)
-                seen = newest
+                seen = self.newest(source)
                 for one in [*here, *loaded]:
                     yield b"event: " + one["stage"].encode() + b"\ndata: "
                     yield msgspec.json.encode(one, enc_hook=str) + b"\n\n"
