@@ -97,3 +97,25 @@ class Outcome:
     def accepted(self) -> int:
         """The number of events that nothing speaks against."""
         return self.count - len(self.rejections)
+
+
+def renamed(
+    events: Sequence[bytes | Mapping[str, Any]], names: Mapping[str, str]
+) -> Sequence[bytes | Mapping[str, Any]]:
+    """Return events with their fields as their source names them, where it names any otherwise.
+
+    What is bytes came from a sender who knows the source. A member that is called as the source
+    calls a field is kept as ``property_…``: it must not change whose the event is, or when it was.
+    """
+    if not names:
+        return events
+    keys = frozenset(names.values())
+
+    def name(key: str) -> str:
+        if key in names:
+            return names[key]
+        return f"property_{key}" if key in keys else key
+
+    return [
+        one if isinstance(one, bytes) else {name(key): one[key] for key in one} for one in events
+    ]

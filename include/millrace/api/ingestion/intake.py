@@ -14,7 +14,7 @@ import msgspec
 
 from millrace.access.keys import Key
 from millrace.api.ingestion import metrics
-from millrace.api.ingestion.batches import Batch, Outcome
+from millrace.api.ingestion.batches import Batch, Outcome, renamed
 from millrace.api.ingestion.certificate import Certificate
 from millrace.api.ingestion.delivery import Delivery, Record, unavailable
 from millrace.api.ingestion.keyring import KeyRing
@@ -23,7 +23,6 @@ from millrace.api.ingestion.live import Live
 from millrace.api.ingestion.names import Names
 from millrace.api.ingestion.standing import Gates
 from millrace.api.ingestion.verdict import Doubt, Verdicts
-from millrace.contract.sources import Source
 from millrace.settings import Settings
 
 PROVENANCE = "millrace"
@@ -102,7 +101,7 @@ class Intake:
         received_at = time.time_ns() // 1_000_000
         note = f"{key.key_id} {request_id} {received_at}".encode()
         headers = [(PROVENANCE, note)]
-        events = _named(batch.events, self.ring.sources[key.source_id])
+        events = renamed(batch.events, self.ring.sources[key.source_id].field_names)
         values = [one if isinstance(one, bytes) else _encode(one) for one in events]
         standing = await self._gates.known(key.source_id)
         if standing is None:
@@ -124,22 +123,6 @@ class Intake:
         rejections = found or []
         self.live.note(key.source_id, received_at, values, rejections)
         return Outcome(len(values), rejections)
-
-
-def _named(
-    events: Sequence[bytes | Mapping[str, Any]], source: Source
-) -> Sequence[bytes | Mapping[str, Any]]:
-    """Return events with their fields as the source names them, where it names any otherwise.
-
-    What is bytes came from a sender who knows the source.
-    """
-    if not source.config.get("fields"):
-        return events
-    names = source.field_names
-    return [
-        one if isinstance(one, bytes) else {names.get(key, key): one[key] for key in one}
-        for one in events
-    ]
 
 
 def _sort(
