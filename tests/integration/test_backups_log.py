@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from psycopg.rows import DictRow
 from tests.helpers import wait
 
 from millrace import processes
-from millrace.backups import gateway, metadata, wal
+from millrace.backups import gateway, metadata, segments, wal
 from millrace.backups.gateway import METADATA, BackupError
 from millrace.lab import stacks
+from millrace.settings import Settings
 from millrace.stack.stack import Stack
-from millrace.stores import postgres
+from millrace.stores import clickhouse, postgres
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_the_archiver_goes_on_after_a_kill(stack: Stack) -> None:
         wanted = connection.execute("SELECT pg_current_wal_flush_lsn() AS lsn").fetchone()["lsn"]
         query = "SELECT archived_lsn >= %s::pg_lsn AS is_there FROM wal_archive"
         wait.until(lambda: connection.execute(query, [wanted]).fetchone()["is_there"], timeout=90)
-    found = gateway.connect(settings).list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)
+    found = gateway.connect(settings).list_objects(METADATA, f"{segments.FOLDER}/", recursive=True)
     assert any(item.object_name.endswith(".partial.gz") for item in found)
 
 
@@ -97,9 +99,26 @@ def test_the_archiver_goes_on_where_the_log_was_not_kept(stack: Stack, is_slot_l
         if is_slot_left:
             connection.execute("SELECT pg_create_physical_replication_slot(%s)", [wal.SLOT])
         move_on(connection)
+    began = time.time()
     stack.start("wal_archiver")
     wal.await_archived(settings)
     assert "which was not received: what it held" in stack.tail("wal_archiver")
+    with postgres.connect(settings) as connection:
+        connection.execute("SELECT pg_switch_wal()")
+    wal.await_archived(settings)
+    assert told_whole(settings) < began, "the alert on the archive is kept from firing"
+    metadata.back_up(settings, "a test")
+    wait.until(lambda: told_whole(settings) > began, timeout=60)
+
+
+def told_whole(settings: Settings) -> float:
+    """Return up to which moment the metric says that the archived log is whole."""
+    with clickhouse.connect(settings, "backup") as client:
+        rows = client.query(
+            "SELECT max(value) FROM pipeline_metrics WHERE dimensions['kind'] = 'wal' "
+            "AND metric_name = 'millrace_backup_last_success_timestamp_seconds'"
+        ).result_rows
+    return float(rows[0][0])
 
 
 def test_a_log_that_does_not_arrive_says_how_far_it_has_come(stack: Stack) -> None:
@@ -130,7 +149,7 @@ def test_the_log_of_a_restored_cluster_has_no_hole(stack: Stack, tmp_path: Path)
 
     metadata.recover(settings, data, processes.free_port(), tmp_path / "log", write)
     wal.send_beginning(settings, data)
-    found = gateway.connect(settings).list_objects(METADATA, f"{wal.FOLDER}/{own[0][:8]}")
-    names = {item.object_name.removeprefix(f"{wal.FOLDER}/") for item in found}
+    found = gateway.connect(settings).list_objects(METADATA, f"{segments.FOLDER}/{own[0][:8]}")
+    names = {item.object_name.removeprefix(f"{segments.FOLDER}/") for item in found}
     assert {f"{name}.gz" for name in own} < names
     assert [name for name in names if name.endswith(".partial.gz")] == [f"{max(names)}"]

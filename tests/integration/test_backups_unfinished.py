@@ -20,6 +20,7 @@ from tests.helpers import wait
 
 from millrace import processes
 from millrace.backups import (
+    archiver,
     catalogue,
     gateway,
     metadata,
@@ -27,7 +28,7 @@ from millrace.backups import (
     receipts,
     restore,
     retention,
-    wal,
+    segments,
     warehouse,
 )
 from millrace.backups.erasure import Order
@@ -216,10 +217,10 @@ def test_a_damaged_description_is_named_with_what_to_do(settings: Settings, dama
 def test_a_segment_that_is_finished_while_it_is_sent_stops_nothing(
     settings: Settings, tmp_path: Path
 ) -> None:
-    archiver = wal.Archiver(settings.model_copy(update={"home": tmp_path}))
-    archiver.spool.mkdir(parents=True)
-    partial = archiver.spool / "0000000100000000000000FE.partial"
+    shipping = archiver.Archiver(settings.model_copy(update={"home": tmp_path}))
+    shipping.spool.mkdir(parents=True)
+    partial = shipping.spool / "0000000100000000000000FE.partial"
     partial.symlink_to(tmp_path / "renamed")
-    archiver.ship()
-    key = f"{wal.FOLDER}/{partial.name}"
+    shipping.ship()
+    key = f"{segments.FOLDER}/{partial.name}"
     assert not list(gateway.connect(settings).list_objects(METADATA, key))

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from millrace.backups import gateway, wal
+from millrace.backups import gateway, segments
 from millrace.lab import stacks
 from millrace.settings import Settings
 from millrace.stack import costs, report
@@ -167,7 +167,7 @@ def test_the_end_of_postgresqls_log_is_in_the_bucket_when_a_stack_is_down(tmp_pa
             own.wait_healthy(name)
         objects = gateway.connect(own.settings)
         (received,) = (own.settings.home / "wal").glob("*.partial")
-        with objects.get_object(gateway.METADATA, f"{wal.FOLDER}/{received.name}.gz") as sent:
+        with objects.get_object(gateway.METADATA, f"{segments.FOLDER}/{received.name}.gz") as sent:
             assert gzip.decompress(sent.read()) == received.read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,11 @@ def test_the_password_is_filled_in_where_the_address_has_none(url: str, dsn: str
     assert postgres.dsn(settings) == dsn
 
 
+def answering(size: str) -> Callable[..., SimpleNamespace]:
+    """Stand in for PostgreSQL, whose files of the log have a size."""
+    return lambda *_: SimpleNamespace(fetchone=lambda: {"wal_segment_size": size})
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [
@@ -62,8 +68,16 @@ def test_a_server_that_lets_nobody_receive_its_log_says_why(
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setattr(wal, "program", lambda _name: str(program))
-    keeps_its_log = SimpleNamespace(execute=lambda *_: None)
+    keeps_its_log = SimpleNamespace(execute=answering("16MB"))
     monkeypatch.setattr(postgres, "connect", lambda _settings: nullcontext(keeps_its_log))
     reason = wal.refusal(Settings())
     assert said in reason
     assert bool(reason) is bool(said)
+
+
+def test_files_of_the_log_of_another_size_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = SimpleNamespace(execute=answering("64MB"))
+    monkeypatch.setattr(postgres, "connect", lambda _settings: nullcontext(server))
+    assert "its wal_segment_size is 64MB" in wal.refusal(Settings())

@@ -35,7 +35,7 @@ from psycopg.types.json import Jsonb
 from urllib3.exceptions import HTTPError
 
 from millrace import processes, waiting
-from millrace.backups import catalogue, gateway, metrics, timelines, wal
+from millrace.backups import catalogue, gateway, metrics, segments, timelines, wal
 from millrace.backups.gateway import IN_ONE_PIECE, METADATA, BackupError
 from millrace.settings import REPOSITORY, Settings
 from millrace.stores import objects as store
@@ -85,7 +85,7 @@ def back_up(settings: Settings, requested_by: str) -> Base:
     objects = gateway.ensure_folders(settings)
     with catalogue.alone(settings) as connection:
         started_at = datetime.now(UTC)
-        backup_id = f"{started_at:%Y%m%dT%H%M%S%f}"[:-3] + "-metadata"
+        backup_id = _stamp(started_at) + "-metadata"
         connection.execute(
             "INSERT INTO backups (backup_id, kind, requested_by) VALUES (%s, 'metadata', %s)",
             [backup_id, requested_by],
@@ -167,6 +167,16 @@ def ids(objects: Minio) -> list[str]:
         for name in names
         if name.endswith(".json")
     )
+
+
+def is_begun_since(objects: Minio, moment: datetime) -> bool:
+    """Whether the newest complete base backup in the bucket was begun after a moment."""
+    return any(name > _stamp(moment) for name in ids(objects)[-1:])
+
+
+def _stamp(moment: datetime) -> str:
+    """Return how the name of a base backup begins: with the moment of its beginning."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S%f}"[:-3]
 
 
 def bases(objects: Minio) -> list[Base]:
@@ -328,8 +338,8 @@ def _fetch_wal(objects: Minio, folder: Path, first: str) -> None:
     """Bring the archived log from ``first`` on; the unfinished segment counts where it ends."""
     folder.mkdir(exist_ok=True)
     names = {
-        item.object_name.removeprefix(f"{wal.FOLDER}/").removesuffix(".gz")
-        for item in objects.list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)
+        item.object_name.removeprefix(f"{segments.FOLDER}/").removesuffix(".gz")
+        for item in objects.list_objects(METADATA, f"{segments.FOLDER}/", recursive=True)
     }
     for name in sorted(names):
         whole = name.removesuffix(".partial")
@@ -337,7 +347,7 @@ def _fetch_wal(objects: Minio, folder: Path, first: str) -> None:
             continue
         if not name.endswith(".history") and whole[8:] < first[8:]:
             continue
-        data = objects.get_object(METADATA, f"{wal.FOLDER}/{name}.gz").read()
+        data = objects.get_object(METADATA, f"{segments.FOLDER}/{name}.gz").read()
         (folder / whole).write_bytes(gzip.decompress(data))
 
 

@@ -9,7 +9,7 @@ import psycopg
 from minio import Minio
 from psycopg.rows import DictRow
 
-from millrace.backups import catalogue, gateway, metadata, wal
+from millrace.backups import catalogue, gateway, metadata, segments
 from millrace.backups.gateway import METADATA, WAREHOUSE, BackupError
 from millrace.settings import Settings
 from millrace.stores import sql
@@ -88,7 +88,7 @@ def _expire_metadata(
     if kept:
         # The log from before the oldest base that is kept leads nowhere.
         limit = datetime.fromisoformat(kept[0].started_at).astimezone(UTC) - timedelta(hours=1)
-        for item in list(objects.list_objects(METADATA, f"{wal.FOLDER}/", recursive=True)):
+        for item in list(objects.list_objects(METADATA, f"{segments.FOLDER}/", recursive=True)):
             if item.last_modified < limit and not item.object_name.endswith(".history.gz"):
                 objects.remove_object(METADATA, item.object_name)
                 logs.append(item.object_name)

@@ -113,7 +113,7 @@ def archive_wal() -> None:
     """Archive PostgreSQL's write-ahead log to the bucket (runs until stopped)."""
     import logging
 
-    from millrace.backups.wal import Archiver
+    from millrace.backups.archiver import Archiver
     from millrace.settings import Settings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

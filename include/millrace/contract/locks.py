@@ -23,6 +23,9 @@ PUBLICATION = "millrace.publication"
 BACKUP = "millrace.backup"
 """Backups, restores, and the expiry of backups."""
 
+LOG_SLOT = "millrace.log_slot"
+"""The replication slot for which PostgreSQL keeps its log, while it is made."""
+
 DEPLOYMENT = "millrace.deployment"
 """Deployments of the dbt project, and whoever must not come between what one reads and its swap:
 erasures, restores, and rebuilds from their rollups on. It is taken before ``PUBLICATION``."""

@@ -27,7 +27,7 @@ def servers(settings: Settings) -> Iterable[Server]:
     )
     yield Server(
         name="wal_archiver",
-        command=[sys.executable, "-m", "millrace.backups.wal"],
+        command=[sys.executable, "-m", "millrace.backups.archiver"],
         check=lambda: wal.check(settings),
         directory=settings.home / "wal",
         group="backups",

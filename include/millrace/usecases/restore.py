@@ -18,6 +18,7 @@ from millrace import processes
 from millrace.alerts import repository as alerts
 from millrace.alerts.grouping import Group
 from millrace.backups import (
+    archiver,
     catalogue,
     erasure,
     gateway,
@@ -204,7 +205,7 @@ def _restore_metadata(stack: Stack, base: Base, request: Request, say: Say) -> l
     for name in ("wal_archiver", "postgres"):
         stack.stop(name)
     try:
-        wal.take_spool(settings)
+        archiver.take_spool(settings)
         # The spool may have held the beginning of a timeline that the base is no part of.
         base = metadata.choose(gateway.connect(settings), request.to)
         fresh = place.with_name("data.restored")
