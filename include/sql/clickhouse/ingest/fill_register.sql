@@ -2,7 +2,7 @@
 -- The ids of events that are there already, each with its first place.
 INSERT INTO event_id_register (event_hash, position, ingested_hour)
 SELECT
-    sipHash64('{{ target }}', event_id),
+    {{ position.hash(target) }},
     {{ position.encode(source_number) }},
     toUInt32(toUnixTimestamp(ingested_at) / 3600)
 FROM {{ target }}

@@ -26,7 +26,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staged
     failures Array(LowCardinality(String)),
     warnings Array(LowCardinality(String)),
     detail String,
-    event_hash UInt64 DEFAULT sipHash64('{{ target }}', event_id),
+    event_hash UInt64 DEFAULT {{ position.hash(target) }},
     position UInt64 DEFAULT {{ position.encode(source_number) }}
 )
 ENGINE = Memory

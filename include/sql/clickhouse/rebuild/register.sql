@@ -3,7 +3,7 @@
 -- Events that were rejected before are held against later copies like any other.
 INSERT INTO event_id_register (event_hash, position, ingested_hour)
 SELECT
-    sipHash64('{{ target_name }}', event_id),
+    {{ position.hash(target_name) }},
     {{ position.encode('{source_number:UInt64}') }},
     toUInt32(toUnixTimestamp(ingested_at) / 3600)
 FROM {{ shadow }}

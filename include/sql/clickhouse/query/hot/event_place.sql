@@ -1,6 +1,6 @@
 -- In which hour an event arrived, and at which offset, while the register of event ids holds it.
 {% import 'clickhouse/contract/positions.sql.jinja' as place %}
-{% set hash = "sipHash64('events', {event_id:UUID})" %}
+{% set hash = place.hash('events', '{event_id:UUID}') %}
 SELECT {{ place.offset('position') }} AS offset, toInt64(hour) * 3600000 AS arrived_ms
 FROM (
     SELECT
