@@ -101,6 +101,67 @@ def test_an_expectation_that_can_not_be_checked_fails_alone(
         assert kept.result_rows == [(value,)]
 
 
+def test_what_is_made_from_what_nobody_judges_is_withheld(
+    folder: Path, warehouse: Warehouse, own_settings: Settings
+) -> None:
+    mine = folder / "base" / "zz_mine.yaml"
+    text = SUITE.replace("publishes: false", "publishes: true\nmade_from: [evnets]")
+    window = window_at("5m", HOUR.start)
+    warehouse.load(minutes(0))
+    mine.write_text(text % "ExpectNoRows")
+    audit.audit_window(own_settings, window)
+    assert verdicts(own_settings, window)["raw_events"] == (
+        "withheld", "made from withheld evnets",
+    )  # fmt: skip
+    mine.write_text(text.replace("evnets", "events") % "ExpectNoRows")
+    audit.audit_window(own_settings, window, "events")
+    assert verdicts(own_settings, window)["raw_events"] == ("published", "")
+    warehouse.client.command("DROP VIEW published.raw_events")
+
+
+OF_TWO_COLUMNS = """
+dataset: raw_events
+relation: raw_events
+time_column: ingested_at
+publishes: false
+windows: [5m]
+expectations:
+  - expect: ExpectColumnPairValuesToBeEqual
+    description: Partitions count.
+    otherwise: Partitions do not count.
+    column_A: offset
+    column_B: partition
+"""
+BEYOND_THE_LIBRARY = """
+dataset: addresses
+relation: "(SELECT toIPv4('10.0.0.1') AS address)"
+publishes: false
+windows: [5m]
+expectations:
+  - expect: ExpectColumnValuesToBeInSet
+    description: It is another.
+    otherwise: It is no other.
+    column: address
+    value_set: ["10.0.0.2"]
+"""
+
+
+def test_what_the_library_gives_in_another_form_stops_no_other(
+    folder: Path, warehouse: Warehouse, own_settings: Settings
+) -> None:
+    (folder / "base" / "zz_mine.yaml").write_text(OF_TWO_COLUMNS)
+    (folder / "base" / "zz_other.yaml").write_text(BEYOND_THE_LIBRARY)
+    warehouse.load(minutes(0))
+    window = window_at("5m", HOUR.start)
+    audits = {one.dataset: one for one in audit.audit_window(own_settings, window)}
+    assert not audits["events"].failures
+    assert verdicts(own_settings, window)["events"] == ("published", "")
+    (failure,) = audits["raw_events"].failures
+    assert failure.examples == [{"offset": "1", "partition": "0"}]
+    (failure,) = audits["addresses"].failures
+    assert not failure.is_success
+
+
 def test_a_time_column_that_is_gone_stops_no_other(
     folder: Path, warehouse: Warehouse, own_settings: Settings
 ) -> None:

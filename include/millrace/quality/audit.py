@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
@@ -98,6 +97,7 @@ def run(
     """
     audits: list[Audit] = []
     suites = {suite.dataset: suite for suite, _ in pairs}
+    readable = {suite.dataset for suite in load_suites()}
     with (
         clickhouse.connect(settings, "quality") as client,
         postgres.connect(settings) as connection,
@@ -111,8 +111,10 @@ def run(
                 for audit in made:
                     if (reason := lacking.get(suites[audit.dataset].table)) is not None:
                         audit.findings.append(_not_filled(reason))
-                    if suites[audit.dataset].publishes:
-                        publication.publish(connection, suites[audit.dataset], audit)
+                    suite = suites[audit.dataset]
+                    if suite.publishes:
+                        unread = set(suite.made_from) - readable
+                        publication.publish(connection, suite, audit, sorted(unread))
                 _show_reports(settings, made)
                 _keep(client, made, covers_until)
                 audits += made
@@ -153,41 +155,54 @@ class _Checkpoints:
 
     def run(self, window: Window, suites: list[Suite]) -> list[Audit]:
         """Audit a window of some datasets; one that can't be audited fails alone."""
-        import great_expectations as gx
-
-        validations, broken = [], {}
+        validations, found = {}, {}
         for suite in suites:
             try:
-                validations.append(
-                    _validation(self.context, self.source, self.client, suite, window)
+                validations[suite.dataset] = _validation(
+                    self.context, self.source, self.client, suite, window
                 )
-            except OperationalError:
-                raise  # the server is away: that says nothing of a dataset
-            except (ValueError, ClickHouseError) as error:
-                broken[suite.dataset] = errors.first_line(error)
-        results = {}
-        if validations:
-            checkpoint = gx.Checkpoint(
-                name=window.name, validation_definitions=validations, result_format="SUMMARY"
-            )
-            outcome = self.context.checkpoints.add(checkpoint).run()
-            results = {result.suite_name: result for result in outcome.run_results.values()}
+            except Exception as error:  # noqa: BLE001  whatever the library makes of a suite
+                found[suite.dataset] = [self._not_run(error)]
+        found |= self._findings(window.name, validations)
         checked_at = datetime.now(UTC)
         audits = []
         for suite in suites:
             report = docs.page_of(suite.dataset, window, checked_at)
-            findings = (
-                [_not_run(broken[suite.dataset])]
-                if suite.dataset in broken
-                else [_finding(r) for r in results[_label(suite, window)].results]
-            )
             link = docs.link(self.settings, report)
+            findings = found[suite.dataset]
             audits.append(Audit(suite.dataset, window, report, link, checked_at, findings))
         return audits
 
+    def _findings(self, name: str, validations: dict[str, Any]) -> dict[str, list[Finding]]:
+        """Return what is found by dataset; where that fails as a whole, of each alone."""
+        import great_expectations as gx
 
-def _not_run(error: str) -> Finding:
-    return Finding(UNDERSTOOD, "", "critical", is_success=False, observed={"error": error})
+        if not validations:
+            return {}
+        checkpoint = gx.Checkpoint(
+            name=name, validation_definitions=[*validations.values()], result_format="SUMMARY"
+        )
+        try:
+            outcome = self.context.checkpoints.add(checkpoint).run()
+            results = {result.suite_name: result for result in outcome.run_results.values()}
+            return {
+                dataset: [_finding(one) for one in results[validation.suite.name].results]
+                for dataset, validation in validations.items()
+            }
+        except Exception as error:  # noqa: BLE001  one value that the library can't show is enough
+            not_run = self._not_run(error)
+        if len(validations) == 1:
+            return {dataset: [not_run] for dataset in validations}
+        found: dict[str, list[Finding]] = {}
+        for dataset, validation in validations.items():
+            found |= self._findings(f"{name}-{dataset}", {dataset: validation})
+        return found
+
+    def _not_run(self, error: Exception) -> Finding:
+        """Return that nothing could be found; raises if that is for want of the server."""
+        self.client.command("SELECT 1")
+        observed = {"error": errors.first_line(error)}
+        return Finding(UNDERSTOOD, "", "critical", is_success=False, observed=observed)
 
 
 def _not_filled(reason: str) -> Finding:
@@ -231,9 +246,7 @@ def _finding(result: Any) -> Finding:
     observed = {k: result.result[k] for k in wanted if result.result.get(k) is not None}
     examples = [] if result.success else result.result.get("details", {}).get("unexpected_rows", [])
     if not result.success and result.result.get("partial_unexpected_list"):
-        column = config.kwargs["column"]
-        values = dict.fromkeys(map(str, result.result["partial_unexpected_list"]))
-        examples = [{column: value} for value in values]
+        examples = _examples(config.kwargs, result.result["partial_unexpected_list"])
     if not result.success and not examples and _error(result.exception_info):
         observed["error"] = _error(result.exception_info)
     arguments = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "severity")}
@@ -250,6 +263,23 @@ def _finding(result: Any) -> Finding:
         check=query or f"{config.type}({listed})",
         examples=_plain(examples),
     )
+
+
+def _examples(arguments: dict[str, Any], unexpected: list[Any]) -> list[dict[str, str]]:
+    """Return values that are not expected, each once, by the columns that they are of."""
+    pair = [arguments.get("column_A"), arguments.get("column_B")]
+    columns = arguments.get("column_list") or (pair if all(pair) else [arguments.get("column")])
+    found: list[dict[str, str]] = []
+    for value in unexpected:
+        if isinstance(value, dict):
+            shown = {str(column): str(one) for column, one in value.items()}
+        elif len(columns) > 1 and isinstance(value, (list, tuple)):
+            shown = {str(c): str(one) for c, one in zip(columns, value, strict=False)}
+        else:
+            shown = {str(columns[0] or "value"): str(value)}
+        if shown not in found:
+            found.append(shown)
+    return found
 
 
 def _plain(value: Any) -> Any:

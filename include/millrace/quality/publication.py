@@ -7,7 +7,7 @@ Exports ask ``published_windows`` in PostgreSQL. Whoever reads ClickHouse reads 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 import psycopg
@@ -26,8 +26,16 @@ log = logging.getLogger(__name__)
 DATABASE = "published"
 
 
-def publish(connection: psycopg.Connection[DictRow], suite: Suite, audit: Audit) -> None:
-    """Write the verdict on a window; it is withheld with what it is made from, too."""
+def publish(
+    connection: psycopg.Connection[DictRow],
+    suite: Suite,
+    audit: Audit,
+    unread: Collection[str] = (),
+) -> None:
+    """Write the verdict on a window; it is withheld with what it is made from, too.
+
+    So it is while a dataset that it is made from is ``unread``: there is no suite to judge that.
+    """
     connection.execute(
         sql.render("postgres/quality/publish_window.sql"),
         {
@@ -36,6 +44,7 @@ def publish(connection: psycopg.Connection[DictRow], suite: Suite, audit: Audit)
             "end": audit.window.end,
             "reason": " ".join(found.statement for found in audit.failures),
             "made_from": list(suite.made_from),
+            "unread": list(unread),
         },
     )
 
@@ -43,8 +52,9 @@ def publish(connection: psycopg.Connection[DictRow], suite: Suite, audit: Audit)
 def release(connection: psycopg.Connection[DictRow], suites: Iterable[Suite]) -> None:
     """Publish windows that were withheld only because of others that are published now."""
     statement = sql.render("postgres/quality/release_derived.sql")
-    for suite in suites:
-        if suite.publishes and suite.made_from:
+    by_name = {suite.dataset: suite for suite in suites}
+    for suite in by_name.values():
+        if suite.publishes and suite.made_from and by_name.keys() >= set(suite.made_from):
             connection.execute(
                 statement, {"dataset": suite.dataset, "made_from": list(suite.made_from)}
             )

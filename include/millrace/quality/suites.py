@@ -19,8 +19,11 @@ KEYS = {
     *("dataset", "relation", "time_column", "where", "windows", "publishes", "made_from"),
     "expectations",
 }
+SUFFIXES = {".yaml", ".yml"}
 LIMIT = 20
 """Rows that a query may find: enough to say what is wrong."""
+TEXTS = ("dataset", "relation", "time_column", "where")
+LISTED = ("windows", "expectations", "made_from")
 OWN_KEYS = {"expect", "windows", "query", "otherwise"}
 LISTS = {"rejection_reasons": list(REASONS)}
 """Lists of the contract that a suite names in the place of a list of its own."""
@@ -54,17 +57,26 @@ class Suite:
         """Raise ``ValueError`` when the parts do not fit together."""
         if unknown := set(self.windows) - set(KINDS):
             raise ValueError(f"windows: {sorted(unknown)} are not among {', '.join(KINDS)}")
+        if not (self.dataset.strip() and self.relation.strip()):
+            raise ValueError("dataset, relation: neither may be empty")
         if not isinstance(self.publishes, bool):
             raise ValueError(f"publishes: {self.publishes!r} is neither true nor false")
         if self.publishes and not self.time_column:
             raise ValueError("publishes: needs a time_column, whose windows are published")
         for entry in self.expectations:
+            if strange := set(entry.get("windows", ())) - set(self.windows):
+                raise ValueError(
+                    f"{entry.get('expect')}: windows: {sorted(strange)} are not among the suite's, "
+                    f"{', '.join(self.windows)}"
+                )
             said = [entry.get(key) or "" for key in ("description", "otherwise")]
             if not all(said) or said[0] == said[1]:
                 raise ValueError(
                     f"{entry.get('expect')}: needs a description, which is so when it holds, and "
                     "otherwise: what is so when it does not"
                 )
+        if idle := [kind for kind in self.windows if not self.expectations_for(kind)]:
+            raise ValueError(f"windows: nothing is expected of {', '.join(idle)}")
 
     @property
     def table(self) -> str:
@@ -112,13 +124,25 @@ def faults() -> list[str]:
 def _read_all() -> dict[Path, Suite | str]:
     """Return the suite of each file, or what is wrong with it."""
     found: dict[Path, Suite | str] = {}
-    for path in sorted(FOLDER.glob("*/*.yaml")):
+    places: dict[str, Path] = {}
+    for path in sorted(FOLDER.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(FOLDER).parts)
+        if is_hidden or path.suffix not in SUFFIXES:
+            continue  # what editors leave there is hidden
         try:
-            found[path] = _read(path)
-        except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+            suite = _read(path)
+            other = places.setdefault(suite.dataset, path)
+            if other is not path:
+                raise ValueError(f"dataset: {suite.dataset} is that of {_named(other)}")
+            found[path] = suite
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, yaml.YAMLError) as error:
             missing = " is missing" if isinstance(error, KeyError) else ""
-            found[path] = f"expectations/{path.relative_to(FOLDER)}: {error}{missing}"
+            found[path] = f"{_named(path)}: {error}{missing}"
     return found
+
+
+def _named(path: Path) -> str:
+    return f"expectations/{path.relative_to(FOLDER)}"
 
 
 def _read(path: Path) -> Suite:
@@ -127,6 +151,12 @@ def _read(path: Path) -> Suite:
         raise ValueError("it holds no suite: keys such as dataset, relation, expectations")
     if unknown := set(content) - KEYS:
         raise ValueError(f"{sorted(unknown)} are not known, but {', '.join(sorted(KEYS))}")
+    for key in TEXTS:
+        if not isinstance(content.get(key, ""), str):
+            raise ValueError(f"{key}: {content[key]!r} is not a text, which quotes make of it")
+    for key in LISTED:
+        if not isinstance(content.get(key, []), list):
+            raise ValueError(f"{key}: {content[key]!r} is not a list")
     return Suite(
         dataset=content["dataset"],
         relation=content["relation"],

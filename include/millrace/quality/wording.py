@@ -39,6 +39,8 @@ def value(column: str, found: Any) -> str:
 def extent(observed: dict[str, Any], *, at_least: bool = False) -> str:
     """Return how much was found: ``12 of 4,000 rows``, ``3 cases``; empty if it was not counted."""
     if "unexpected_count" in observed:
+        if "element_count" not in observed:
+            return count(observed["unexpected_count"], "row")
         return f"{observed['unexpected_count']:,} of {count(observed['element_count'], 'row')}"
     much = observed.get("observed_value")
     if not isinstance(much, int | float):
