@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from tests.integration.alerts_world import MINUTE, START, World
+from tests.integration.alerts_world import LOAD, MINUTE, START, World
+from tests.integration.alerts_world import rule as a_rule
 
 from millrace.alerts import check, pipeline, repository, rules
 from millrace.alerts.evaluation import Evaluator
@@ -92,7 +93,7 @@ def test_without_any_sample_no_rule_says_fine(world: World, metrics: None) -> No
     active = {i.rule_name for i in instances if i.kind == "condition"}
     assert active == {"no_events", "backup_missing"}
     everything = {rule.name for rule in repository.load_rules(world.connection)}
-    assert everything - active - found.no_data.keys() == {"dag_failed"}  # only failures are told
+    assert everything - active - found.no_data.keys() == {"dag_failed", "rule_failing"}
     ignored = {r.name for r in repository.load_rules(world.connection) if r.no_data == "ignore"}
     told = {i.rule_name for i in instances if i.kind == "no_data"}
     assert told == everything - active - ignored
@@ -209,6 +210,22 @@ def test_a_run_that_fails_without_a_failed_task_alerts(
     with Evaluator(world.settings) as evaluator:
         found = replay(evaluator, built_in["dag_failed"], now, now + 2 * MINUTE)
     assert states(found) == [("condition", "firing", "build_models")]
+
+
+def test_a_rule_that_fails_is_told_until_it_is_mended(
+    world: World, built_in: dict[str, Rule]
+) -> None:
+    repository.save_rule(
+        world.connection, a_rule(name="broken", expression=f"{LOAD} * on () {LOAD} > 0")
+    )
+    world.judge(0)
+    for minute in (1, 6):
+        for host in ("a", "b"):
+            world.sample(minute, 50, host)
+    assert "broken" in world.judge(6).errors
+    found = played(world, built_in["rule_failing"], 20)
+    told = [(t.to_state, t.instance.labels["rule"]) for t in found.transitions]
+    assert told == [("firing", "broken"), ("resolved", "broken")]
 
 
 def stored(world: World, name: str) -> Rule:

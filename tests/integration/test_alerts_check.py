@@ -267,6 +267,27 @@ def test_a_resolution_waits_for_its_trigger(world: World, channels: Channels) ->
     assert [m["text"][:9] for m in channels.slack_messages] == ["Load of a", "Resolved:"]
 
 
+def test_what_a_channel_refuses_for_ever_holds_up_no_other(world: World) -> None:
+    repository.save_route(world.connection, replace(ROUTES[0], group_by=["host"]))
+    repository.save_rule(world.connection, rule(for_seconds=0, routes=["chat"]))
+    refused = [f"refused {number}" for number in range(outbox.FAILURE_LIMIT)]
+
+    def send(message: outbox.Message) -> dict[str, Any]:
+        if message.content["group"]["host"] in refused:
+            raise outbox.DeliveryError("invalid_blocks")
+        return {}
+
+    world.judge(0)
+    for host in refused:
+        world.sample(1, 50, host)
+    world.judge(1)
+    outbox.deliver(world.settings, {"slack": send})
+    world.sample(2, 50, "taken")
+    world.judge(2)
+    world.retry_now()
+    assert outbox.deliver(world.settings, {"slack": send}).sent == {"chat": 1}
+
+
 def test_two_deliverers_send_once(world: World, channels: Channels) -> None:
     repository.save_rule(world.connection, rule(for_seconds=0, routes=["chat"]))
     world.judge(0)

@@ -148,6 +148,22 @@ def test_a_cause_inhibits_what_follows_from_it() -> None:
     assert slow.firing[0].labels["source_id"] == "app"
 
 
+def test_a_storm_is_looked_through_for_causes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    match = matchers.match
+
+    def counted(*arguments: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        return match(*arguments)
+
+    monkeypatch.setattr(matchers, "match", counted)
+    inhibition = Inhibition("down", ['alertname="down"'], ['alertname="slow"'], ["source_id"])
+    storm = [firing("slow", device=str(number)) for number in range(200)]
+    assert events(Story(mutes=Mutes(inhibitions=[inhibition]))(*storm)) == ["trigger"]
+    assert asked < 5 * len(storm)
+
+
 def test_nothing_inhibits_itself() -> None:
     inhibition = Inhibition("same", ['severity="warning"'], ['severity="warning"'])
     assert events(Story(mutes=Mutes(inhibitions=[inhibition]))(firing("slow"))) == ["trigger"]
@@ -223,4 +239,4 @@ def test_a_mute_that_is_stored_and_cannot_be_read_mutes_nothing(bad: list[str]) 
     )
     story = Story(mutes=mutes)
     assert events(story(firing("slow"), firing("quiet"))) == ["trigger"]
-    assert mutes.reason({"alertname": "quiet"}, [], START) == "silenced"
+    assert mutes.among([], START)({"alertname": "quiet"}) == "silenced"

@@ -82,6 +82,7 @@ def test_no_stack_is_said_and_none_is_made(run: Run, tmp_path: Path) -> None:
         (b"name: \xff", "can't decode"),
         (b"a\x00b: 1", "special characters are not allowed"),
         (b"name: a\nname: b\n", "rules.yaml:2:1: in a mapping: the key 'name' is there twice"),
+        (b"- name: a\n- name: b\n- name: a\n", "rule a is there twice"),
         (b"- x\n- y\n", "entry 1 is no rule"),
         (b"5", "entry 1 is no rule"),
     ],

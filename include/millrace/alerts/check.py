@@ -18,7 +18,7 @@ from millrace.alerts import content, grouping, repository, states
 from millrace.alerts.evaluation import MINUTE, Evaluator
 from millrace.alerts.grouping import Notification
 from millrace.alerts.model import Result, Rule
-from millrace.contract import locks
+from millrace.contract import locks, metrics
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres
 
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 MINUTES_AT_ONCE = 10
 """Minutes judged together after an outage: a statement costs its planning, hardly its data."""
 
-
+FAILURES = "millrace_alert_rule_failures"
+"""The metric of rules that could not be judged: 1 for each minute."""
 CLOCK_SLACK = timedelta(hours=1)
 """How far ahead a minute that was judged may lie; nobody would be told of anything until then."""
 
@@ -198,7 +199,10 @@ def _described(
 
 
 def _keep_history(settings: Settings, found: Mapping[datetime, Mapping[str, Result]]) -> None:
-    """Write every result to ``alert_evaluations``; the same minute again replaces its rows."""
+    """Write every result to ``alert_evaluations``; the same minute again replaces its rows.
+
+    What failed is a metric, too, so that somebody is told whose rule nobody judges.
+    """
     rows: list[list[Any]] = []
     for minute, results in found.items():
         for name, result in results.items():
@@ -217,6 +221,9 @@ def _keep_history(settings: Settings, found: Mapping[datetime, Mapping[str, Resu
             rows,
             column_names=["evaluated_at", "rule_name", "labels", "status", "value", "detail"],
         )
+        for minute, results in found.items():
+            failed = [name for name, result in results.items() if result.status == "error"]
+            metrics.write(client, minute, [(FAILURES, 1.0, {"rule": name}) for name in failed])
 
 
 __all__ = ["Notification", "Summary", "due_at", "floor_minute", "run"]

@@ -9,7 +9,7 @@ route that was switched off meanwhile, too, where nothing else is told.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -69,31 +69,47 @@ class Mutes:
     windows: Sequence[MaintenanceWindow] = ()
     inhibitions: Sequence[Inhibition] = ()
 
-    def reason(self, alert: Labels, firing: Sequence[Labels], at: datetime) -> str:
-        """Return why an alert is not told of at ``at``; empty if it is."""
-        for silence in self.silences:
-            if silence.starts_at <= at < silence.ends_at and _fits(silence.matchers, alert):
-                return "silenced"
-        for window in self.windows:
-            if window.covers(at) and _fits(window.matchers, alert):
-                return "in maintenance"
-        for inhibition in self.inhibitions:
-            if self._inhibits(inhibition, alert, firing):
-                return f"inhibited by {inhibition.name}"
-        return ""
+    def among(self, firing: Sequence[Labels], at: datetime) -> Callable[[Labels], str]:
+        """Return what says why an alert is not told of at ``at``, while ``firing`` are.
 
-    @staticmethod
-    def _inhibits(inhibition: Inhibition, alert: Labels, firing: Sequence[Labels]) -> bool:
-        if not _fits(inhibition.target, alert):
+        It says nothing of one that is told. Causes are looked for once, however many alerts fire.
+        """
+        silences = [one for one in self.silences if one.starts_at <= at < one.ends_at]
+        windows = [one for one in self.windows if one.covers(at)]
+        causes = [_Cause(one, firing) for one in self.inhibitions]
+
+        def reason(alert: Labels) -> str:
+            if any(_fits(one.matchers, alert) for one in silences):
+                return "silenced"
+            if any(_fits(one.matchers, alert) for one in windows):
+                return "in maintenance"
+            for cause in causes:
+                if cause.inhibits(alert):
+                    return f"inhibited by {cause.inhibition.name}"
+            return ""
+
+        return reason
+
+
+class _Cause:
+    """An inhibition, with the labels that are to be equal of those alerts that are its source."""
+
+    def __init__(self, inhibition: Inhibition, firing: Sequence[Labels]) -> None:
+        self.inhibition = inhibition
+        sources = [one for one in firing if _fits(inhibition.source, one)]
+        self._every = {self._equal(one) for one in sources}
+        self._others = {self._equal(one) for one in sources if not _fits(inhibition.target, one)}
+
+    def _equal(self, alert: Labels) -> tuple[str, ...]:
+        return tuple(alert.get(name, "") for name in self.inhibition.equal)
+
+    def inhibits(self, alert: Labels) -> bool:
+        """Tell whether an alert follows from the cause."""
+        if not _fits(self.inhibition.target, alert):
             return False
         # What could inhibit itself is not inhibited by its like.
-        is_source_too = _fits(inhibition.source, alert)
-        return any(
-            _fits(inhibition.source, other)
-            and not (is_source_too and _fits(inhibition.target, other))
-            and all(other.get(name, "") == alert.get(name, "") for name in inhibition.equal)
-            for other in firing
-        )
+        is_source_too = _fits(self.inhibition.source, alert)
+        return self._equal(alert) in (self._others if is_source_too else self._every)
 
 
 @dataclass(frozen=True)
@@ -146,8 +162,8 @@ def decide(
     Groups that ended are left out of what is returned.
     """
     routed = {rule.name: set(rule.routes) for rule in rules}
-    everything = [instance.labels for instance in firing]
-    muted = {i.key: bool(mutes.reason(i.labels, everything, at)) for i in firing}
+    reason = mutes.among([instance.labels for instance in firing], at)
+    muted = {instance.key: bool(reason(instance.labels)) for instance in firing}
     after: dict[tuple[str, str], Group] = {}
     due: list[Notification] = []
     for route in routes:

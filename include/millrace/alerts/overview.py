@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,8 +10,7 @@ from typing import Any
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from millrace.alerts import repository
-from millrace.alerts.grouping import Mutes
-from millrace.alerts.model import Instance, Route, Rule, as_json
+from millrace.alerts.model import Instance, Labels, Route, Rule, as_json
 from millrace.alerts.rules import RESERVED_LABELS, Metric
 from millrace.alerts.samples import OWN_PREFIX
 from millrace.settings import Settings
@@ -41,10 +41,10 @@ def standings(connection: repository.Connection) -> list[Standing]:
     now = datetime.now(UTC)
     instances = list(repository.load_instances(connection).values())
     mutes = repository.load_mutes(connection, now)
-    firing = [one for one in instances if one.state == "firing"]
+    held_back = mutes.among([one.labels for one in instances if one.state == "firing"], now)
     routes = {route.name: route for route in repository.load_routes(connection)}
     return [
-        _standing(rule, [i for i in instances if i.rule_name == rule.name], firing, mutes, routes)
+        _standing(rule, [i for i in instances if i.rule_name == rule.name], held_back, routes)
         for rule in repository.load_rules(connection)
     ]
 
@@ -52,12 +52,9 @@ def standings(connection: repository.Connection) -> list[Standing]:
 def _standing(
     rule: Rule,
     mine: list[Instance],
-    firing: list[Instance],
-    mutes: Mutes,
+    held_back: Callable[[Labels], str],
     routes: dict[str, Route],
 ) -> Standing:
-    now = datetime.now(UTC)
-    others = [one.labels for one in firing]
     alerts: list[dict[str, Any]] = []
     for one in mine:
         alerts.append(
@@ -67,7 +64,7 @@ def _standing(
                 "labels": one.labels,
                 "value": as_json(one.value),
                 "active_since": one.active_since,
-                "held_back": mutes.reason(one.labels, others, now),
+                "held_back": held_back(one.labels),
             }
         )
     state = max((one.state for one in mine), default="inactive", key=STATES.index)

@@ -56,7 +56,7 @@ def seconds(key: str, value: object) -> int:
         raise RuleError(f"{key}: {str(value)[:40]} is longer than a year")
     if isinstance(value, int) and is_number:
         return value
-    if value == "0s":  # which the parser takes for a mistake
+    if not any(int(n) for n, _ in parts):  # which the parser takes for a mistake
         return 0
     try:
         return round(promql_parser.parse_duration(str(value)).total_seconds())

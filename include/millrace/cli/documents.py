@@ -14,7 +14,8 @@ from millrace.cli.errors import fail
 def read(path: Path, what: str) -> list[dict[str, Any]]:
     """Return the mappings of a file (``-`` is standard input); ``what`` says what each is.
 
-    Ends the command in one line that names the place where the file is none.
+    Ends the command in one line that names the place where the file is none, or a name that is
+    there twice.
     """
     import yaml
 
@@ -35,6 +36,10 @@ def read(path: Path, what: str) -> list[dict[str, Any]]:
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
             raise fail(f"{path}: entry {number} is no {what}, which is a mapping")
+    names = [entry["name"] for entry in entries if "name" in entry]
+    for at, name in enumerate(names):
+        if name in names[:at]:  # the last would take the place of the others
+            raise fail(f"{path}: {what} {name} is there twice")
     return entries
 
 

@@ -14,7 +14,8 @@ WHERE notification_id = (
             WHERE older.route = n.route AND older.group_key = n.group_key
                 AND older.state = 'waiting' AND older.notification_id < n.notification_id
         )
-    ORDER BY n.notification_id
+    -- What the channel has refused comes last: it holds up nothing else.
+    ORDER BY n.attempts, n.notification_id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
 )
