@@ -176,8 +176,8 @@ def test_exports_in_any_state_lose_the_person_and_nobody_else(settings: Settings
             connection.execute("DELETE FROM exported_windows WHERE window_start > %s", [start])
             connection.execute("DELETE FROM export_runs WHERE window_start > %s", [start])
             connection.execute(
-                "UPDATE export_definitions SET is_active = false, personal_data = 'hashed' "
-                "WHERE name = 'events'"
+                "UPDATE export_definitions SET is_active = false, personal_data = 'hashed', "
+                "time_column = 'renamed' WHERE name = 'events'"
             )
         assert len(files_with(settings, ", 7, '/p'")) >= 3
 

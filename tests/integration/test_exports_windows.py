@@ -188,9 +188,33 @@ def test_the_archive_never_shrinks(exporter: Exporter) -> None:
     )
     assert start not in [window.start for window in found]
     before = manifest(settings, "archive/raw_events/date=2026-03-03/hour=04")
-    with pytest.raises(NotPublishableError, match="30 rows of it by now, the archive 50"):
+    with pytest.raises(NotPublishableError, match="30 rows of it by now, and 50 are out"):
         export(exporter, "raw_events", start)
     assert manifest(settings, "archive/raw_events/date=2026-03-03/hour=04") == before
+
+
+def test_what_events_have_forgotten_stays_exported(exporter: Exporter) -> None:
+    """A short retention, or one that was shortened, reaches into what is looked at again."""
+    start = datetime(2026, 3, 4, 4, tzinfo=UTC)
+    end = start + timedelta(hours=1)
+    (definition,) = definitions.read(exporter.postgres, "events")
+    insert_events(exporter.settings, start, 30, first=700_000)
+    judge(exporter.settings, "published", start)
+    assert export(exporter, "events", start)["rows"] == 30
+    with clickhouse.connect(exporter.settings) as client:
+        client.command("DELETE FROM events WHERE offset BETWEEN 700000 AND 700019")
+    shortened = exporter.settings.model_copy(update={"events_retention_days": 1})
+    for settings, is_due in ((shortened, False), (exporter.settings, True)):
+        found = due_windows.find(
+            settings, exporter.postgres, exporter.clickhouse, [definition], end
+        )
+        assert (start in [window.start for window in found]) is is_due
+    with (
+        Exporter(shortened) as forgetful,
+        pytest.raises(NotPublishableError, match="10 rows of it by now, and 30 are out"),
+    ):
+        export(forgetful, "events", start)
+    assert export(exporter, "events", start)["rows"] == 10  # within its retention they were deleted
 
 
 def test_a_window_that_has_not_ended_is_not_exported(exporter: Exporter) -> None:

@@ -254,6 +254,7 @@ def test_a_built_in_export_that_was_switched_off_stays_so(
         ({"columns": [{"name": "event_time"}, {"name": "x", "expression": "("}]}, "/body"),
         ({"time_column": "page_view"}, "/body"),
         ({"destination": "../elsewhere"}, "/body/destination"),
+        ({"destination": "exports/events"}, "/body"),
         ({"schedule": "yearly"}, "/body/schedule"),
         ({"retention_days": 0}, "/body/retention_days"),
     ],

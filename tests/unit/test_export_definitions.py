@@ -38,6 +38,9 @@ GOOD: dict[str, Any] = {
         ({"order_by": None}, "order_by a list"),
         ({"order_by": ["other"]}, "other in time_column or order_by is no column"),
         ({"retention": 90}, "retention"),
+        ({"destination": "Exports/mine"}, "destination must be"),
+        ({"destination": 3}, "destination must be"),
+        ({"destination": "on_demand/mine"}, "and not on_demand"),
     ],
 )
 def test_the_field_that_does_not_fit_is_named(change: dict[str, Any], said: str) -> None:

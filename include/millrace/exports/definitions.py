@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from millrace.stores.quoting import identifier
 SEEDS = REPOSITORY / "include" / "seeds" / "exports.yaml"
 FORMATS = {"Parquet": "Parquet", "CSV": "CSVWithNames", "JSONEachRow": "JSONEachRow"}
 """A format as people name it, and as ClickHouse does."""
+ON_DEMAND = "on_demand"
+"""The folder of what people ask for, which expires soon."""
 SUFFIXES = {"Parquet": "parquet", "CSV": "csv", "JSONEachRow": "jsonl"}
+_PLACE = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 
 
 class ExportError(RuntimeError):
@@ -84,6 +88,11 @@ class Definition:
     def is_archive(self) -> bool:
         """Whether a window holds what arrived in it: the source only grows, and then forgets."""
         return self.arrival_column == self.time_column
+
+    def may_lack(self, settings: Settings, start: datetime) -> bool:
+        """Whether the source may have forgotten rows of the window that begins at ``start``."""
+        kept = timedelta(days=settings.events_retention_days)
+        return self.is_archive or start < datetime.now(UTC) - kept
 
     @property
     def suffix(self) -> str:
@@ -211,7 +220,18 @@ def apply(settings: Settings, path: Path = SEEDS) -> list[str]:
 
 
 def put(connection: psycopg.Connection[DictRow], definition: Definition) -> None:
-    """Add a definition, or change the one of its name; whether that is on stays."""
+    """Add a definition, or change the one of its name; whether that is on stays.
+
+    Raises ``ExportError`` when another export writes to its place: each would put its manifests
+    over the other's.
+    """
+    query = "SELECT name FROM export_definitions WHERE destination = %s AND name <> %s"
+    other = connection.execute(query, [definition.destination, definition.name]).fetchone()
+    if other is not None:
+        raise ExportError(
+            f"export {definition.name}: destination {definition.destination} is that of "
+            f"{other['name']}; take another"
+        )
     row = {
         **{key: getattr(definition, key) for key in _FIELDS},
         "columns": Jsonb([vars(column) for column in definition.columns]),
@@ -252,6 +272,13 @@ def parse(entry: dict[str, Any]) -> Definition:
     for key, allowed in _CHOICES.items():
         if entry.get(key, allowed[0]) not in allowed:
             raise ExportError(f"export {name}: {key} must be one of {', '.join(allowed)}")
+    place = entry["destination"]
+    is_place = isinstance(place, str) and _PLACE.fullmatch(place) is not None
+    if not is_place or place.partition("/")[0] == ON_DEMAND:
+        raise ExportError(
+            f"export {name}: destination must be a folder such as exports/{name}, of lower case "
+            f"letters, digits and _, and not {ON_DEMAND}"
+        )
     days = entry.get("retention_days", 1)
     if not isinstance(days, int) or days < 1:
         raise ExportError(f"export {name}: retention_days must be a number of days, at least 1")

@@ -144,11 +144,13 @@ class _Search:
         """Say what happened to a published window since; empty if nothing did.
 
         Row counts are compared, and a rebuilt day counts as changed whatever its count; so do
-        events that arrived, where nothing says which rows they changed. A table that only grows,
-        and forgets, never has less to tell than what was exported of it.
+        events that arrived, where nothing says which rows they changed. A table that has forgotten
+        rows has nothing to tell that was not exported of it.
         """
         more = row_count - run["row_count"]
-        if more > 0 or (more and not self.definition.is_archive):
+        if more < 0 and self.definition.may_lack(self.settings, run["window_start"]):
+            return ""
+        if more:
             return f"{more:+,} rows since"
         read_at = run["snapshot_at"] or run["started_at"]
         if touched_at and not self.definition.arrival_column and read_at <= touched_at:

@@ -15,7 +15,7 @@ from millrace.exports.writer import Exporter
 from millrace.settings import Settings
 from millrace.stores import postgres
 
-FOLDER = "on_demand"
+FOLDER = definitions.ON_DEMAND
 OPERATORS = {"=": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "in": "IN"}
 _CONDITION = re.compile(
     r"(?P<column>[a-z_]+)\s*(?P<operator>!=|<=|>=|=|<|>|\bin\b)\s*(?P<value>.+)"

@@ -67,7 +67,7 @@ class Exporter:
             bound = self._bound(definition, treatment, window, snapshot_at)
             written = self._write(definition, treatment, window, select, bound, prefix, False)
             export = replace(written, run_id=run_id)
-            if definition.is_archive:
+            if definition.may_lack(self.settings, window.start):
                 self._check_grown(definition, window, export)
             columns = schemas.describe(self.clickhouse, select, bound)
             self.catalogue.publish(definition, window, snapshot_at, place, export, columns)
@@ -77,14 +77,14 @@ class Exporter:
         """Raise ``NotPublishableError`` if less would be published than is now.
 
         The source forgets rows after its retention, and a restore may leave them out; what was
-        archived of them may be their last copy.
+        exported of them may be their last copy.
         """
         published = self.catalogue.published(definition, window)
         if published and published["row_count"] > export.row_count:
             raise NotPublishableError(
                 f"{definition.name} of {window.start:%F %R} stays as it is: {definition.relation} "
-                f"has {export.row_count:,} rows of it by now, the archive "
-                f"{published['row_count']:,}"
+                f"has {export.row_count:,} rows of it by now, and "
+                f"{published['row_count']:,} are out"
             )
 
     def write(
@@ -126,8 +126,10 @@ class Exporter:
         """
         columns: schemas.Columns = manifest["schema"]
         names = {column["name"] for column in columns}
+        is_timed = definition.time_column in names
         definition = replace(
             definition,
+            time_column=definition.time_column if is_timed else columns[0]["name"],
             format=manifest["format"],
             columns=tuple(one for one in definition.columns if one.name in names),
             order_by=tuple(one for one in definition.order_by if one in names),
@@ -146,7 +148,7 @@ class Exporter:
         with self.catalogue.run(definition, window, "an erasure") as run_id:
             prefix = self.catalogue.claim_prefix(run_id, place)
             written = self._write(
-                definition, PersonalData.PLAIN, window, kept, parameters, prefix, False
+                definition, PersonalData.PLAIN, window, kept, parameters, prefix, not is_timed
             )
             export = replace(written, run_id=run_id)
             self.catalogue.publish(definition, window, snapshot_at, place, export, columns)
@@ -190,7 +192,7 @@ class Exporter:
                 format=FORMATS[definition.format],
                 time_column=definition.time_column,
                 window_epoch=epoch,
-                slice_seconds=math.ceil(seconds / slices),
+                slice_seconds=math.ceil(seconds / slices) if slices > 1 else 0,
                 select=select,
                 order_by=definition.order(treatment),
                 is_binary=definition.holds_binary(treatment),

@@ -220,7 +220,7 @@ def _put(connection: Connection, service: ServiceOf, name: str, body: ExportBody
     with refusing(ExportError, code="invalid_export", body=body):
         definition = definitions.parse(body.model_dump() | {"name": name})
         schemas.check(service.settings, definition)
-    definitions.put(connection, definition)
+        definitions.put(connection, definition)
 
 
 @kept_in("export_definitions")
