@@ -313,6 +313,23 @@ def test_hours_that_are_cut_short_keep_what_was_judged(
     assert hours.judge_closed(own_settings, NOW) == []
 
 
+def test_silence_is_a_finding_from_the_first_message_on(
+    folder: Path, warehouse: Warehouse, own_settings: Settings
+) -> None:
+    def audited(minute: int) -> list[tuple[datetime, list[str]]]:
+        """Return the starts and warnings of what is audited some minutes after the hour."""
+        made = audit.audit_closed(own_settings, HOUR.end + timedelta(minutes=minute))
+        return [(one.window.start, [found.statement for found in one.warnings]) for one in made]
+
+    assert audited(6) == []
+    assert "No data yet" in (docs.site(own_settings) / docs.FRONT_PAGE).read_text()
+    first, silent = (HOUR.end + timedelta(minutes=minute) for minute in (6, 10))
+    warehouse.load([first], received_at=first, ingested_at=first)
+    assert audited(11) == [(first - timedelta(minutes=1), [])]
+    assert "No data yet" not in (docs.site(own_settings) / docs.FRONT_PAGE).read_text()
+    assert audited(16) == [(silent, ["No events came in for this time."])]
+
+
 def test_imported_history_is_judged_by_the_day_and_published(
     folder: Path, warehouse: Warehouse, own_settings: Settings
 ) -> None:

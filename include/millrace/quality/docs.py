@@ -29,7 +29,7 @@ from minio.deleteobjects import DeleteObject
 from psycopg.rows import DictRow
 
 from millrace.contract import runbooks
-from millrace.quality import calendar, metrics, wording
+from millrace.quality import calendar, metrics, pending, wording
 from millrace.quality.model import Audit
 from millrace.quality.windows import Window
 from millrace.settings import Settings
@@ -124,10 +124,11 @@ def write_overview(
         observed = json.loads(result["observed"] or "{}")  # an erasure may have emptied it
         result["found"] = wording.found(observed, observed.get("examples", []))
         result["label"] = Window(result["window_start"], result["window_end"], "").label
+    is_fed = pending.any_judged(client, now)
     about = {
         "root": "",
         # What counts is when something was last looked at, not when the page was written.
-        "moment": max((audit["checked_at"] for audit in audits), default=now),
+        "moment": max((audit["checked_at"] for audit in audits), default=now) if is_fed else now,
         "stale_after": STALE_AFTER // timedelta(minutes=1),
         "runbook": runbooks.link(settings, RUNBOOK),
         "stalled": runbooks.link(settings, STALLED),
@@ -139,6 +140,7 @@ def write_overview(
         **about,
         withheld=[one for one in withheld if not one["is_derived"]],
         derived=sorted({one["dataset"] for one in withheld if one["is_derived"]}),
+        is_fed=is_fed,
         results=results,
         metrics=rows("front_metrics"),
         meanings=metrics.MEANINGS,

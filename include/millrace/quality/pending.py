@@ -56,6 +56,13 @@ def existing(settings: Settings, client: Client, suites: list[Suite]) -> list[Su
     return found
 
 
+def any_judged(client: Client, before: datetime) -> bool:
+    """Tell whether any message was judged before a moment."""
+    query = sql.render("clickhouse/quality/is_any_judged.sql")
+    ((found,),) = client.query(query, parameters={"before": before}).result_rows
+    return bool(found)
+
+
 def order(suite: Suite) -> bool:
     """Return a key that sorts suites: what others are made from comes first."""
     return bool(suite.made_from)
@@ -84,12 +91,13 @@ def find(
         parameters={"kind": kind, "since": windows[0].start},
     ).result_rows
     audited = set(rows)
+    is_fed = any_judged(client, windows[-1].end)
     pairs = []
     for suite in suites:
         fresh = [w for w in windows if (suite.dataset, int(w.start.timestamp())) not in audited]
         if suite.time_column in ARRIVAL_COLUMNS:
             fresh = [w for w in fresh if w.end <= until]
-        pairs += [(suite, w) for w in _with_data(client, suite, fresh, windows[-1])]
+        pairs += [(suite, w) for w in _with_data(client, suite, fresh, windows[-1], is_fed)]
     again = _unchecked(client, suites, kind, now)
     if not pairs and not _was_cut(client, kind):
         return Pending(kind, _sorted(again), until)
@@ -145,9 +153,15 @@ def _was_cut(client: Client, kind: str) -> bool:
     return since is not None and since < newest.replace(tzinfo=UTC)
 
 
-def _with_data(client: Client, suite: Suite, fresh: list[Window], last: Window) -> list[Window]:
-    """Return the windows that hold rows, and the last one in any case: silence is a finding."""
-    earlier = [window for window in fresh if window != last]
+def _with_data(
+    client: Client, suite: Suite, fresh: list[Window], last: Window, is_fed: bool
+) -> list[Window]:
+    """Return the windows that hold rows, and the last one in any case: silence is a finding.
+
+    But not before the first message was judged (``is_fed``): a new stack's past is no silence.
+    """
+    is_due = is_fed or not suite.time_column
+    earlier = [window for window in fresh if window != last or not is_due]
     found: set[int] = set()
     if earlier and suite.time_column:
         try:
@@ -168,9 +182,9 @@ def _with_data(client: Client, suite: Suite, fresh: list[Window], last: Window) 
         except DatabaseError as error:
             # Its last window fails and says so; the others wait until it is mended.
             log.warning("windows of %s can't be told: %s", suite.dataset, first_line(error))
-            rows = []
+            rows, is_due = [], True
         found = {int(row[0]) for row in rows}
-    return [w for w in fresh if w == last or int(w.start.timestamp()) in found]
+    return [w for w in fresh if (is_due and w == last) or int(w.start.timestamp()) in found]
 
 
 def _changed(
