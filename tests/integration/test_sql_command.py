@@ -75,6 +75,9 @@ def test_what_can_not_be_asked_is_told() -> None:
     assert "Not enough privileges" in refused("sql", "--as", "operator", "DROP TABLE events")
     assert "choose from millrace, loader" in refused("sql", "--as", "root", "SELECT 1")
     assert "give a statement" in refused("sql", stdin=" \n")
+    gone = refused("sql", "SELECT * FROM nosuch")
+    assert gone.startswith("Unknown table expression identifier 'nosuch'")
+    assert gone.partition(" (UNKNOWN_TABLE) ")[2].startswith("SHOW TABLES FROM analytics lists")
     assert "no_such_format" in refused("sql", "--format", "no_such_format", "SELECT 1")
 
 

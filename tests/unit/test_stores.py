@@ -6,7 +6,7 @@ import pytest
 
 from millrace.contract import locks
 from millrace.stores import quoting
-from millrace.stores.errors import first_line
+from millrace.stores.errors import first_line, name, plain
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,30 @@ def test_ddl_reaches_the_cluster_that_is_named() -> None:
 )
 def test_the_first_line_of_an_error(error: Exception, line: str) -> None:
     assert first_line(error) == line
+
+
+GONE = "Unknown table expression identifier 'nosuch' in scope SELECT 1. (UNKNOWN_TABLE)"
+VERSION = " (version 26.9.1.1 (official build))"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Code: 60. DB::Exception: {GONE} (version 26.9.1.1)\n",
+        f"Code: 60. DB::Exception: {GONE}{VERSION}",
+        f"Code: 60. DB::Exception: Received from other:9000. DB::Exception: {GONE}{VERSION}",
+        f"Code: 60. DB::Exception: {GONE}, Stack trace (when copying this):\n\n0. x(){VERSION}",
+        f"Received ClickHouse exception, code: 60, server response: Code: 60. DB::Exception: {GONE}"
+        f"{VERSION} (for url http://127.0.0.1:18081)",
+    ],
+)
+def test_what_clickhouse_said_is_told_plainly(text: str) -> None:
+    assert (plain(text), name(plain(text)), first_line(text)) == (GONE, "UNKNOWN_TABLE", GONE)
+
+
+def test_what_others_said_is_left_as_it_is() -> None:
+    said = "no such file (version 2), Stack trace: none"
+    assert (plain(f" {said} "), name(said)) == (said, "")
 
 
 def test_a_lock_is_numbered_by_the_documented_hash() -> None:

@@ -22,6 +22,7 @@ from millrace.alerts.promql import lanes
 from millrace.alerts.samples import StoredSamples
 from millrace.settings import Settings
 from millrace.stores import clickhouse, postgres, sql
+from millrace.stores.errors import plain
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Evaluator:
                 log.exception("cannot judge %s", ", ".join(rule.name for rule in rules))
             if len(rules) == 1 and len(minutes) > 1:
                 return {rules[0].name: self._judge_each(rules[0], minutes)}
-            failure = str(error)[:500]
+            failure = plain(error)[:500]
             failed_soon = getattr(error, "name", None) not in (None, "TIMEOUT_EXCEEDED")
         if len(rules) == 1:
             return {rules[0].name: dict.fromkeys(minutes, Result("error", detail=failure))}

@@ -47,6 +47,7 @@ def sentences(error: BaseException) -> list[str]:
 
     from millrace.settings import MissingSettingError, SettingsFileError
     from millrace.steps import StepError
+    from millrace.stores.errors import plain
 
     if isinstance(error, (StepError, MissingSettingError, SettingsFileError)):
         return [str(error)]
@@ -82,7 +83,7 @@ def sentences(error: BaseException) -> list[str]:
     ):
         if isinstance(error, kind):
             return [
-                f"{server} ({setting}) said: {' '.join(str(error).split())[:500]}",
+                f"{server} ({setting}) said: {' '.join(plain(error).split())[:500]}",
                 "See whether it runs: ./millrace status",
             ]
     return []

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 
 TERMINAL_FORMAT = "PrettyCompactMonoBlock"
 PIPED_FORMAT = "TabSeparated"
+_TABLES = "SHOW TABLES FROM analytics lists the marts; --as operator sees every table."
+_LESS = "Ask for less, such as a shorter range; docs/clickhouse-access.md has the limits."
+NEXT = {
+    "UNKNOWN_TABLE": _TABLES,
+    "UNKNOWN_DATABASE": "SHOW DATABASES lists those that this account may see.",
+    "UNKNOWN_IDENTIFIER": "DESCRIBE TABLE and a table's name list its columns.",
+    "ACCESS_DENIED": "docs/clickhouse-access.md says what each account may; --as names another.",
+    "AUTHENTICATION_FAILED": "./millrace migrate gives accounts the passwords that are set.",
+    "TOO_MANY_SIMULTANEOUS_QUERIES": "Try again when one of those that run has ended.",
+    "MEMORY_LIMIT_EXCEEDED": _LESS,
+    "TIMEOUT_EXCEEDED": _LESS,
+    "TOO_MANY_ROWS": _LESS,
+    "TOO_MANY_ROWS_OR_BYTES": _LESS,
+}
+"""What to do about an error, by ClickHouse's name of it."""
 
 
 def sql(
@@ -92,7 +107,8 @@ def _answer(console: Console, statement: str) -> None:
                 sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
     except StatementError as error:
-        raise fail(error) from None
+        hint = NEXT.get(error.name)
+        raise fail(f"{error}\n  {hint}" if hint else error) from None
 
 
 def _prompt(console: Console, account: str) -> None:

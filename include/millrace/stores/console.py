@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from millrace.settings import Settings
-from millrace.stores import accounts, clickhouse
+from millrace.stores import accounts, clickhouse, errors
 
 SESSION_NOT_FOUND = "372"
 """ClickHouse's code, as its header of errors has it."""
@@ -22,7 +22,14 @@ ENDED = (
 
 
 class StatementError(ValueError):
-    """A statement was refused; the message is the server's, or says that no server answers."""
+    """A statement was refused; the message is the server's, or says that no server answers.
+
+    ``name`` is what the server calls it, such as ``UNKNOWN_TABLE``, where it was the server.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class Console:
@@ -87,7 +94,8 @@ class Console:
                     raise StatementError(ENDED.format(minutes=self._seconds // 60))
                 self._session["session_check"] = "1"
                 if answer.is_error:
-                    raise StatementError(answer.read().decode(errors="replace").strip())
+                    said = errors.plain(answer.read().decode(errors="replace"))
+                    raise StatementError(said, errors.name(said))
                 yield answer.iter_bytes()
         except httpx.TransportError as error:
             raise StatementError(

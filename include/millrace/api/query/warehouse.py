@@ -24,6 +24,7 @@ from millrace.api.query.instruments import STATEMENTS
 from millrace.api.query.turns import Turns
 from millrace.settings import Settings
 from millrace.stores import clickhouse
+from millrace.stores.errors import first_line
 
 AT_ONCE = 16
 """Statements of one process that run at once, those that it asks for itself besides."""
@@ -182,7 +183,7 @@ class Warehouse:
 
 def _problem(code: int, content: bytes, limits: Limits) -> Exception:
     """Return what an error of ClickHouse means to whoever asked."""
-    said = content.decode("utf-8", "replace").partition("\n")[0][:300]
+    said = first_line(content.decode("utf-8", "replace"))
     if code in (159, 160):
         return ProblemError(
             422,

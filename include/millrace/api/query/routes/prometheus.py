@@ -122,8 +122,7 @@ def _problem(problem: ProblemError) -> Response:
 
 def _thrown(error: StatementError) -> Response:
     if error.code == THROWN:
-        said = error.said.partition("DB::Exception: ")[2].partition(": while ")[0]
-        return _refused(422, said)
+        return _refused(422, error.said.partition(": while ")[0])
     log.warning("a compiled expression was refused: %s", error)
     return _refused(422, f"ClickHouse can't evaluate the expression: {error.said}")
 
