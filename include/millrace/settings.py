@@ -14,6 +14,7 @@ import os
 import re
 import tomllib
 from functools import cached_property
+from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-"""The checkout that this package belongs to (the folder that holds ``dags/`` and ``dbt/``)."""
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_IS_CHECKOUT = (_CHECKOUT / "include" / "sql").is_dir()
+REPOSITORY = _CHECKOUT if _IS_CHECKOUT else Path(str(files("millrace") / "_project"))
+"""The checkout that this package belongs to (the folder that holds ``dags/`` and ``dbt/``), or else
+what a wheel holds of one: SQL, migrations, seeds, models, expectations and runbooks."""
 
 
 MOST_RETENTION_DAYS = 2_200
@@ -62,7 +66,29 @@ def _reached(host: str) -> str:
 
 def default_home() -> Path:
     """Return the folder that keeps a stack's data, logs and secrets."""
-    return Path(os.environ.get("MILLRACE_HOME", REPOSITORY / ".millrace")).resolve()
+    if "MILLRACE_HOME" in os.environ:
+        return Path(os.environ["MILLRACE_HOME"]).resolve()
+    beside = REPOSITORY if _IS_CHECKOUT else Path.home()
+    return (beside / ".millrace").resolve()
+
+
+class MissingFolderError(RuntimeError):
+    """Something needs a folder that only a checkout has; the message says how to get one."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(
+            f"{folder}/ is missing: this is the package alone, and {folder} is in a checkout. Get "
+            "one (git clone) and run ./millrace in it, or install it from there with pip install "
+            "--editable ."
+        )
+
+
+def of_checkout(folder: str) -> Path:
+    """Return a folder that no wheel holds. Raises ``MissingFolderError`` without a checkout."""
+    path = REPOSITORY / folder
+    if not path.is_dir():
+        raise MissingFolderError(folder)
+    return path
 
 
 class MissingSettingError(ValueError):

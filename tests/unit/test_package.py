@@ -25,18 +25,27 @@ from millrace.exports import definitions
 from millrace.quality import suites
 from millrace.rules import store
 from millrace.settings import REPOSITORY
-from millrace.stack import airflow
-from millrace.stores import accounts
+from millrace.stores import accounts, sql
 from millrace.transform import project
 
 found = [
     alerts.load_seeds(), accounts.read(), definitions.seeded(), store.seeded_rules(),
-    suites.load_suites(), airflow.POOLS.is_file(), airflow.SHARED.is_file(),
-    project.SOURCE.is_dir(),
+    suites.load_suites(), sql.render("postgres/contract/watermark.sql"),
+    (project.SOURCE / "dbt_project.yml").is_file(),
+    (REPOSITORY / "include" / "migrations" / "env.py").is_file(),
 ]
 print(REPOSITORY, all(found) and not suites.faults())
 """
 """Reads what services read beside their code."""
+READ_BY_AIRFLOW = """
+from millrace.stack import airflow
+
+print(airflow.POOLS.is_file() and airflow.SHARED.is_file())
+"""
+IN_THE_WHEEL = (
+    "dbt/", "docs/runbooks/", "expectations/", "include/migrations/", "include/seeds/",
+    "include/sql/",
+)  # fmt: skip
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +62,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as pip makes it of a checkout, without its requirements."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     for name in TRACKED:
-        if name in {"LICENSE", "README.md", "pyproject.toml"} or name.startswith("include/"):
+        if "/" not in name or name.startswith(("include/", *IN_THE_WHEEL)):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(target)!r})"
@@ -68,19 +77,26 @@ def test_the_package_holds_every_file_that_it_reads(installed: Path) -> None:
     own = {
         name.removeprefix("include/") for name in TRACKED if name.startswith("include/millrace/")
     }
-    assert {name for name in own if not (installed / name).is_file()} == set()
+    beside = {f"millrace/_project/{name}" for name in TRACKED if name.startswith(IN_THE_WHEEL)}
+    assert {name for name in own | beside if not (installed / name).is_file()} == set()
+    read = run(installed, "-c", READ_ALL)
+    assert read.stdout.split() == [str(installed / "millrace" / "_project"), "True"], read.stderr
 
 
-def test_the_package_alone_says_its_version_and_what_it_lacks(installed: Path) -> None:
+def test_the_package_alone_asks_servers_and_says_what_it_lacks(installed: Path) -> None:
     (metadata,) = installed.glob("*.dist-info")
     assert "millrace = millrace.cli.main:start" in (metadata / "entry_points.txt").read_text()
     start = ("-c", "from millrace.cli.main import start; start()")
     assert re.fullmatch(r"Millrace \d+\.\d+\.\d+\n", run(installed, *start, "--version").stdout)
     assert "Usage" in run(installed, *start, "--help").stdout
-    refused = run(installed, *start, "status")
-    assert refused.returncode == 2
-    assert "git clone" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    asked = run(installed, *start, "sql", "SELECT 1")
+    assert "MILLRACE_CLICKHOUSE_READER_PASSWORD is not set" in asked.stderr
+    for command, folder in (("up", "dags"), ("status", "dags"), ("test", "tests")):
+        refused = run(installed, *start, command)
+        assert refused.returncode == 2
+        assert f"{folder}/ is missing" in refused.stderr
+        assert "git clone" in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_the_image_holds_what_services_read_and_nothing_else(tmp_path: Path) -> None:
@@ -95,5 +111,5 @@ def test_the_image_holds_what_services_read_and_nothing_else(tmp_path: Path) -> 
     for name in copied:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    read = run(tmp_path / "include", "-c", READ_ALL)
-    assert read.stdout.split() == [str(tmp_path), "True"], read.stderr
+    read = run(tmp_path / "include", "-c", READ_ALL + READ_BY_AIRFLOW)
+    assert read.stdout.split() == [str(tmp_path), "True", "True"], read.stderr

@@ -55,10 +55,11 @@ def chaos(
     from millrace import steps
     from millrace.lab.chaos import api as api_campaign
     from millrace.lab.chaos import campaign
-    from millrace.settings import default_home
+    from millrace.settings import default_home, of_checkout
     from millrace.stack.stack import Stack
     from millrace.usecases import up
 
+    of_checkout("dags")
     console = Console(highlight=False)
     if api and airflow:
         raise typer.BadParameter("a campaign against the API has no Airflow", param_hint="--api")

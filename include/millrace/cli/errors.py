@@ -45,11 +45,12 @@ def sentences(error: BaseException) -> list[str]:
     from redis.exceptions import ConnectionError as RedisError
     from urllib3.exceptions import HTTPError as ObjectStorageError
 
-    from millrace.settings import MissingSettingError, SettingsFileError
+    from millrace.settings import MissingFolderError, MissingSettingError, SettingsFileError
     from millrace.steps import StepError
     from millrace.stores.errors import plain
 
-    if isinstance(error, (StepError, MissingSettingError, SettingsFileError)):
+    told = StepError, MissingFolderError, MissingSettingError, SettingsFileError
+    if isinstance(error, told):
         return [str(error)]
     if isinstance(error, ValidationError) and error.title == "Settings":
         return [

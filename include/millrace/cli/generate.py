@@ -41,10 +41,11 @@ MOST_NUMBERS = 8
 
 def generate(context: typer.Context) -> None:
     """Write the documents that follow from the code: settings, commands, fields, rules, figures."""
-    from millrace.settings import REPOSITORY
+    from millrace.settings import of_checkout
 
+    checkout = of_checkout("bench").parent
     for path, text in contents(context.find_root().command).items():
-        file = REPOSITORY / path
+        file = checkout / path
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
             typer.echo(f"wrote {path}")

@@ -36,13 +36,7 @@ from millrace.cli.sql import sql
 from millrace.cli.tail import tail
 from millrace.cli.verify import verify
 from millrace.contract.visible import visible
-from millrace.settings import REPOSITORY, Settings
-
-WITHOUT_CHECKOUT = (
-    "millrace: this is the package alone; SQL, models, DAGs and rules are in a checkout.\n"
-    "  Get one (git clone) and run ./millrace in it, or install it from there with pip install "
-    "--editable ."
-)
+from millrace.settings import Settings
 
 
 class _Commands(TyperGroup):
@@ -82,12 +76,8 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
     ] = False,
 ) -> None:
-    """Refuse settings that nobody would read, and to run without what a checkout holds."""
-    if not (REPOSITORY / "include" / "sql").is_dir():
-        said = [WITHOUT_CHECKOUT]
-    else:
-        said = Settings.strangers()
-    if said:
+    """Refuse settings that nobody would read."""
+    if said := Settings.strangers():
         typer.secho("\n".join(said), fg="red", err=True)
         raise typer.Exit(2)
 

@@ -175,8 +175,9 @@ def run_tests(
     `./millrace test tests/unit -k waiting` runs some; `./millrace test -- --help` is pytest's own
     help. `./millrace test -n 2 --dist loadfile` shares them out between two processes.
     """
-    from millrace.settings import REPOSITORY
+    from millrace.settings import of_checkout
 
+    checkout = of_checkout("tests").parent
     arguments = context.args
     if unit:
         are_named = any(one.startswith("tests/") for one in arguments)
@@ -188,7 +189,7 @@ def run_tests(
         from millrace.stack.kafka import ensure_jars
 
         ensure_jars()
-    os.chdir(REPOSITORY)
+    os.chdir(checkout)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
 
 
@@ -199,16 +200,19 @@ def _console() -> Console:
 
 
 def _stack() -> Stack:
+    from millrace.settings import of_checkout
     from millrace.stack.stack import Stack
 
+    of_checkout("dags")
     return Stack()
 
 
 def existing_stack() -> Stack:
     """Return the stack that is there. Raises ``StackError`` where none is."""
-    from millrace.settings import default_home
+    from millrace.settings import default_home, of_checkout
     from millrace.stack.server import StackError
 
+    of_checkout("dags")  # before anything is said of a stack
     if not (home := default_home()).exists():
         raise StackError(f"there is no stack in {home} yet. ./millrace up makes one.")
     return _stack()

@@ -17,9 +17,10 @@ def bench(context: typer.Context) -> None:
 
     `bench NAME --help` says what it measures and what it can be told. Results go to bench/results.
     """
-    from millrace.settings import REPOSITORY
+    from millrace.settings import of_checkout
 
-    known = _benchmarks(REPOSITORY / "bench")
+    folder = of_checkout("bench")
+    known = _benchmarks(folder)
     name, *arguments = context.args or ["--help"]
     if name in {"-h", "--help"}:
         width = max(map(len, known))
@@ -28,7 +29,7 @@ def bench(context: typer.Context) -> None:
         return
     if name not in known:
         raise typer.BadParameter(f"there is no benchmark {name}; choose from {', '.join(known)}")
-    os.chdir(REPOSITORY)
+    os.chdir(folder.parent)
     os.execv(sys.executable, [sys.executable, "-m", f"bench.{name}", *arguments])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from millrace import processes, waiting
-from millrace.settings import REPOSITORY, Settings
+from millrace.settings import Settings
 from millrace.stack import (
     airflow,
     apis,
@@ -81,7 +81,7 @@ class Stack:
             "MILLRACE_HOME": str(self.settings.home),
             "MILLRACE_PORT_BASE": str(self.settings.port_base),
             "PATH": programs,
-            "PYTHONPATH": str(REPOSITORY / "include"),
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             "TZ": "UTC",
         }
 
