@@ -22,7 +22,7 @@ import typer
 from clickhouse_connect.driver.client import Client
 
 from bench import bed
-from millrace.alerts.evaluation import Evaluator, batches
+from millrace.alerts.evaluation import THREADS, Evaluator, batches
 from millrace.alerts.model import Rule
 from millrace.lab import engines
 from millrace.settings import Settings
@@ -102,7 +102,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         shared = judge(evaluator, rules(), end)
         unshared = judge(evaluator, rules(share_shapes=False), end)
 
-    clients = [clickhouse.connect(settings) for _ in range(settings.alert_threads)]
+    clients = [clickhouse.connect(settings) for _ in range(THREADS)]
 
     def ask(index: int) -> None:
         for _ in range(RULES // len(clients)):

@@ -6,8 +6,8 @@ at each full minute since the last one judged, moves the alerts' states, writes 
 the outbox, and sends the outbox through the connections of the routes.
 
 **Safe to repeat.** A minute is judged once, a notification is made once. After an outage the
-minutes missed are judged first, at most `MILLRACE_ALERT_CATCH_UP_MINUTES` of them, ten at a time: a
-run that is cut short keeps those that it settled.
+minutes missed are judged first, the last 60 of them, ten at a time: a run that is cut short keeps
+those that it settled.
 
 **When it fails.** Judging needs PostgreSQL and ClickHouse; it is tried again, and the next run
 catches up; what waits in the outbox is sent all the same. Nothing fails because of a channel: what

@@ -51,10 +51,20 @@ _OTHERS = re.compile(r"dbt_\w+|airflow_\w+|clickhouse_key")
 """Variables that are no settings: secrets of an embedded stack's servers, and what dbt is told."""
 
 
+FORMER = {
+    "alert_catch_up_minutes": "the last 60 minutes that were missed are judged",
+    "alert_threads": "two statements of alert rules run at once",
+    "ingest_batch_bytes": "64 MiB close a micro-batch; MILLRACE_INGEST_BATCH_ROWS makes it smaller",
+}
+"""Names that were settings once, and what holds now."""
+
+
 def _stranger(name: str, known: set[str], prefix: str) -> str:
-    """Say that a name is no setting, and which one may be meant."""
+    """Say that a name is no setting, and which one may be meant or what holds in its place."""
     near = difflib.get_close_matches(name.lower(), known, 1)
     full = prefix + (name.upper() if prefix else name)
+    if holds := FORMER.get(name.lower()):
+        return f"{full} is no longer a setting ({holds}): take it out"
     hint = prefix + (near[0].upper() if prefix else near[0]) if near else ""
     return f"{full} is no setting{f'; {hint} is' if hint else ', and none has a name like it'}"
 
@@ -185,7 +195,6 @@ class Settings(BaseSettings):
         600, le=1800, description="Seconds from one ingest run to the next, which takes over."
     )
     ingest_batch_rows: PositiveInt = Field(350_000, description="Rows that close a micro-batch.")
-    ingest_batch_bytes: PositiveInt = Field(64 << 20, description="Bytes that close a micro-batch.")
     ingest_linger_ms: PositiveInt = Field(200, description="Age that closes a micro-batch.")
     ingest_lease_seconds: PositiveFloat = Field(30, description="A worker's lease on partitions.")
     message_max_bytes: PositiveInt = Field(1 << 20, description="A longer message is rejected.")
@@ -240,9 +249,7 @@ class Settings(BaseSettings):
     sandbox_rows: PositiveInt = Field(200_000, description="Events in an analyst's sandbox.")
     sandbox_days: PositiveInt = Field(3, description="Days that a sandbox's events are from.")
 
-    alert_threads: PositiveInt = Field(2, description="Statements of alert rules run at once.")
     alert_delay_seconds: PositiveFloat = Field(8, description="A minute's age when it is judged.")
-    alert_catch_up_minutes: PositiveInt = Field(60, description="Missed minutes judged afterwards.")
     dashboard_url: str = Field("", description="Dashboard as people open it, for links.")
     runbook_url: str = Field("", description="Where docs/runbooks is served, for links.")
 

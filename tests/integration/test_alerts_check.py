@@ -140,12 +140,12 @@ def test_what_events_say_means_nothing_to_slack(world: World, channels: Channels
     assert "<!channel>" not in json.dumps(sections)
 
 
-def test_catching_up_has_a_bound(world: World) -> None:
+def test_catching_up_has_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.save_rule(world.connection, rule())
     world.judge(0)
-    settings = world.settings.model_copy(update={"alert_catch_up_minutes": 5})
-    late = START + 30 * MINUTE + timedelta(seconds=settings.alert_delay_seconds)
-    summary = check.run(settings, now=late)
+    monkeypatch.setattr(check, "MOST_MISSED", 5)
+    late = START + 30 * MINUTE + timedelta(seconds=world.settings.alert_delay_seconds)
+    summary = check.run(world.settings, now=late)
     assert (len(summary.minutes), summary.skipped) == (5, 25)
 
 

@@ -14,7 +14,7 @@ import pytest
 from minio.error import S3Error
 
 from millrace.cli import errors, main
-from millrace.settings import REPOSITORY
+from millrace.settings import FORMER, REPOSITORY, Settings
 from millrace.usecases import gates
 
 Run = Callable[..., tuple[int, str]]
@@ -170,10 +170,22 @@ def test_a_setting_that_nobody_reads_is_refused_with_the_nearest_name(
     code, said = run(tmp_path, "ingest", "status", MILLRACE_INGEST_LINGER="7")
     assert code == 2
     assert "MILLRACE_INGEST_LINGER is no setting; MILLRACE_INGEST_LINGER_MS is" in said
-    (tmp_path / "millrace.toml").write_text("alert_catch_up_minuts = 5\n")
+    (tmp_path / "millrace.toml").write_text("alert_delay_secnds = 5\n")
     code, said = run(tmp_path, "alerts", "list")
     assert code == 2
-    assert "millrace.toml: alert_catch_up_minuts is no setting; alert_catch_up_minutes is" in said
+    assert "millrace.toml: alert_delay_secnds is no setting; alert_delay_seconds is" in said
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_what_is_no_longer_a_setting_is_named_with_what_holds(
+    run: Run, tmp_path: Path, former: str
+) -> None:
+    assert former not in Settings.model_fields
+    (tmp_path / "millrace.toml").write_text(f"{former} = 5\n")
+    code, said = run(tmp_path, "alerts", "list", **{f"MILLRACE_{former.upper()}": "5"})
+    assert code == 2
+    for place in (f"millrace.toml: {former}", f"MILLRACE_{former.upper()}"):
+        assert f"{place} is no longer a setting ({FORMER[former]}): take it out" in said
 
 
 def test_a_settings_file_that_is_no_toml_is_named_with_the_line(run: Run, tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ MINUTES_AT_ONCE = 10
 
 FAILURES = "millrace_alert_rule_failures"
 """The metric of rules that could not be judged: 1 for each minute."""
+
+MOST_MISSED = 60
+"""Missed minutes that are judged afterwards: of older ones nobody needs to be woken any more."""
+
 CLOCK_SLACK = timedelta(hours=1)
 """How far ahead a minute that was judged may lie; nobody would be told of anything until then."""
 
@@ -81,7 +85,7 @@ def due_at(settings: Settings, now: datetime) -> datetime:
 
 
 def run(settings: Settings, *, now: datetime | None = None, run_url: str = "") -> Summary:
-    """Judge every minute since the last one judged, at most ``alert_catch_up_minutes`` of them.
+    """Judge every minute since the last one judged, at most ``MOST_MISSED`` of them.
 
     They are judged a few at a time, oldest first, since states follow from those before; what is
     settled stays when the run is cut short. While another run judges, nothing is done. ``run_url``
@@ -106,7 +110,7 @@ def run(settings: Settings, *, now: datetime | None = None, run_url: str = "") -
             )
             until = last - MINUTE
             connection.execute("UPDATE alert_clock SET evaluated_until = %s", [until])
-        first = max(until + MINUTE, last - MINUTE * (settings.alert_catch_up_minutes - 1))
+        first = max(until + MINUTE, last - MINUTE * (MOST_MISSED - 1))
         summary.skipped = max(0, int((first - until) / MINUTE) - 1)
         if first > last:
             return summary

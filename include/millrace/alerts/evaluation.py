@@ -33,6 +33,8 @@ LABEL_LENGTH = 2_048
 SERIES_LIMIT = 10_000
 """More series than this from one rule is a mistake in its expression, not ten thousand alerts."""
 TIMEOUT_SECONDS = 10
+THREADS = 2
+"""Statements that run at once: rules share what others leave of the warehouse."""
 BATCH_LIMIT = 50
 """Rules in one statement: enough to plan few, and few enough to keep every thread busy."""
 BATCH_MINUTES = 600
@@ -83,9 +85,9 @@ def minutes_between(first: datetime, last: datetime) -> list[datetime]:
 class Evaluator:
     """Judges rules, a few batches at a time. A context manager, which closes its connections."""
 
-    def __init__(self, settings: Settings, threads: int | None = None) -> None:
+    def __init__(self, settings: Settings, threads: int = THREADS) -> None:
         self._settings = settings
-        self._pool = ThreadPoolExecutor(threads or settings.alert_threads)
+        self._pool = ThreadPoolExecutor(threads)
         self._local = threading.local()
         self._clients: list[Client] = []
 

@@ -9,6 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from millrace.ingest.reader import Reader
 from millrace.settings import Settings
 
+BATCH_BYTES = 64 << 20
+"""Bytes of messages that close a micro-batch, however few they are: what a worker may hold."""
+
 
 class _AbandonedError(Exception):
     """What was being gathered is wanted no more."""
@@ -64,7 +67,7 @@ class Prefetcher:
         linger_until = time.monotonic() + settings.ingest_linger_ms / 1000
         return self._reader.gather(
             settings.ingest_batch_rows,
-            settings.ingest_batch_bytes,
+            BATCH_BYTES,
             linger_until,
             self._is_asked_for,
         )
