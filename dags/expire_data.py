@@ -8,7 +8,7 @@ their own TTL, the ledger's old batches are pruned by `ingest_events`.
 **Erasure.** *Trigger* opens a form: a user's id as it was sent, and the reason. The person goes
 from every table and copy, raw data, exports, archive and profile, and nothing that was sent before
 comes back; the receipt is the return value of `erase` and a row in `erasures`. Backups forget when
-they expire. `./millrace backups erase` does the same, and without `--yes` only counts.
+they expire. `./millrace erase` does the same, and without `--yes` only counts.
 
 **When it fails**: a store did not answer, and the next day's run makes up for it. An erasure that
 failed is not done: clear `erase`, which goes on where it stopped.

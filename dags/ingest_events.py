@@ -13,7 +13,7 @@ for it, or ends if that one belongs to a later run. *`has no gate`*: the rules d
 
 **Safe at any time:** kill a task, mark it failed, clear it, trigger a run (it takes over), pause
 the DAG (the run ends by itself, or at once when marked failed), restart the scheduler. Nothing is
-lost or repeated. To add a source, insert a row into `data_sources`. See docs/exactly-once.md.
+lost or repeated. A source is added with `sources add`. See docs/exactly-once.md.
 """
 
 from __future__ import annotations

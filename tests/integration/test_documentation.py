@@ -37,6 +37,7 @@ ELSEWHERE = {
     "airflow": "tests/integration/whole/test_airflow.py",
     "restore": "tests/integration/test_disasters.py",
     "backups": "tests/integration/test_backups.py",
+    "erase": "tests/integration/test_erasure.py",
     "keys": "tests/integration/test_ingest_keys.py",
     "tokens": "tests/integration/test_query_identity.py",
     "users change": "tests/integration/test_query_logins.py",

@@ -133,7 +133,7 @@ def test_a_text_is_erased_with_its_reports_and_files_for_people_are_named(bed: B
         file.write_text(f"id,user\n1,{text}\n")
     (settings.home / "imports" / "b.bad_rows.csv").write_text(f"id,user\n1,not-{text}\n")
 
-    said = disaster.millrace(settings, "backups", "erase", text, "--reason", "a test", "--yes")
+    said = disaster.millrace(settings, "erase", text, "--reason", "a test", "--yes")
 
     receipt = json.loads(said)
     assert receipt["user_id"] == user

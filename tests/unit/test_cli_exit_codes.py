@@ -56,6 +56,7 @@ ARGUMENTS = {
     "exports run": ["events", "2026-01-30T02:00"],
     "exports grant": ["x", "hashed"],
     "backups erase": ["1", "--reason", "x"],
+    "erase": ["1", "--reason", "x"],
     "keys add": ["x"],
     "keys revoke": ["x"],
     "keys rotate": ["x"],

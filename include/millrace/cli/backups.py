@@ -98,7 +98,7 @@ def drill() -> None:
             raise typer.Exit(NO) from error
 
 
-@app.command()
+@app.command(hidden=True)
 def gateway() -> None:
     """Serve the encrypting gateway in front of the backup bucket (runs until stopped)."""
     from millrace.backups import gateway as encrypting
@@ -108,7 +108,7 @@ def gateway() -> None:
         encrypting.serve(Settings())
 
 
-@app.command("archive-wal")
+@app.command("archive-wal", hidden=True)
 def archive_wal() -> None:
     """Archive PostgreSQL's write-ahead log to the bucket (runs until stopped)."""
     import logging
@@ -162,7 +162,7 @@ def catch_up() -> None:
         restoring.catch_up(Settings(), typer.echo)
 
 
-@app.command()
+@app.command(hidden=True)  # as the command was called before; it is ./millrace erase
 def erase(
     user: Annotated[
         str, typer.Argument(help="Whose data is deleted: the number, or the text sent.")

@@ -117,6 +117,8 @@ def _commands(program: Any) -> Iterator[str]:
 
 def _lines(group: Any, path: str) -> Iterator[str]:
     for name, command in group.commands.items():
+        if command.hidden:
+            continue
         if hasattr(command, "commands"):
             yield from _lines(command, f"{path} {name}")
             continue

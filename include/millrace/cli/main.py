@@ -106,6 +106,7 @@ app.command(name="dbt", context_settings=dbt.PASS_THROUGH)(dbt.command)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(backups.app, name="backups")
 app.command()(backups.restore)
+app.command()(backups.erase)
 
 
 def start() -> None:

@@ -249,7 +249,7 @@ class World:
         began = datetime.now(UTC)
         erase_person.erase(self.settings, user_id, "campaign", "asked for it")
         self.model.erase(user_id, began, datetime.now(UTC))
-        self.note(f"./millrace backups erase {user_id} --reason 'asked for it' --yes")
+        self.note(f"./millrace erase {user_id} --reason 'asked for it' --yes")
 
     def back_up(self) -> None:
         """Back up both stores."""
