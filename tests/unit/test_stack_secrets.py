@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace.settings import Settings
 from millrace.stack import secrets
 
 
@@ -36,3 +37,20 @@ def test_what_is_replaced_leaves_the_others(tmp_path: Path) -> None:
     secrets.replace(tmp_path, "MILLRACE_INGEST_KEY", "another")
     after = secrets.read(tmp_path / "secrets.env")
     assert {name for name in after if after[name] != before[name]} == {"MILLRACE_INGEST_KEY"}
+
+
+@pytest.mark.parametrize("password", ["plain", "a b", "it's", '"q"', "a # b", "\\n", "x='y'", "ä"])
+def test_a_secret_of_ones_own_is_read_as_the_settings_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("MILLRACE_POSTGRES_PASSWORD", raising=False)
+    secrets.replace(tmp_path, "MILLRACE_POSTGRES_PASSWORD", password)
+    for _ in range(2):  # made by replace, then completed
+        made = secrets.ensure(tmp_path)["MILLRACE_POSTGRES_PASSWORD"]
+        assert made == Settings().postgres_password.get_secret_value() == password
+
+
+def test_quotes_around_a_secret_are_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "secrets.env").write_text('export MILLRACE_POSTGRES_PASSWORD="a b"  # mine\n')
+    assert secrets.read(tmp_path / "secrets.env") == {"MILLRACE_POSTGRES_PASSWORD": "a b"}

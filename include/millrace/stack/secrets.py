@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from dotenv import dotenv_values
 
 from millrace.access import keys, tokens
 
@@ -43,6 +46,7 @@ NAMES = (
     "MILLRACE_AIRFLOW_FERNET_KEY",
     "MILLRACE_AIRFLOW_SECRET_KEY",
 )
+_PLAIN = re.compile(r"[\w./:=+@-]*", re.ASCII)
 
 
 def ensure(home: Path) -> dict[str, str]:
@@ -80,11 +84,10 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return the variables in an env file; an absent file has none."""
+    """Return the variables in an env file, as ``Settings`` reads it; an absent file has none."""
     if not path.exists():
         return {}
-    lines = (line.strip() for line in path.read_text().splitlines())
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
 
 
 def _generate(name: str) -> str:
@@ -97,9 +100,16 @@ def _generate(name: str) -> str:
     return secrets.token_hex(16)
 
 
+def _quoted(value: str) -> str:
+    """Return a value as it is, unless it would be read otherwise."""
+    if _PLAIN.fullmatch(value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def _write(path: Path, known: dict[str, str]) -> None:
     text = "# Made by ./millrace up. Keep it private; delete nothing while the data lives.\n"
-    text += "".join(f"{name}={value}\n" for name, value in known.items())
+    text += "".join(f"{name}={_quoted(value)}\n" for name, value in known.items())
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
