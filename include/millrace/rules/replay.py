@@ -24,7 +24,8 @@ from millrace.contract import locks, sources
 from millrace.contract.errors import RuleError
 from millrace.contract.failures import REASONS
 from millrace.contract.gate import Gate
-from millrace.rules import gate, repair
+from millrace.rules import gate, repair, selection
+from millrace.rules.selection import Position
 from millrace.settings import Settings
 from millrace.stores import clickhouse, headers, kafka, postgres, sql
 from millrace.stores.transactions import BY_KEY, Item, Stream
@@ -91,7 +92,7 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
         current = gate.current_gate(connection, fixed.source_id)
         if current is None:
             raise RuleError(f"source {fixed.source_id!r} has no gate; compile the rules")
-        positions = _fresh(connection, client, fixed)
+        positions = selection.unclaimed(connection, client, asdict(fixed), REFUSED)
         found = _judge(client, current.gate, fixed, positions[:PREVIEWED], steps)
         result: dict[str, Any] = {
             "criteria": {name: value for name, value in asdict(fixed).items() if value},
@@ -106,9 +107,6 @@ def preview(settings: Settings, criteria: Criteria, steps: list[dict[str, Any]])
             return {"replay_id": None, **result}
         replay_id = _record(connection, fixed, steps, result, positions)
     return {"replay_id": replay_id, **result}
-
-
-Position = tuple[str, int, int, int]
 
 
 def _record(
@@ -142,24 +140,6 @@ def _record(
             for sequence, position in enumerate(positions):
                 copy.write_row([row["replay_id"], sequence, *position])
     return int(row["replay_id"])
-
-
-def _fresh(connection: Connection, client: Client, criteria: Criteria) -> list[Position]:
-    """Return the positions that the criteria select and no replay has claimed, in order."""
-    claimed = {
-        (r["topic"], r["topic_incarnation"], r["partition"], r["offset"])
-        for r in connection.execute(
-            sql.render("postgres/rules/claimed_positions.sql"),
-            {"source_id": criteria.source_id, "refused": REFUSED},
-        )
-    }
-    # Claimed ones don't count towards the limit, or a second run would never get beyond it.
-    wanted = asdict(criteria) | {"limit": criteria.limit + len(claimed)}
-    rows = client.query(
-        sql.render("clickhouse/rules/select_rejected.sql"), parameters=wanted
-    ).result_rows
-    selected = ((row[0], row[1], row[2], row[3]) for row in rows)
-    return [place for place in selected if place not in claimed][: criteria.limit]
 
 
 def _messages(client: Client, source_id: str, chunk: list[Position]) -> dict[Position, Any]:

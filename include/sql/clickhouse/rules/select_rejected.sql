@@ -1,5 +1,5 @@
 {% import 'clickhouse/contract/failures.sql.jinja' as failure %}
--- Rejected messages that a replay selects.
+-- Rejected messages that a replay selects, from behind a position on.
 SELECT topic, topic_incarnation, partition, offset
 FROM rejected_events
 WHERE
@@ -11,5 +11,7 @@ WHERE
         {rule:String} = ''
         OR arrayExists(label -> {{ failure.is_of_rule('label', '{rule:String}') }}, failures)
     )
+    AND (topic, topic_incarnation, partition, offset)
+    > ({topic:String}, {incarnation:UInt8}, {partition:UInt32}, {offset:UInt64})
 ORDER BY topic, topic_incarnation, partition, offset
-LIMIT {limit:UInt64}
+LIMIT {page:UInt64}
