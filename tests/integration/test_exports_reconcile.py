@@ -109,7 +109,7 @@ def test_files_without_a_manifest_stay_and_are_named(exporter: Exporter, hour: d
         exporter.objects.put_object(bucket, key, BytesIO(damage), len(damage))
         said = of(hour, reconcile.reconcile(exporter))
         assert len(said) == 1
-        assert f"./millrace exports run events {hour:%Y-%m-%dT%H:%M} makes both anew" in said[0]
+        assert f"./millrace exports run events {hour:%Y-%m-%dT%H:%M} makes both again" in said[0]
         found = current(exporter, hour)
         assert found is not None
         assert found["state"] == "published"

@@ -154,7 +154,7 @@ class _Reconciliation:
         gone = f"{place}: run {row['run_id']} is gone; the window is due again"
         hidden = (
             f"{place}: no manifest names the files of run {number}, which are there; "
-            f"./millrace exports run {row['name']} {start:%Y-%m-%dT%H:%M} makes both anew"
+            f"./millrace exports run {row['name']} {start:%Y-%m-%dT%H:%M} makes both again"
         )
         if self.is_dry:
             self.said.append(hidden if self._has_files(row) else gone)

@@ -29,7 +29,7 @@ def describe(result: dict[str, Any]) -> str:
         f"**{result['selected']:,} rejected events** of source `{what['source_id']}`"
         f"{' with ' + ' and '.join(where) if where else ''}, rejected from {what['since']} (UTC) "
         f"until {what['until']}, would go through the gate again (replay {result['replay_id']}).",
-        "| by the rules of now | events |\n|---|---:|\n"
+        "| by today's rules | events |\n|---|---:|\n"
         f"| **would pass** | {result['would_pass']:,} |"
         + "".join(
             f"\n| would be rejected again: `{reason}` | {count:,} |"
