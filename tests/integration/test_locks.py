@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import Thread
 
 import pytest
@@ -37,6 +39,19 @@ def test_a_lock_ends_with_the_connection_that_held_it(settings: Settings) -> Non
         assert not locks.is_free(other, NAME)
         holder.close()
         waiting.until(lambda: locks.is_free(other, NAME), "the lock to be free", seconds=10)
+
+
+@pytest.mark.parametrize("held", [locks.alone, locks.shared])
+def test_what_happened_is_not_hidden_where_the_connection_went(
+    settings: Settings, held: Callable[..., AbstractContextManager[None]]
+) -> None:
+    def work() -> None:
+        with postgres.connect(settings) as holder, held(holder, NAME):
+            holder.close()
+            raise ValueError("the cause")
+
+    with pytest.raises(ValueError, match="the cause"):
+        work()
 
 
 def test_those_who_share_wait_for_who_is_alone(settings: Settings) -> None:

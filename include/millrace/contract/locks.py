@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -69,10 +69,8 @@ def alone(connection: psycopg.Connection[Any], name: str, *parts: object) -> Ite
     """Wait for the lock and hold it for the length of a ``with``."""
     number = key(name, *parts)
     connection.execute("SELECT pg_advisory_lock(%s)", [number])
-    try:
+    with _given_back(connection, number, "SELECT pg_advisory_unlock(%s)"):
         yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(%s)", [number])
 
 
 @contextmanager
@@ -80,12 +78,11 @@ def at_once(
     connection: psycopg.Connection[Any], name: str, *parts: object, error: Exception
 ) -> Iterator[None]:
     """Hold the lock for the length of a ``with``; raise ``error`` if another process has it."""
-    if not _try(connection, key(name, *parts)):
+    number = key(name, *parts)
+    if not _try(connection, number):
         raise error
-    try:
+    with _given_back(connection, number, "SELECT pg_advisory_unlock(%s)"):
         yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(%s)", [key(name, *parts)])
 
 
 @contextmanager
@@ -93,10 +90,8 @@ def shared(connection: psycopg.Connection[Any], name: str, *parts: object) -> It
     """Wait until nobody has the lock alone, and share it for the length of a ``with``."""
     number = key(name, *parts)
     connection.execute("SELECT pg_advisory_lock_shared(%s)", [number])
-    try:
+    with _given_back(connection, number, "SELECT pg_advisory_unlock_shared(%s)"):
         yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock_shared(%s)", [number])
 
 
 def until_commit(connection: psycopg.Connection[Any], name: str, *parts: object) -> None:
@@ -122,6 +117,20 @@ def is_free(connection: psycopg.Connection[Any], name: str) -> bool:
         return False
     connection.execute("SELECT pg_advisory_unlock(%s)", [key(name)])
     return True
+
+
+@contextmanager
+def _given_back(
+    connection: psycopg.Connection[Any], number: int, unlock: LiteralString
+) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        # A lock ends with its connection: that it can't be given back must not hide what happened.
+        with suppress(psycopg.OperationalError):
+            connection.execute(unlock, [number])
+        raise
+    connection.execute(unlock, [number])
 
 
 def _try(connection: psycopg.Connection[Any], number: int) -> bool:
