@@ -145,7 +145,9 @@ class _Checkpoints:
         import great_expectations as gx
 
         # It tells at length, for each expectation, what it does not know; verdicts would drown.
-        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        # The second has a level of its own.
+        for name in ("great_expectations", "great_expectations.data_context.types.base"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.settings, self.client = settings, client
         self.context = gx.get_context(mode="ephemeral")
         self.context.variables.progress_bars = {"globally": False}
