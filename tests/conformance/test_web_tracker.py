@@ -205,7 +205,7 @@ def test_tabs_share_the_queue_and_lose_no_event(
         tab.goto(f"{shop.url}/?data-pages=off")
     page.run("millrace.track('tab', {n: 0})")
     known = "localStorage.getItem('millrace.anonymous')"
-    waiting.until(lambda: other.run(known), "the other tab to know the visitor", seconds=10)
+    waiting.until(lambda: other.run(known), "the other tab to know the visitor", seconds=60)
     for n in range(1, 20):
         (page, other)[n % 2].run(f"millrace.track('tab', {{n: {n}}})")
 

@@ -124,7 +124,7 @@ def test_what_others_left_in_storage_is_passed_over(
     assert "original_user_id" not in after
     assert page.run("wrong") == []
     left = "Object.keys(localStorage).filter((name) => name.includes('.event.')).length"
-    waiting.until(lambda: page.run(left) == 0, "an empty queue", seconds=10)
+    waiting.until(lambda: page.run(left) == 0, "an empty queue", seconds=60)
     chromium.close(page)
 
 

@@ -70,5 +70,5 @@ def sent_at_once(
         with connection.transaction():
             connection.execute(SQL("LOCK TABLE {} IN SHARE MODE").format(Identifier(table)))
             sent = [people.submit(send) for _ in range(2)]
-            until(both_wait, "both to be about to write", seconds=20)
+            until(both_wait, "both to be about to write", seconds=60)
         return sorted((one.result() for one in sent), key=lambda one: one.status_code)

@@ -110,7 +110,7 @@ def api(bench: Bench) -> Iterator[TestClient]:
     headers = {"authorization": f"Bearer {token}"}
     with TestClient(create(bench.settings), headers=headers) as client:
         ready = lambda: client.get("/v1/metrics?name=events").is_success  # noqa: E731
-        waiting.until(ready, "the API to know its metrics", seconds=20)
+        waiting.until(ready, "the API to know its metrics", seconds=60)
         yield client
 
 

@@ -39,7 +39,7 @@ def known_to_all(url: str, method: str, path: str, key: str) -> None:
             for _ in range(12)
         )
 
-    waiting.until(is_known, "every worker to know the key", seconds=15, every=0.2)
+    waiting.until(is_known, "every worker to know the key", seconds=60, every=0.2)
 
 
 class Sender:

@@ -273,12 +273,12 @@ def test_workers_end_with_a_main_process_that_was_killed(sender: Sender, stack: 
     workers = psutil.Process(pid).children()
     assert len(workers) == sender.settings.ingestion_workers
     psutil.Process(pid).kill()
-    _gone, alive = psutil.wait_procs(workers, timeout=20)
+    _gone, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     waiting.until(
         lambda: stack.supervisor.processes()["ingestion-api"]["pid"] not in (0, pid),
         "the supervisor to start it again",
-        seconds=20,
+        seconds=60,
     )
     waiting.until(lambda: is_ready(sender), "the API to be ready again", seconds=30, every=0.2)
 

@@ -71,15 +71,15 @@ def test_a_sources_settings_come_with_its_keys(settings: Settings, ring: KeyRing
 def test_new_and_revoked_keys_are_learnt_while_it_runs(settings: Settings, ring: KeyRing) -> None:
     ring.start()
     text = made(settings, "ring-new")
-    waiting.until(lambda: ring.find(text), "the key to be let in", seconds=5, every=0.05)
+    waiting.until(lambda: ring.find(text), "the key to be let in", seconds=60, every=0.05)
     with postgres.connect(settings) as connection:
         keys.revoke(connection, "ring-new")
-    waiting.until(lambda: not ring.find(text), "the key to be shut out", seconds=5, every=0.05)
+    waiting.until(lambda: not ring.find(text), "the key to be shut out", seconds=60, every=0.05)
 
 
 def test_a_key_is_let_in_at_once_after_it_was_made(settings: Settings, ring: KeyRing) -> None:
     ring.start()
-    waiting.until(lambda: ring.is_loaded, "the keys to be read", seconds=5, every=0.05)
+    waiting.until(lambda: ring.is_loaded, "the keys to be read", seconds=60, every=0.05)
     for number in range(3):
         text = made(settings, f"ring-at-once-{number}")
         assert asyncio.run(ring.known(text, "")).name == f"ring-at-once-{number}"
@@ -87,7 +87,7 @@ def test_a_key_is_let_in_at_once_after_it_was_made(settings: Settings, ring: Key
 
 def test_a_stranger_is_told_so_by_what_was_read_since(settings: Settings, ring: KeyRing) -> None:
     ring.start()
-    waiting.until(lambda: ring.is_loaded, "the keys to be read", seconds=5, every=0.05)
+    waiting.until(lambda: ring.is_loaded, "the keys to be read", seconds=60, every=0.05)
     for text, code in [
         (keys.new_text(), "unknown_key"),
         ("no key", "unknown_key"),
@@ -129,7 +129,7 @@ def test_a_crowd_of_strangers_does_not_wait(settings: Settings, ring: KeyRing) -
 def test_it_goes_on_without_postgresql(settings: Settings, ring: KeyRing) -> None:
     text = made(settings, "ring-alone")
     ring.start()
-    waiting.until(lambda: ring.find(text), "the key to be let in", seconds=5, every=0.05)
+    waiting.until(lambda: ring.find(text), "the key to be let in", seconds=60, every=0.05)
     with postgres.connect(settings) as connection:
         pids = connection.execute(
             "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
@@ -140,7 +140,7 @@ def test_it_goes_on_without_postgresql(settings: Settings, ring: KeyRing) -> Non
             connection.execute("SELECT pg_terminate_backend(%s)", [row["pid"]])
         assert ring.find(text)
         later = made(settings, "ring-later")
-    waiting.until(lambda: ring.find(later), "it to connect again", seconds=10, every=0.05)
+    waiting.until(lambda: ring.find(later), "it to connect again", seconds=60, every=0.05)
 
 
 def test_without_a_hash_key_it_says_what_to_set(settings: Settings) -> None:
@@ -164,7 +164,7 @@ def test_workers_share_a_quota_through_postgresql(settings: Settings, ring: KeyR
     def is_learnt() -> bool:
         return all('"day";r=39;' in limits.headers(key)["ratelimit"] for limits in (one, two))
 
-    waiting.until(is_learnt, "both to know of 61 events", seconds=10, every=0.05)
+    waiting.until(is_learnt, "both to know of 61 events", seconds=60, every=0.05)
     with pytest.raises(ProblemError) as refused:
         two.check(key, 40)
     assert refused.value.code == "quota_exceeded"

@@ -38,7 +38,7 @@ def test_a_lock_ends_with_the_connection_that_held_it(settings: Settings) -> Non
     with postgres.connect(settings) as other:
         assert not locks.is_free(other, NAME)
         holder.close()
-        waiting.until(lambda: locks.is_free(other, NAME), "the lock to be free", seconds=10)
+        waiting.until(lambda: locks.is_free(other, NAME), "the lock to be free", seconds=60)
 
 
 @pytest.mark.parametrize("held", [locks.alone, locks.shared])
@@ -71,7 +71,7 @@ def test_those_who_share_wait_for_who_is_alone(settings: Settings) -> None:
                     "SELECT 1 AS one FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
                 ).fetchone(),
                 "the other to wait",
-                seconds=10,
+                seconds=60,
             )
             order.append("alone")
         sharer.join()

@@ -105,7 +105,7 @@ def watching(api: TestClient, query: str) -> Iterator[Queue[str]]:
 def test_live_numbers_are_asked_for_as_others_are(api: TestClient) -> None:
     query = f"name=events&range={DAYS}&interval=1h&compare=1d&complete_only=true&max_age=5"
     with watching(api, query) as events:
-        kind, *_, data = events.get(timeout=20).strip().splitlines()
+        kind, *_, data = events.get(timeout=60).strip().splitlines()
     assert kind == "event: numbers"
     told = json.loads(data.removeprefix("data: "))
     assert told["compared"] is not None
@@ -137,12 +137,12 @@ def test_live_numbers_follow_each_load_until_the_watcher_goes(
 
     query = "name=events&range=2h&interval=1h"
     with watching(api, query) as one, watching(api, query) as other:
-        before = total(one.get(timeout=20))
-        assert total(other.get(timeout=20)) == before
+        before = total(one.get(timeout=60))
+        assert total(other.get(timeout=60)) == before
         assert watchers(api) == 2
         now = datetime.now(UTC)
         bench.publish(bench.make(7, now - timedelta(minutes=1), now))
         for events in (one, other):
-            while total(events.get(timeout=20)) != before + 7:
+            while total(events.get(timeout=60)) != before + 7:
                 pass
     assert watchers(api) == 0

@@ -150,7 +150,7 @@ def test_what_is_asked_again_is_kept_until_it_changes(api: TestClient, bench: Be
         return found
 
     more = sum(event.country == "US" for event in late)
-    waiting.until(lambda: total() == before + more, "the late batch to be seen", seconds=5)
+    waiting.until(lambda: total() == before + more, "the late batch to be seen", seconds=60)
     assert api.get("/v1/metrics", params=asked, headers=etag).status_code == 200
     assert ask(api, **aged, max_age=60)["metrics"] == earlier, "late rows may be missing so long"
     assert ask(api, **aged)["metrics"] != earlier
@@ -298,7 +298,7 @@ def test_while_nobody_can_tell_whether_rows_changed_no_answer_is_given_again(
     assert api.portal is not None
     api.portal.call(generations.stop)
     try:
-        waiting.until(lambda: not generations.is_current, "what is known to age", seconds=20)
+        waiting.until(lambda: not generations.is_current, "what is known to age", seconds=60)
         assert again().headers["x-cache"] == "computed"
     finally:
         api.portal.call(generations.start, api.app.state.service.warehouse)
@@ -327,7 +327,7 @@ def test_who_may_see_some_datasets_is_told_of_no_other_metric(
         made = tokens.NewToken("some", "analyst", datasets=["sessions"])
         headers = {"authorization": f"Bearer {tokens.add(connection, made)}"}
     seen = lambda: api.get("/v1/metrics?name=sessions", headers=headers).is_success  # noqa: E731
-    waiting.until(seen, "the token to be known", seconds=10)
+    waiting.until(seen, "the token to be known", seconds=60)
     refused = api.get("/v1/metrics?name=rejected_events", headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_metric")
     assert "rejected_events" not in refused.json()["metrics"]
@@ -374,7 +374,7 @@ def test_what_failed_its_audit_is_withheld_with_the_reason(api: TestClient, benc
         (series,) = ask(api, **asked)["metrics"][0]["series"]
         return [point for point in series["points"] if point["status"] == "withheld"]
 
-    found = waiting.until(withheld, "the verdict to be seen", seconds=10)
+    found = waiting.until(withheld, "the verdict to be seen", seconds=60)
     assert [(point["start"], point["value"]) for point in found] == [
         (f"{day + 5 * HOUR:%Y-%m-%dT%H:%M:%SZ}", None)
     ]

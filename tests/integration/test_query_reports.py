@@ -54,7 +54,7 @@ def metrics(query_clients: Clients, settings: Settings) -> Iterator[None]:
         for statement in (DEFINITIONS, ROLLUPS) if made else ():
             client.command(statement)
         known = lambda: query_clients["viewer"].get("/v1/metrics?name=page_views").is_success  # noqa: E731
-        waiting.until(known, "the API to know the metric", seconds=20)
+        waiting.until(known, "the API to know the metric", seconds=60)
         yield
         for name in ("metric_definitions", "metric_rollups") if made else ():
             client.command(f"DROP VIEW analytics.{name}")
@@ -230,7 +230,7 @@ def test_who_may_see_a_part_has_no_reports_and_no_jobs(
             new = tokens.NewToken(f"part-{next(iter(rights))}", "admin", **rights)
             headers = {"Authorization": f"Bearer {tokens.add(connection, new)}", "If-Match": "*"}
         with httpx.Client(base_url=query_api, headers=headers) as part:
-            waiting.until(lambda part=part: part.get("/v1/me").is_success, "the token", seconds=10)
+            waiting.until(lambda part=part: part.get("/v1/me").is_success, "the token", seconds=60)
             for verb, path in (
                 ("GET", ""), ("GET", "/all"), ("PUT", "/all"), ("DELETE", "/all"),
                 ("GET", "/all/runs"), ("GET", "/all/runs/1/page"),
