@@ -154,6 +154,20 @@ def daily_retention(events: Iterable[Event]) -> Counter[tuple[date, int]]:
     return Counter((min(mine), (day - min(mine)).days) for mine in days.values() for day in mine)
 
 
+def placed_retention(events: Iterable[Event]) -> Counter[tuple[date, int, str, str]]:
+    """Count as ``daily_retention`` does, by country and device of users' first events, too."""
+    days: dict[int, set[date]] = defaultdict(set)
+    first: dict[int, Event] = {}
+    for e in sorted(events, key=in_order):
+        first.setdefault(e.user_id, e)
+        days[e.user_id].add(e.event_time.date())
+    return Counter(
+        (min(mine), (day - min(mine)).days, first[user].country, first[user].device)
+        for user, mine in days.items()
+        for day in mine
+    )
+
+
 def monday(day: date) -> date:
     """Return the Monday of a day's week."""
     return day - timedelta(days=day.weekday())

@@ -260,6 +260,11 @@ def check_models(bench: Bench) -> None:
     assert {row[:2]: row[2] for row in found} == plain_models.retention(bench.events)
     found = bench.rows("SELECT cohort_day, days_later, users FROM analytics.retention_daily")
     assert {row[:2]: row[2] for row in found} == plain_models.daily_retention(bench.events)
+    found = bench.rows(
+        "SELECT cohort_day, days_later, country, device, users"
+        " FROM analytics.retention_by_country_device"
+    )
+    assert {row[:4]: row[4] for row in found} == plain_models.placed_retention(bench.events)
     found = bench.rows("SELECT user_id, sessions, events FROM analytics.user_profiles_latest")
     sessions = plain_models.sessions(bench.events, GAP)
     sessions_of = Counter(session[0] for session in sessions)
