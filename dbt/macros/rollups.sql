@@ -17,17 +17,20 @@
     {{ return(settings) }}
 {% endmacro %}
 
-{#- The configuration of a rollup that ingest feeds: sums that merges add up, time first, and a partition
-    a day (UTC), so that rebuilding a day of events swaps a day of this.
+{#- The configuration of a rollup that ingest feeds: sums that merges add up, time first unless another
+    order is given, and a partition a day (UTC), so that rebuilding a day of events swaps a day of this.
 
     dimensions     what its sums are told apart by, besides the time
     days           for how long it is kept, unless events are kept longer
-    merged_early   as rollup_settings has it -#}
-{% macro rollup(dimensions, days, merged_early=false) %}
+    merged_early   as rollup_settings has it
+    order_by       its order key, where not the time and then the dimensions
+    primary_key    what of it is in the index, where not all -#}
+{% macro rollup(dimensions, days, merged_early=false, order_by=none, primary_key=none) %}
     {{ return({
         'materialized': on_insert(),
         'engine': 'SummingMergeTree',
-        'order_by': ['window_start'] + dimensions,
+        'order_by': order_by or ['window_start'] + dimensions,
+        'primary_key': primary_key,
         'partition_by': 'toDate(window_start)',
         'ttl': 'window_start + interval ' ~ kept_days(days) ~ ' day',
         'settings': rollup_settings(merged_early=merged_early),

@@ -281,6 +281,18 @@ def test_a_changed_rollup_has_its_history_and_misses_no_insert(
         "    event_type,\n    country",
         "    lower(event_type) as event_type,\n    upper(country) as country",
     )
+    changed(
+        "models/intermediate/int_funnel_versions.sql", "toUInt64(count())", "uniqExact(user_id)"
+    )
+    old = TODAY.date() - timedelta(days=500)  # events are kept for 400 days at most
+    sums = {
+        "metrics_1h": ("window_start, event_type, events", "'a', 7"),
+        "int_funnel_versions": ("day, funnel, event_type, step, users", "'a', 'a', 1, 7"),
+    }
+    for table, (columns, values) in sums.items():
+        bench.client.command(
+            f"INSERT INTO analytics.{table} ({columns}) VALUES ('{old}', {values})"
+        )
     stop = threading.Event()
 
     def keep_publishing() -> None:
@@ -301,6 +313,11 @@ def test_a_changed_rollup_has_its_history_and_misses_no_insert(
         stop.set()
         thread.join()
 
+    for table, (columns, _values) in sums.items():
+        assert table in done.built
+        day = f"toDate({columns.split(',')[0]}) = '{old}'"
+        assert bench.rows(f"SELECT 1 FROM analytics.{table} WHERE {day}") == [(1,)], table
+        bench.client.command(f"DELETE FROM analytics.{table} WHERE {day}")
     assert {"metrics_1min", "metrics_5min", "metrics_1h", "metrics"} <= set(done.built)
     assert "page_views_1min" not in done.built
     assert published

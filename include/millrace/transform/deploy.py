@@ -11,8 +11,9 @@ A deployment
 3. draws a line, under the publication lock: empties them again, hangs their views, and clones
    again. From here on ingest fills them, and what came before is in the clones;
 4. fills in history from the clones;
-5. builds the other changed models beside them, with unchanged ones deferred to production, and
-   tests everything that changed; what others ask of them (``misfits``) is asked of these;
+5. builds the other changed models beside them, with unchanged ones deferred to production, takes
+   days along whose events are gone (``history``), and tests everything that changed; what others
+   ask of them (``misfits``) is asked of these;
 6. swaps, under the publication lock, so that no insert falls between an old rollup and its
    successor; then remembers the project as deployed, and describes it (``docs``).
 
@@ -42,7 +43,7 @@ from millrace.contract import publication
 from millrace.settings import Settings
 from millrace.stores import clickhouse, dictionaries, postgres, sql
 from millrace.stores.errors import first_line
-from millrace.transform import docs, leftovers, project, sorting_keys, standing, watermark
+from millrace.transform import docs, history, leftovers, project, sorting_keys, standing, watermark
 from millrace.transform.ddl import Ddl
 from millrace.transform.manifest import Model, elsewhere, models, relations
 
@@ -193,8 +194,7 @@ class _Deployer:
         if self.is_full_refresh:
             return []
         now = {m.unique_id for m in models(self._manifest(project.PRODUCTION))}
-        before = models(self.deployed / "target" / "manifest.json")
-        return [m for m in before if m.unique_id not in now]
+        return [m for m in models(Path(self.state) / "manifest.json") if m.unique_id not in now]
 
     def _build(self, changed: list[Model]) -> None:
         rollups = [m for m in changed if m.is_rollup]
@@ -210,6 +210,9 @@ class _Deployer:
         if others:
             self._dbt("run", project.SHADOW, self._on(others))
             self._demand_dimensions(others)
+        tables = [m for m in changed if m.is_table]
+        for kept in history.take_along(self.settings, self.client, tables, error=DeploymentError):
+            self.say(kept)
         self._dbt("test", project.SHADOW, self._on(changed))
 
     def _demand_dimensions(self, built: list[Model]) -> None:
@@ -233,10 +236,8 @@ class _Deployer:
 
     def _on(self, models: list[Model]) -> list[str]:
         """Return dbt's options to take these models, and others from where they are newest."""
-        options = ["--select", *(m.name for m in models)]
-        if self.is_full_refresh:
-            return options
-        return [*options, "--defer", "--favor-state", "--state", str(self.beside)]
+        beside = ["--defer", "--favor-state", "--state", str(self.beside)]
+        return ["--select", *(m.name for m in models), *([] if self.is_full_refresh else beside)]
 
     def _fill(self, rollups: list[Model]) -> None:
         """Try the shadow's rollups, then have ingest feed them and give them their history.

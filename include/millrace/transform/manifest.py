@@ -21,6 +21,8 @@ class Model:
     parents: tuple[str, ...]
     engine: str = ""
     description: str = ""
+    time: str = ""
+    """What its age is counted from, by its ``ttl``; empty if it has none."""
 
     @property
     def is_rollup(self) -> bool:
@@ -56,6 +58,7 @@ def models(manifest: Path) -> list[Model]:
             parents=tuple(node["depends_on"]["nodes"]),
             engine=node["config"].get("engine") or "",
             description=" ".join((node.get("description") or "").split()),
+            time=str(node["config"].get("ttl") or "").partition("+")[0].strip(),
         )
 
     for key in nodes:
