@@ -321,7 +321,9 @@ def test_silence_is_a_finding_from_the_first_message_on(
         made = audit.audit_closed(own_settings, HOUR.end + timedelta(minutes=minute))
         return [(one.window.start, [found.statement for found in one.warnings]) for one in made]
 
+    warehouse.client.command("DROP VIEW IF EXISTS published.events")
     assert audited(6) == []
+    assert warehouse.client.query("SELECT count() FROM published.events").first_row == (0,)
     assert "No data yet" in (docs.site(own_settings) / docs.FRONT_PAGE).read_text()
     first, silent = (HOUR.end + timedelta(minutes=minute) for minute in (6, 10))
     warehouse.load([first], received_at=first, ingested_at=first)

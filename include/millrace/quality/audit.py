@@ -121,10 +121,22 @@ def run(
                 log.info("%s: %s datasets audited", window.label, len(made))
         finally:  # whatever cut it short, what is settled is shown
             publication.release(connection, load_suites())
-            publication.show(settings, client, suites.values())
+            publication.show(settings, client, [*suites.values(), *_unseen(settings, client)])
             docs.upload(settings, docs.write_overview(settings, client, connection))
             docs.forget_old(settings)
     return audits
+
+
+def _unseen(settings: Settings, client: Client) -> list[Suite]:
+    """Return the suites that others can't read yet: they may, and find nothing, before an audit."""
+    there = pending.tables(settings, client)
+    return [
+        suite
+        for suite in load_suites()
+        if suite.publishes
+        and (suite.is_derived or suite.table in there)
+        and f"{publication.DATABASE}.{suite.dataset}" not in there
+    ]
 
 
 def _show_reports(settings: Settings, audits: list[Audit]) -> None:

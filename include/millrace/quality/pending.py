@@ -45,11 +45,16 @@ class Pending:
     is_all: bool = False
 
 
-def existing(settings: Settings, client: Client, suites: list[Suite]) -> list[Suite]:
-    """Return the suites whose tables are there: a mart is not, until dbt has first built it."""
+def tables(settings: Settings, client: Client) -> set[str]:
+    """Return the tables and views that are there, as suites name them."""
     rows = client.query("SELECT database, name FROM system.tables").result_rows
     names = {f"{database}.{name}" for database, name in rows}
-    names |= {name for database, name in rows if database == clickhouse.database(settings)}
+    return names | {name for database, name in rows if database == clickhouse.database(settings)}
+
+
+def existing(settings: Settings, client: Client, suites: list[Suite]) -> list[Suite]:
+    """Return the suites whose tables are there: a mart is not, until dbt has first built it."""
+    names = tables(settings, client)
     found = [suite for suite in suites if suite.is_derived or suite.table in names]
     if missing := [suite.table for suite in suites if suite not in found]:
         log.warning("not audited, for they are not there: %s", ", ".join(missing))
